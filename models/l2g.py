@@ -1,0 +1,161 @@
+"""L2G: a global network learns, patch by patch, the attention of a local one. Jiang et al., CVPR 2022."""
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+LossKind = Literal["mse", "cross_entropy", "balanced"]
+BackgroundTarget = Literal["network", "complement"]
+
+
+def transfer_target(
+    local_cams: Tensor,
+    tags: Tensor,
+    saliency: Tensor | None,
+    *,
+    threshold: float,
+    background: BackgroundTarget = "network",
+) -> Tensor:
+    """What the global network shall show in each patch. L2G, sec. 3.2 and 3.3.
+
+    local_cams (N * P, C + 1, h, w) raw maps of the local network, background last; tags (N, C) multi-hot, the same
+    for an image's P patches; saliency (N * P, 1, H, W) in 0..1 or None -> (N * P, C + 1, h, w) in 0..1, without gradient.
+
+    With saliency s, the strongest class of a pixel gets s (an object) or 1 - s (background) where its activation
+    exceeds `threshold`; without, it gets its activation. background `complement` does not ask the local network's own
+    background map, which no loss ever trains: the background is what the strongest object leaves, 1 - s or
+    1 - activation.
+    """
+    patches = local_cams.shape[0] // tags.shape[0]
+    activation = F.relu(local_cams.detach().float())
+    activation = activation / (activation.amax(dim=(2, 3), keepdim=True) + 1e-8)
+    present = tags.to(activation).repeat_interleave(patches, dim=0)[:, :, None, None]
+    objects, own_background = activation[:, :-1] * present, activation[:, -1:]
+    if saliency is not None:
+        saliency = F.interpolate(saliency.float(), size=activation.shape[-2:], mode="nearest")
+    if background == "complement":
+        objects = keep_strongest(objects)
+        if saliency is not None:
+            return torch.cat([(objects > threshold) * saliency, 1 - saliency], dim=1)
+        return torch.cat([objects, 1 - objects.amax(dim=1, keepdim=True)], dim=1)
+    strongest = keep_strongest(torch.cat([objects, own_background], dim=1))
+    if saliency is None:
+        return strongest
+    above = (strongest > threshold).to(saliency)
+    return torch.cat([above[:, :-1] * saliency, above[:, -1:] * (1 - saliency)], dim=1)
+
+
+def keep_strongest(maps: Tensor) -> Tensor:
+    """Keeps each pixel's strongest class and zeroes the others. maps (N, C, h, w) -> same shape."""
+    return maps * (maps == maps.amax(dim=1, keepdim=True))
+
+
+def transfer_loss(
+    global_cams: Tensor, target: Tensor, boxes: Tensor, *, stride: float, kind: LossKind = "mse"
+) -> Tensor:
+    """Distance of the global network's maps, cut out at the patches, from the target. L2G, eq. 5.
+
+    global_cams (N, C + 1, H / stride, W / stride) raw; target (N * P, C + 1, h, w); boxes (N, P, 4) x0 y0 x1 y1 in
+    pixels of the network's input, or (N, P, 5) with an ignored first column -> scalar.
+
+    mse: squared error of the softmax, averaged over classes and pixels, as published. cross_entropy: to the target
+    normalised over classes. balanced: the same, averaged apart over object and background pixels, so that small
+    objects count as much as the background.
+    """
+    logits = cut_maps(global_cams, boxes, size=target.shape[-2:], stride=stride)
+    if kind == "mse":
+        return F.mse_loss(logits.softmax(dim=1), target)
+    mass = target.sum(dim=1, keepdim=True)
+    share = target / mass.clamp(min=1e-8)
+    surprise = -share * logits.log_softmax(dim=1)
+    if kind == "cross_entropy":
+        return surprise.sum(dim=1).mean()
+    if kind != "balanced":
+        raise ValueError(f"kind={kind!r}: legal are mse, cross_entropy, balanced")
+    sides = [slice(None, -1), slice(-1, None)]
+    return sum(surprise[:, s].sum() / share[:, s].sum().clamp(min=1.0) for s in sides) / 2
+
+
+def cut_maps(maps: Tensor, boxes: Tensor, *, size: tuple[int, int], stride: float) -> Tensor:
+    """ROI-aligns maps (N, K, H, W) at boxes (N, P, 4 or 5), in pixels at `stride` -> (N * P, K, *size), float32."""
+    corners = boxes[..., -4:].to(maps.device, torch.float32)
+    return roi_align(maps.float(), list(corners), output_size=tuple(size), spatial_scale=1.0 / stride, aligned=False)
+
+
+def cut_patches(images: Tensor, boxes: Tensor) -> Tensor:
+    """Cuts square patches of one size out of images (N, K, H, W); boxes (N, P, 4) whole pixels -> (N * P, K, s, s)."""
+    cut = [image[:, y0:y1, x0:x1] for image, rows in zip(images, boxes.tolist()) for x0, y0, x1, y1 in rows]
+    return torch.stack(cut).contiguous(
+        memory_format=torch.channels_last
+        if images.is_contiguous(memory_format=torch.channels_last)
+        else torch.contiguous_format
+    )
+
+
+def normalise_saliency(saliency: Tensor) -> Tensor:
+    """Divides each map of (N, 1, H, W) by its own maximum; a map of zeros stays."""
+    peak = saliency.amax(dim=(2, 3), keepdim=True)
+    return saliency / torch.where(peak > 0, peak, torch.ones_like(peak))
+
+
+class L2GOutput(NamedTuple):
+    """losses: name -> weighted scalar. active_tags: share of the images' tags that the global map shows at all."""
+
+    losses: dict[str, Tensor]
+    active_tags: Tensor
+
+
+class L2G(nn.Module):
+    """The two networks and their losses. Without a local network it is a plain classifier with CAMs."""
+
+    def __init__(
+        self,
+        global_net: nn.Module,
+        local_net: nn.Module | None,
+        *,
+        kd_weight: float,
+        kd_loss: LossKind,
+        bg_threshold: float,
+        background_target: BackgroundTarget,
+        local_cls_weight: float,
+        global_cls_weight: float,
+    ) -> None:
+        super().__init__()
+        self.global_net = global_net
+        self.local_net = local_net
+        self.kd_weight = kd_weight
+        self.kd_loss = kd_loss
+        self.bg_threshold = bg_threshold
+        self.background_target = background_target
+        self.local_cls_weight = local_cls_weight
+        self.global_cls_weight = global_cls_weight
+
+    def forward(self, images: Tensor, tags: Tensor, boxes: Tensor, saliency: Tensor | None = None) -> L2GOutput:
+        """images (N, 3, S, S), tags (N, C), boxes (N, P, 4) whole pixels, saliency (N, 1, S, S) in 0..1 or None."""
+        seen = self.global_net(images)
+        losses: dict[str, Tensor] = {}
+        if self.global_cls_weight > 0:
+            classification = F.multilabel_soft_margin_loss(seen.scores.float(), tags)
+            losses["global_cls"] = self.global_cls_weight * classification
+        if self.local_net is not None:
+            losses |= self._transfer(images, tags, boxes, saliency, seen.cams)
+        shown = seen.cams[:, :-1].detach().amax(dim=(2, 3)) > 0
+        return L2GOutput(losses, (shown * tags).sum() / tags.sum())
+
+    def _transfer(
+        self, images: Tensor, tags: Tensor, boxes: Tensor, saliency: Tensor | None, global_cams: Tensor
+    ) -> dict[str, Tensor]:
+        local = self.local_net(cut_patches(images, boxes))
+        if saliency is not None:
+            saliency = normalise_saliency(cut_patches(saliency, boxes))
+        target = transfer_target(
+            local.cams, tags, saliency, threshold=self.bg_threshold, background=self.background_target
+        )
+        stride = images.shape[-1] / global_cams.shape[-1]
+        transfer = transfer_loss(global_cams, target, boxes, stride=stride, kind=self.kd_loss)
+        patch_tags = tags.repeat_interleave(boxes.shape[1], dim=0)
+        classification = F.multilabel_soft_margin_loss(local.scores.float(), patch_tags)
+        return {"transfer": self.kd_weight * transfer, "local_cls": self.local_cls_weight * classification}

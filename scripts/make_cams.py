@@ -1,0 +1,228 @@
+"""Step 2: the CAMs of a trained run at several scales -> runs/EXP/cam/NAME.npz, and exports for random walks."""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from models.cam_net import CamNet, build_cam_net, load_weights
+from utils import cam
+from utils.cam_outputs import CamOutputs
+from utils.checkpoint import final_checkpoint, read_checkpoint
+from utils.cli import load_options
+from utils.image_list import ImageEntry, read_image_list
+from utils.images import find_image, read_rgb
+from utils.multi_scale import raw_maps
+from utils.options import CamOptions, TrainOptions
+from utils.paths import RunPaths, atomic_path, existing_path
+from utils.run_data import dataset_of_run, image_dir_of_run, train_list_of_run
+from utils.runtime import Process, start_process
+
+SETTINGS_FILE = "settings.json"
+NETWORKS = {"global": "state_dict", "local": "local_dict"}
+
+
+def run(options: CamOptions) -> Path:
+    """Makes the CAMs that are missing and returns their folder; under torchrun the images are shared out."""
+    paths = RunPaths.of(options.runs_dir, options.experiment_name)
+    train = load_options(TrainOptions, paths.config)
+    data = dataset_of_run(paths, options.dataset)
+    checkpoint = existing_path(options.checkpoint, "--checkpoint") if options.checkpoint else None
+    checkpoint = checkpoint or final_checkpoint(paths.model_dir)
+    listing = train_list_of_run(paths, data, image_list=options.test_list, dataset=options.dataset)
+    entries = read_image_list(listing, len(data.classes))
+    image_dir = image_dir_of_run(paths, data, image_dir=options.image_dir, dataset=options.dataset)
+    files = {entry.name: find_image(image_dir, entry.name) for entry in entries}
+    outputs = CamOutputs(paths, options.save_attention, options.save_irn, options.save_affinity)
+    with start_process(options.device) as process:
+        content = read_checkpoint(checkpoint)
+        network = load_network(train, len(data.classes), checkpoint, content, NETWORKS[options.network])
+        settings = settings_of(options, network, checkpoint.name, content.get("step"), data.name)
+        renewed = check_settings(paths.cam_dir / SETTINGS_FILE, settings, overwrite=options.overwrite)
+        todo = [entry for entry in entries if options.overwrite or not outputs.are_there(entry)]
+        process.wait()  # what is missing must be the same for all before anyone writes
+        if process.is_main:
+            if renewed:
+                outputs.remove_all()
+            write_settings(paths.cam_dir / SETTINGS_FILE, settings)
+            print(f"{paths.cam_dir}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {checkpoint.name}")
+        process.wait()
+        network.to(process.device, memory_format=torch.channels_last)
+        make_all(network, train, options, todo[process.rank :: process.world_size], files, outputs, process)
+        process.wait()
+    return paths.cam_dir
+
+
+def load_network(train: TrainOptions, num_classes: int, path: Path, content: dict[str, Any], which: str) -> CamNet:
+    """The trained network in eval mode, on the CPU. Raises ValueError naming the file if it does not fit the run."""
+    network = build_cam_net(
+        train.backbone,
+        num_classes,
+        attention=train.attention,
+        suppression=train.suppression,
+        suppression_stages=train.suppression_stages,
+        width=train.width,
+        output_stride=train.output_stride,
+    )
+    try:
+        load_weights(network, content, which=which)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return network.eval().requires_grad_(False)
+
+
+def settings_of(options: CamOptions, network: nn.Module, checkpoint: str, step: int | None, data: str) -> dict:
+    """What the CAMs of a folder have in common."""
+    digest = hashlib.blake2b(digest_size=8)
+    for tensor in network.state_dict().values():
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return {
+        "checkpoint": checkpoint,
+        "step": step,
+        "weights": digest.hexdigest(),  # the same name and step also come from training again
+        "network": options.network,
+        "dataset": data,
+        "scales": list(options.scales),
+        "base_size": options.base_size,
+        "activation": options.activation,
+    }
+
+
+def check_settings(path: Path, settings: dict, *, overwrite: bool) -> bool:
+    """Whether the folder's CAMs were made otherwise. Raises FileExistsError if so and `overwrite` is false."""
+    try:
+        earlier = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        if not any(path.parent.glob("*.npz")):
+            return False
+        earlier = {}
+    differing = [name for name in settings if earlier.get(name) != settings[name]]
+    if differing and not overwrite:
+        listed = ", ".join(f"{name} {earlier.get(name)} (now {settings[name]})" for name in differing)
+        raise FileExistsError(
+            f"{path.parent} holds CAMs made with {listed}: add --overwrite to make all of them again, "
+            "or copy the run to another --experiment_name to keep them"
+        )
+    return bool(differing)
+
+
+def write_settings(path: Path, settings: dict) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=2) + "\n")
+
+
+class _Batches(Dataset):
+    """Batches of images of one size, decoded: item -> entries and (N, H, W, 3) uint8, or the error met."""
+
+    def __init__(self, batches: Sequence[Sequence[ImageEntry]], files: dict[str, Path]) -> None:
+        self.batches, self.files = batches, files
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[Sequence[ImageEntry], np.ndarray | Exception]:
+        batch = self.batches[index]
+        try:
+            return batch, np.stack([np.asarray(read_rgb(self.files[entry.name])) for entry in batch])
+        except (ValueError, FileNotFoundError) as error:
+            return batch, error  # raised in the main process, where it is shown as one line
+
+
+def _as_is(item: Any) -> Any:
+    return item
+
+
+def batches_of_one_size(entries: Sequence[ImageEntry], files: dict[str, Path], size: int) -> list[list[ImageEntry]]:
+    """Groups of at most `size` images that have the same height and width; list order if size is 1."""
+    if size <= 1:
+        return [[entry] for entry in entries]
+    by_shape: dict[tuple[int, int], list[ImageEntry]] = {}
+    for entry in entries:
+        with Image.open(files[entry.name]) as image:  # reads the header only
+            by_shape.setdefault(image.size, []).append(entry)
+    groups = (iter(group) for group in by_shape.values())
+    return [batch for group in groups for batch in iter(lambda group=group: list(islice(group, size)), [])]
+
+
+def make_all(
+    network: CamNet,
+    train: TrainOptions,
+    options: CamOptions,
+    entries: Sequence[ImageEntry],
+    files: dict[str, Path],
+    outputs: CamOutputs,
+    process: Process,
+) -> None:
+    """Reads ahead in worker processes, runs the network, and compresses and writes in threads."""
+    batches = batches_of_one_size(entries, files, options.batch_size)
+    # arrays stay arrays: tensors would need the shared memory that containers are short of
+    loader = DataLoader(_Batches(batches, files), batch_size=None, num_workers=options.num_workers, collate_fn=_as_is)
+    infer = partial(
+        raw_maps,
+        network,
+        scales=options.scales,
+        base_size=options.base_size,
+        mean=train.mean or network.mean,
+        std=train.std or network.std,
+        amp=options.amp,
+    )
+    with tqdm(total=len(entries), desc="CAMs", unit="image", disable=not process.is_main) as bar:
+        jobs = (
+            partial(outputs.write, entry, *maps)
+            for batch, images in loader
+            for entry, maps in results_of_batch(infer, batch, images, options, outputs, process.device)
+        )
+        for _ in run_in_threads(jobs, num_threads=max(1, options.num_workers)):
+            bar.update()
+
+
+@torch.inference_mode()
+def results_of_batch(
+    infer: Callable[[Tensor], list[Tensor]],
+    batch: Sequence[ImageEntry],
+    images: np.ndarray | Exception,
+    options: CamOptions,
+    outputs: CamOutputs,
+    device: torch.device,
+) -> list[tuple[ImageEntry, tuple[Tensor, Tensor | None, Tensor | None]]]:
+    """Each image's merged CAMs (K, H, W), and where an export is wanted its strided and high-resolution ones."""
+    if isinstance(images, Exception):
+        raise images
+    size = images.shape[1:3]
+    tagged = any(entry.tags for entry in batch)  # images without tags need no network
+    maps = infer(torch.from_numpy(images).to(device).permute(0, 3, 1, 2)) if tagged else []
+    results = []
+    for index, entry in enumerate(batch):
+        if not entry.tags:
+            nothing = torch.zeros(0, *size)
+            results.append((entry, (nothing, nothing, nothing)))
+            continue
+        own, keys = [m[index] for m in maps], {"keys": entry.tags, "activation": options.activation}
+        strided = cam.strided_cam(own, size, **keys) if outputs.irn or outputs.affinity else None
+        high_res = cam.high_res_cam(own, size, **keys) if outputs.irn or outputs.affinity else None
+        results.append((entry, (cam.merge_scales(own, size, **keys), strided, high_res)))
+    return results
+
+
+def run_in_threads(jobs: Iterator[Callable[[], None]], *, num_threads: int) -> Iterator[None]:
+    """Runs the jobs in threads while the next are made; at most four a thread wait, so that memory stays bounded."""
+    waiting: deque[Future] = deque()
+    with ThreadPoolExecutor(num_threads) as threads:
+        for job in jobs:
+            waiting.append(threads.submit(job))
+            while len(waiting) > 4 * num_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

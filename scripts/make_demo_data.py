@@ -1,0 +1,199 @@
+"""Draw a small VOC-shaped data set with the difficulties of weakly supervised segmentation; nothing is downloaded.
+
+Classes come in pairs with the same large body, so that only a small part tells them; some classes nearly always
+stand on one background; the saliency maps are as wrong as a detector's. See BACKGROUND_BOUND in utils/demo_scene.py.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+
+from utils.cli import parse_options
+from utils.demo_scene import BACKGROUND_BOUND, draw_scene
+from utils.demo_sprites import CLASS_NAMES
+from utils.images import write_image, write_label_png
+
+GENERATOR_VERSION = 1  # raise it whenever the same options give other files
+JPEG_QUALITY = 92
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class DemoDataOptions:
+    """Options of make_demo_data."""
+
+    out: Path = Path("data/demo")
+    """Folder to write; it appears whole or not at all."""
+    seed: int = 0
+    """Same seed, same bytes."""
+    num_train: int = 240
+    """Number of training pictures."""
+    num_val: int = 80
+    """Number of validation pictures."""
+    num_workers: int = 0
+    """Processes to draw with besides this one; 0 draws here. The files do not depend on it."""
+
+
+@dataclass(frozen=True)
+class PictureReport:
+    """What is known of one written picture. Areas are in pixels, sums over the saliency too."""
+
+    name: str
+    tags: tuple[int, ...]
+    background: str
+    object_area: int
+    part_area: int
+    saliency_error: float  # mean absolute difference to the object mask, 0..1
+    overlap: int  # of the saliency at 0.5 with the objects
+    union: int
+
+
+def write_picture(item: tuple[int, int], *, root: Path, seed: int) -> PictureReport:
+    """Draw and write picture number index of a split; item (split, index). Its randomness depends on nothing else."""
+    split, index = item
+    scene = draw_scene(np.random.default_rng([seed, split, index]))
+    name = f"demo_{SPLITS[split]}_{index:05d}"
+    write_image(root / "JPEGImages" / f"{name}.jpg", scene.image, quality=JPEG_QUALITY)
+    write_label_png(root / "SegmentationClass" / f"{name}.png", scene.mask)
+    write_image(root / "Sal" / f"{name}.png", scene.saliency)
+    salient = scene.saliency >= 128
+    return PictureReport(
+        name=name,
+        tags=scene.tags,
+        background=scene.background,
+        object_area=int(scene.is_object.sum()),
+        part_area=int(scene.is_part.sum()),
+        saliency_error=float(np.abs(scene.saliency / 255 - scene.is_object).mean()),
+        overlap=int((salient & scene.is_object).sum()),
+        union=int((salient | scene.is_object).sum()),
+    )
+
+
+def _draw_all(items: list[tuple[int, int]], root: Path, options: DemoDataOptions) -> list[PictureReport]:
+    draw = partial(write_picture, root=root, seed=options.seed)
+    progress = partial(tqdm, total=len(items), desc="pictures", disable=None)
+    if options.num_workers == 0:
+        return list(progress(map(draw, items)))
+    # spawned, as a fork of a process whose OpenCV threads have run waits for them for ever;
+    # one OpenCV thread each, as the pictures are too small to gain from more and workers would compete
+    workers = {"mp_context": get_context("spawn"), "initializer": cv2.setNumThreads, "initargs": (1,)}
+    with ProcessPoolExecutor(options.num_workers, **workers) as pool:
+        return list(progress(pool.map(draw, items, chunksize=8)))
+
+
+def _write_lists(root: Path, reports: dict[str, list[PictureReport]]) -> None:
+    for split, pictures in reports.items():
+        names = "".join(f"{picture.name}\n" for picture in pictures)
+        tags = "".join(" ".join([picture.name, *map(str, picture.tags)]) + "\n" for picture in pictures)
+        (root / f"{split}.txt").write_text(names)
+        (root / f"{split}_cls.txt").write_text(tags)
+    shutil.copyfile(root / "train.txt", root / "train_aug.txt")
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASS_NAMES))
+
+
+def _bound_shares(pictures: list[PictureReport]) -> dict[str, float]:
+    """Share of the pictures of each bound class that show its background."""
+    shares = {}
+    for name, background in BACKGROUND_BOUND.items():
+        with_class = [picture for picture in pictures if CLASS_NAMES.index(name) in picture.tags]
+        on_background = sum(picture.background == background for picture in with_class)
+        shares[name] = round(on_background / max(1, len(with_class)), 3)
+    return shares
+
+
+def _summary(reports: dict[str, list[PictureReport]]) -> dict:
+    pictures = [picture for split in reports.values() for picture in split]
+    counts = {
+        split: {name: sum(number in p.tags for p in part) for number, name in enumerate(CLASS_NAMES)}
+        for split, part in reports.items()
+    }
+    part_area, object_area = (sum(getattr(p, field) for p in pictures) for field in ("part_area", "object_area"))
+    return {
+        "background_bound": BACKGROUND_BOUND,
+        "pictures": {split: len(part) for split, part in reports.items()},
+        "pictures_of_class": counts,
+        "backgrounds": dict(sorted(Counter(picture.background for picture in pictures).items())),
+        "share_on_bound_background": _bound_shares(pictures),
+        "tags_per_picture": round(sum(len(p.tags) for p in pictures) / len(pictures), 3),
+        "part_share_of_object_area": round(part_area / object_area, 4),
+        "saliency_mean_absolute_error": round(sum(p.saliency_error for p in pictures) / len(pictures), 4),
+        "saliency_iou_at_half": round(sum(p.overlap for p in pictures) / sum(p.union for p in pictures), 4),
+    }
+
+
+def _recipe(options: DemoDataOptions) -> dict:
+    """The options that decide what is written."""
+    chosen = asdict(options)
+    return {key: chosen[key] for key in ("seed", "num_train", "num_val")}
+
+
+def _is_already_written(out: Path, options: DemoDataOptions) -> bool:
+    """Whether out holds exactly what would be written. Anything else in its place is an error."""
+    if not out.exists():
+        return False
+    record = out / "demo.json"
+    if not record.is_file():
+        raise FileExistsError(f"{out} exists but was not made by make_demo_data: choose another --out, or move it away")
+    found = json.loads(record.read_text())
+    wanted = {"generator_version": GENERATOR_VERSION, "options": _recipe(options)}
+    different = {key: found.get(key) for key, value in wanted.items() if found.get(key) != value}
+    if different:
+        raise FileExistsError(
+            f"{out} holds other demo data ({different}, wanted {wanted}): choose another --out, or delete that folder"
+        )
+    return True
+
+
+def _check(options: DemoDataOptions) -> None:
+    for field in ("num_train", "num_val"):
+        if getattr(options, field) < 1:
+            raise ValueError(f"{field} is {getattr(options, field)}: it must be at least 1")
+    for field in ("seed", "num_workers"):
+        if getattr(options, field) < 0:
+            raise ValueError(f"{field} is {getattr(options, field)}: it must not be negative")
+
+
+def run(options: DemoDataOptions) -> Path:
+    """Write the demo data and return its folder; a folder that already holds the same data is left alone."""
+    _check(options)
+    out = Path(options.out)
+    if _is_already_written(out, options):
+        print(f"{out} already holds this demo data: nothing to do")
+        return out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        root = Path(temporary) / "data"  # not the temporary folder itself, which only its owner may read
+        for folder in ("JPEGImages", "SegmentationClass", "Sal"):
+            (root / folder).mkdir(parents=True)
+        sizes = (options.num_train, options.num_val)
+        items = [(split, index) for split, size in enumerate(sizes) for index in range(size)]
+        drawn = _draw_all(items, root, options)
+        reports = {"train": drawn[: options.num_train], "val": drawn[options.num_train :]}
+        _write_lists(root, reports)
+        summary = _summary(reports)
+        record = {"generator_version": GENERATOR_VERSION, "options": _recipe(options), **summary}
+        (root / "demo.json").write_text(json.dumps(record, indent=2) + "\n")
+        root.rename(out)
+    print(json.dumps(summary, indent=2))
+    print(f"demo data written to {out}")
+    return out
+
+
+if __name__ == "__main__":
+    try:
+        run(parse_options(DemoDataOptions))
+    except (FileExistsError, ValueError) as error:
+        sys.exit(f"make_demo_data.py: {error}")

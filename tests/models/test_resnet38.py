@@ -1,0 +1,180 @@
+import copy
+
+import pytest
+import torch
+
+from models import build_cam_net, cam_head, load_weights
+from models.attention import ATTENTION
+from models.cam_head import move_by_affinity
+from tests.golden_recipe import assert_matches, golden_arrays, golden_input, golden_shapes, golden_state
+
+NARROW = 1 / 16
+# a softmax does not see what is added to all its inputs alike, so these learn nothing whatever the network
+WITHOUT_EFFECT = ("key_conv.bias", "ch_wq.bias")
+
+
+def narrow(num_classes=3, width=NARROW, **options):
+    torch.manual_seed(0)
+    return build_cam_net("resnet38", num_classes, width=width, **options)
+
+
+def image(size=48, batch=2):
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def full_size_on_meta(**options):
+    with torch.device("meta"):
+        return build_cam_net("resnet38", 20, **options)
+
+
+def test_state_dict_has_the_published_names_and_shapes():
+    net = full_size_on_meta(attention="se", suppression="learnable")
+    own = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    assert own == golden_shapes("resnet38_l2g_keys.tsv")
+
+
+def test_full_network_gives_the_published_numbers():
+    net = full_size_on_meta(attention="se", suppression="learnable").eval()
+    net.load_state_dict(golden_state(golden_shapes("resnet38_l2g_keys.tsv")), assign=True)
+    golden = golden_arrays("resnet38.npz")
+    for tag, shape in (("open-a", (1, 3, 96, 128)), ("open-b", (2, 3, 65, 81))):
+        with torch.no_grad():
+            x = golden_input(tag, shape)
+            features = net.features(x)
+            cams, scores = net.head(x, features)
+        assert_matches(cams, golden[f"{tag}.cam"])
+        assert_matches(scores, golden[f"{tag}.pred"])
+        assert_matches(features.conv6.mean(), golden[f"{tag}.conv6_mean"])
+        assert_matches(features.conv6.std(), golden[f"{tag}.conv6_std"])
+
+
+@pytest.mark.parametrize("suppression", ["none", "fixed:0.55", "learnable"])
+@pytest.mark.parametrize("attention", ["none", *ATTENTION, "se+sa", "psa_channel+psa_spatial"])
+def test_every_trainable_parameter_gets_a_gradient(attention, suppression):
+    net = narrow(attention=attention, suppression=suppression).eval()
+    for name, parameter in net.named_parameters():
+        if name.endswith("gamma"):
+            parameter.data.fill_(0.7)  # at its initial 0 the rest of the module would wait for the second step
+    cams, scores = net(image(32, batch=1))
+    assert cams.shape == (1, 4, 4, 4) and scores.shape == (1, 3)
+    (cams.square().mean() + scores.square().mean()).backward()
+    without = [n for n, p in net.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert [n for n in without if not n.endswith(WITHOUT_EFFECT)] == []
+
+
+def test_suppression_after_every_stage():
+    net = narrow(suppression="learnable", suppression_stages=range(2, 8))
+    names = {name for name, _ in net.named_children() if name.startswith("DRS_")}
+    assert names == {f"DRS_learnable_layer{stage}" for stage in range(2, 8)}
+    assert net(image()).cams.isfinite().all()
+
+
+def test_affinity_in_blocks_is_the_affinity_at_once(monkeypatch):
+    maps, features = image(12), image(12) + 1
+    at_once = move_by_affinity(maps, features)
+    monkeypatch.setattr(cam_head, "AFFINITY_ENTRIES", 1000)
+    torch.testing.assert_close(move_by_affinity(maps, features), at_once)
+
+
+def test_affinity_does_not_train_the_backbone_through_conv4_and_conv5():
+    net = narrow()
+    features = net.features(image())
+    features = features._replace(conv4=features.conv4.detach().requires_grad_(), conv5=features.conv5.detach())
+    net.head(image(), features).cams.sum().backward()
+    assert features.conv4.grad is None and net.f8_3.weight.grad.any()
+
+
+def test_bfloat16_and_channels_last_agree_with_float32():
+    net = narrow(attention="se+sa", suppression="learnable").eval()
+    with torch.no_grad():
+        expected = net(image())
+        last = net.to(memory_format=torch.channels_last)(image().contiguous(memory_format=torch.channels_last))
+        with torch.autocast("cpu", torch.bfloat16):
+            half = net(image())
+    torch.testing.assert_close(last.cams, expected.cams)
+    scale = expected.cams.abs().max()
+    assert (half.cams.float() - expected.cams).abs().max() < 0.05 * scale
+
+
+def test_parameter_kinds_cover_every_parameter():
+    net = narrow(attention="se+gam", suppression="learnable")
+    kinds = net.parameter_kinds()
+    assert kinds.keys() == dict(net.named_parameters()).keys()
+    new = {name for name, kind in kinds.items() if kind == "new"}
+    assert {"fc8.weight", "f9.weight", "b6.se_layer.fc.0.weight", "DRS_learnable_layer7.fc.0.weight"} <= new
+    assert kinds["conv1a.weight"] == kinds["b7.conv_branch2b2.weight"] == kinds["bn7.weight"] == "pretrained"
+
+
+def test_freeze_outlasts_train_and_spares_attention():
+    net = narrow(attention="gam")
+    net.freeze(stages=2, batch_norm=True)
+    net.eval().train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    net(image())
+    changed = {n for n, t in net.state_dict().items() if not torch.equal(t, before[n])}
+    assert changed and all("gam_layer" in name for name in changed)
+    fixed = {name for name, parameter in net.named_parameters() if not parameter.requires_grad}
+    assert {"conv1a.weight", "b2.conv_branch2a.weight", "b2_2.conv_branch2b1.weight", "bn7.bias"} <= fixed
+    assert not any(name.startswith(("b3.conv", "f9", "b6.gam_layer")) for name in fixed)
+
+
+def test_freezing_nothing_changes_nothing():
+    net = narrow()
+    net.freeze(stages=0, batch_norm=False)
+    assert all(parameter.requires_grad for parameter in net.parameters()) and net.bn7.training
+
+
+def test_load_backbone_takes_a_wrapped_state_and_leaves_the_head():
+    source, target = narrow(), narrow(num_classes=5, attention="se")
+    head = target.fc8.weight.clone()
+    target.load_backbone({f"module.{name}": tensor + 1 for name, tensor in source.state_dict().items()})
+    torch.testing.assert_close(target.b5.conv_branch2a.weight, source.b5.conv_branch2a.weight + 1)
+    assert torch.equal(target.fc8.weight, head)
+
+
+def test_load_backbone_names_what_is_missing():
+    net = narrow()
+    state = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("b7.")}
+    with pytest.raises(ValueError, match=r"missing 16 \(b7\.bn_branch2a\.weight"):
+        net.load_backbone(state)
+    with pytest.raises(ValueError, match="of another shape"):
+        narrow(width=1 / 8).load_backbone(net.state_dict())
+
+
+def test_load_weights_takes_either_network_of_a_checkpoint():
+    one, two, net = narrow(), copy.deepcopy(narrow()), narrow()
+    two.fc8.weight.data.fill_(2)
+    checkpoint = {"state_dict": one.state_dict(), "local_dict": {f"module.{n}": t for n, t in two.state_dict().items()}}
+    load_weights(net, checkpoint, which="local_dict")
+    assert (net.fc8.weight == 2).all()
+    load_weights(net, checkpoint)
+    assert torch.equal(net.fc8.weight, one.fc8.weight)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"attention": "se"}, "attention differ"),
+        ({"suppression": "learnable"}, "suppression_stages differ"),
+        ({"num_classes": 7}, "num_classes differ"),
+    ],
+)
+def test_load_weights_names_the_likely_reason(options, reason):
+    with pytest.raises(ValueError, match=reason):
+        load_weights(narrow(**options), narrow().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": "resnet50"}, "timm:NAME"),
+        ({"suppression": "learnable", "suppression_stages": (6, 8)}, r"no stage 8; choose from \[2, 3"),
+        ({"attention": "best"}, "unknown name 'best'"),
+        ({"output_stride": 16}, "8 only"),
+        ({"pretrained": True}, "load_backbone"),
+        ({"num_classes": 0}, "at least one"),
+    ],
+)
+def test_impossible_networks_are_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        build_cam_net(**{"backbone": "resnet38", "num_classes": 3, "width": NARROW} | options)

@@ -1,0 +1,1 @@
+"""The single homes: each fact about data, files, options and scores lives here once."""

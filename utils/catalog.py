@@ -1,0 +1,60 @@
+"""What is known about the data sets before they are opened: class names, palette, list names."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+IGNORE_INDEX = 255
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+COCO_CLASSES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
+    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
+    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
+    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed",
+    "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven",
+    "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """What a data set's folder need not say: its class names in tag order and the prefix of its checkpoints."""
+
+    classes: tuple[str, ...]
+    checkpoint_prefix: str
+
+
+KNOWN_DATASETS = {
+    "voc12": KnownDataset(VOC_CLASSES, "pascal_voc"),
+    "coco14": KnownDataset(COCO_CLASSES, "mscoco"),
+}
+
+# The published scripts name the data sets so; both names open the same folder.
+DATASET_ALIASES = {"pascal_voc": "data/voc12", "mscoco": "data/coco14"}
+
+IMAGE_FOLDER = "JPEGImages"
+SALIENCY_FOLDER = "Sal"
+MASK_FOLDER = "SegmentationClass"
+CLASSES_FILE = "classes.txt"
+TRAIN_TAGS = "train_cls.txt"
+TRAIN_MASKS = "train.txt"
+
+
+def _voc_palette() -> np.ndarray:
+    """The colour of index i has its bits spread over the channels, three by three, highest first (VOC devkit)."""
+    index = np.arange(256)
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return palette
+
+
+PALETTE = _voc_palette()

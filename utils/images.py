@@ -1,0 +1,70 @@
+"""Images, saliency maps and label maps on disk."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from utils.catalog import PALETTE
+from utils.image_list import IMAGE_SUFFIXES
+from utils.paths import atomic_path
+
+
+def find_image(folder: Path, name: str) -> Path:
+    """The image called `name` in `folder`, whatever its suffix. Raises FileNotFoundError."""
+    for suffix in IMAGE_SUFFIXES:
+        path = folder / f"{name}{suffix}"
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"{folder}/{name}: no image with a suffix of {', '.join(IMAGE_SUFFIXES[:3])}")
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """The photograph as an RGB PIL image. Raises ValueError naming the file if it cannot be decoded."""
+    return _decode(path).convert("RGB")
+
+
+def read_gray(path: Path) -> Image.Image:
+    """An 8-bit map (saliency, attention) as an L PIL image."""
+    return _decode(path).convert("L")
+
+
+def read_label(path: Path) -> np.ndarray:
+    """Label map (H, W) uint8 from an indexed or grey PNG; 255 is ignored. Raises ValueError on RGB masks."""
+    image = _decode(path)
+    if image.mode not in ("P", "L"):
+        raise ValueError(
+            f"{path} is a {image.mode} image: a label map holds class indices (mode P or L); "
+            "convert colours to indices first"
+        )
+    return np.asarray(image)
+
+
+def _decode(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be read as an image ({error}): replace it or take it off the list") from error
+    return image
+
+
+def write_label_png(path: Path, label: np.ndarray) -> None:
+    """Writes (H, W) uint8 indices as a PNG with the VOC palette."""
+    if label.ndim != 2 or label.dtype != np.uint8:
+        raise ValueError(f"{path}: a label map is (H, W) uint8, not {label.shape} {label.dtype}")
+    image = Image.fromarray(label)
+    image.putpalette(PALETTE.flatten().tolist())
+    with atomic_path(path) as temporary:
+        image.save(temporary)
+
+
+def write_image(path: Path, image: Image.Image | np.ndarray, *, quality: int = 95) -> None:
+    """Writes an RGB (H, W, 3) or grey (H, W) image; the suffix tells the format, quality is JPEG's."""
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    options = {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    with atomic_path(path) as temporary:
+        image.save(temporary, **options)

@@ -1,0 +1,182 @@
+"""Segmentation scores: the confusion matrix, and the scores of CAMs at every threshold in one pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from utils.cam import to_label
+from utils.catalog import IGNORE_INDEX
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores in 0..1. Lists are by label, 0 is background; nan marks what the masks and predictions do not hold."""
+
+    pixel_accuracy: float
+    mean_accuracy: float
+    mean_iou: float
+    frequency_weighted_iou: float
+    false_positive_rate: float
+    false_negative_rate: float
+    class_iou: tuple[float, ...]
+
+
+class ConfusionMatrix:
+    """Counts of pixels, matrix (num_labels, num_labels) int64: rows are the masks, columns the predictions."""
+
+    def __init__(self, num_labels: int, matrix: np.ndarray | None = None) -> None:
+        self.num_labels = num_labels
+        self.matrix = np.zeros((num_labels, num_labels), np.int64) if matrix is None else np.array(matrix, np.int64)
+        if self.matrix.shape != (num_labels, num_labels):
+            raise ValueError(f"matrix {self.matrix.shape}: {num_labels} labels need ({num_labels}, {num_labels})")
+
+    def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
+        """Counts one image. prediction and target: integers of one shape; pixels whose target is 255 are left out.
+
+        Raises ValueError where the shapes differ or a label is outside 0..num_labels-1.
+        """
+        prediction, target = np.asarray(prediction), np.asarray(target)
+        if prediction.shape != target.shape:
+            raise ValueError(f"prediction is {prediction.shape} and mask {target.shape}: they must have one size")
+        kept = target != IGNORE_INDEX
+        prediction, target = prediction[kept].astype(np.int64), target[kept].astype(np.int64)
+        for values, what in ((prediction, "prediction"), (target, "mask")):
+            _check_range(values, self.num_labels, what)
+        codes = target * self.num_labels + prediction
+        self.matrix += np.bincount(codes, minlength=self.num_labels**2).reshape(self.matrix.shape)
+
+    def __iadd__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
+        """Adds the counts of another matrix of as many labels."""
+        if other.num_labels != self.num_labels:
+            raise ValueError(f"{other.num_labels} labels cannot be added to {self.num_labels}")
+        self.matrix += other.matrix
+        return self
+
+    def scores(self) -> Scores:
+        """All scores. A label that neither masks nor predictions hold is left out of the means.
+
+        The false rates are (predicted - hit) / union and (masked - hit) / union, their mean over the object labels
+        without background, as the published table prints them.
+        """
+        hit = np.diag(self.matrix).astype(np.float64)
+        masked = self.matrix.sum(axis=1).astype(np.float64)
+        predicted = self.matrix.sum(axis=0).astype(np.float64)
+        union = masked + predicted - hit
+        total = self.matrix.sum()
+        iou = _ratio(hit, union)
+        return Scores(
+            pixel_accuracy=float(hit.sum() / total) if total else float("nan"),
+            mean_accuracy=_mean(_ratio(hit, masked)),
+            mean_iou=_mean(iou),
+            frequency_weighted_iou=float(np.nansum(iou * masked) / total) if total else float("nan"),
+            false_positive_rate=_mean(_ratio(predicted - hit, union)[1:]),
+            false_negative_rate=_mean(_ratio(masked - hit, union)[1:]),
+            class_iou=tuple(iou.tolist()),
+        )
+
+
+def _check_range(values: np.ndarray, num_labels: int, what: str) -> None:
+    if values.size and (values.min() < 0 or values.max() >= num_labels):
+        wrong = values[(values < 0) | (values >= num_labels)][0]
+        raise ValueError(
+            f"{what} holds label {wrong}, outside 0..{num_labels - 1} ({IGNORE_INDEX} in a mask is ignored)"
+        )
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, nan where whole is 0."""
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def cam_histogram(
+    keys: np.ndarray, cams: np.ndarray, target: np.ndarray, *, num_labels: int, thresholds: Sequence[float]
+) -> np.ndarray:
+    """Counts one image's pixels by (mask's label, strongest key, thresholds exceeded).
+
+    keys (K,) zero-based, cams (K, H, W) uint8 (255 is 1) or float in 0..1, target (H, W) with 255 ignored,
+    thresholds rising -> (num_labels, max(K, 1), T + 1) int64. All thresholds cost one pass because a pixel's strongest
+    key is the same at each of them. Raises ValueError where sizes differ or labels are out of range.
+    """
+    if cams.shape[1:] != target.shape and len(keys):
+        raise ValueError(f"the CAMs are {cams.shape[1:]} and the mask {target.shape}: they must have one size")
+    if len(keys) != len(cams):
+        raise ValueError(f"{len(keys)} keys and {len(cams)} CAMs: there must be one key a CAM")
+    _check_range(np.asarray(keys) + 1, num_labels, "CAM")
+    levels = len(thresholds) + 1
+    codes = target.astype(np.intp)
+    if len(keys):
+        strongest, value = _strongest(cams)
+        codes *= len(keys)
+        codes += strongest
+        codes *= levels
+        codes += _exceeded(value, tuple(thresholds))
+    else:
+        codes *= levels
+    shape = (256, max(len(keys), 1), levels)
+    histogram = np.bincount(codes.ravel(), minlength=int(np.prod(shape))).reshape(shape)
+    _check_range(np.flatnonzero(histogram[:IGNORE_INDEX].any(axis=(1, 2))), num_labels, "mask")
+    return histogram[:num_labels]
+
+
+def _strongest(cams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(K, H, W) -> which is the strongest, the first of equals, and its value, both (H, W)."""
+    value, strongest = cams[0], np.zeros(cams.shape[1:], np.uint8)
+    for index in range(1, len(cams)):
+        strongest[cams[index] > value] = index
+        value = np.maximum(value, cams[index])
+    return strongest, value
+
+
+def _exceeded(value: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:
+    """How many of the rising thresholds each value exceeds; an equal one is not exceeded, as in to_label."""
+    if value.dtype == np.uint8:
+        return _exceeded_by_byte(thresholds)[value]
+    kind = np.promote_types(value.dtype, np.float32)  # half floats are compared in float32, as published
+    return np.searchsorted(np.asarray(thresholds, kind), value.astype(kind, copy=False), side="left")
+
+
+@lru_cache(maxsize=8)
+def _exceeded_by_byte(thresholds: tuple[float, ...]) -> np.ndarray:
+    """(256,) uint8: to_label itself is asked, so that labels and scores cannot disagree about a rounding."""
+    ramp = np.arange(256, dtype=np.uint8).reshape(1, 1, 256)
+    kept = [to_label(np.zeros(1, np.int64), ramp, threshold)[0] > 0 for threshold in thresholds]
+    return np.sum(kept, axis=0, dtype=np.uint8)
+
+
+class ThresholdScores:
+    """Sums of cam_histogram over images; thresholds rising, in 0..1."""
+
+    def __init__(self, num_labels: int, thresholds: Sequence[float]) -> None:
+        self.num_labels = num_labels
+        self.thresholds = tuple(float(threshold) for threshold in thresholds)
+        rising = all(low < high for low, high in zip(self.thresholds, self.thresholds[1:]))
+        if not self.thresholds or not rising or not 0 <= self.thresholds[0] <= self.thresholds[-1] <= 1:
+            raise ValueError(f"thresholds={list(self.thresholds)}: give one or more in 0..1, rising, none twice")
+        self._counts = np.zeros((num_labels, num_labels, len(self.thresholds) + 1), np.int64)
+
+    def update(self, keys: np.ndarray, cams: np.ndarray, target: np.ndarray) -> None:
+        """Counts one image; arguments and errors as in cam_histogram."""
+        histogram = cam_histogram(keys, cams, target, num_labels=self.num_labels, thresholds=self.thresholds)
+        self.add(keys, histogram)
+
+    def add(self, keys: np.ndarray, histogram: np.ndarray) -> None:
+        """Counts one image by what cam_histogram gave for it, perhaps in another process."""
+        labels = np.asarray(keys, np.int64) + 1 if len(keys) else np.zeros(1, np.int64)
+        np.add.at(self._counts, (slice(None), labels), histogram)
+
+    def confusion(self, index: int) -> ConfusionMatrix:
+        """The confusion matrix at thresholds[index]."""
+        above = self._counts[:, :, index + 1 :].sum(axis=2)
+        above[:, 0] = self._counts.sum(axis=(1, 2)) - above[:, 1:].sum(axis=1)
+        return ConfusionMatrix(self.num_labels, above)
+
+    def scores(self) -> list[Scores]:
+        """Scores at each threshold, in their order."""
+        return [self.confusion(index).scores() for index in range(len(self.thresholds))]

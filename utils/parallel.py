@@ -1,0 +1,90 @@
+"""One function over many items on many processes, with a progress bar."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which a container can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parallel_map(
+    function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, num_workers: int = 0, description: str = ""
+) -> Iterator[ResultT]:
+    """Yields function(item) in the order of `items`, computed on num_workers processes; 0 is one a core.
+
+    1 computes in this process. `function` must be picklable: a module's function, or functools.partial of one.
+    An error stops the work and names its item. Raises ValueError for a negative number of workers.
+    """
+    if num_workers < 0:
+        raise ValueError(f"num_workers={num_workers}: give 0 (one a core) or more")
+    if not items:
+        return
+    num_workers = min(num_workers or available_cores(), len(items))
+    call = partial(_call, function)
+    # mininterval: a log file gets a line every few seconds and not ten a second
+    interval = 0.1 if sys.stderr.isatty() else 5.0
+    with tqdm(total=len(items), desc=description, unit="image", mininterval=interval) as bar:
+        for result in map(call, items) if num_workers == 1 else _in_processes(call, items, num_workers):
+            bar.update()
+            yield result
+
+
+def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator:
+    executor = ProcessPoolExecutor(num_workers, mp_context=_context(call), initializer=_start_worker)
+    # small enough that the last chunk keeps no process busy alone, large enough that messages cost nothing
+    chunk = max(1, min(8, len(items) // (4 * num_workers)))
+    try:
+        yield from executor.map(call, items, chunksize=chunk)
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _context(call: partial) -> multiprocessing.context.BaseContext:
+    """Workers fork from a clean server, not from this process: its threads and its GPU would not survive a fork."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    function = call.args[0]
+    while isinstance(function, partial):
+        function = function.func
+    context.set_forkserver_preload([function.__module__])  # imported once and not once a worker
+    return context
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which then ends its workers
+    limit_threads(1)
+
+
+def limit_threads(count: int) -> None:
+    """Keeps OpenCV and torch, where loaded, to `count` threads, so that N processes do not fight over N cores."""
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
+def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
+    try:
+        return function(item)
+    except Exception as error:
+        name: Any = getattr(item, "name", item)
+        if str(name) in str(error):
+            raise
+        if type(error) in (ValueError, FileNotFoundError):  # these are shown to the user as one line
+            raise type(error)(f"{name}: {error}") from error
+        error.add_note(f"while working on {name}")
+        raise

@@ -1,0 +1,161 @@
+"""Where things are: the project's folders, a data set's folder, a run's folder, and files written whole."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils import catalog
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+def existing_path(path: str | Path, what: str) -> Path:
+    """An input path as the user means it: absolute, else from the current folder, else from the project's folder.
+
+    Raises FileNotFoundError naming every place looked at.
+    """
+    path = Path(path).expanduser()
+    candidates = [path] if path.is_absolute() else [Path.cwd() / path, PROJECT_ROOT / path]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    places = " nor ".join(str(c) for c in dict.fromkeys(candidates))
+    raise FileNotFoundError(f"{what}: {places} does not exist")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes it if the block succeeds, and vanishes if it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set's folder in VOC's layout. `classes` are the object class names in tag order, without background."""
+
+    root: Path
+    name: str
+    classes: tuple[str, ...]
+    checkpoint_prefix: str
+
+    @property
+    def image_dir(self) -> Path:
+        return self.root / catalog.IMAGE_FOLDER
+
+    @property
+    def sal_dir(self) -> Path:
+        return self.root / catalog.SALIENCY_FOLDER
+
+    @property
+    def mask_dir(self) -> Path:
+        return self.root / catalog.MASK_FOLDER
+
+    @property
+    def train_list(self) -> Path:
+        return self.root / catalog.TRAIN_TAGS
+
+    @property
+    def mask_list(self) -> Path:
+        return self.root / catalog.TRAIN_MASKS
+
+
+def open_dataset(folder: str | Path) -> Dataset:
+    """Opens a data set by its folder: class names from its classes.txt, else the known ones of its name.
+
+    Raises FileNotFoundError where the folder is missing, ValueError where nothing tells its classes.
+    """
+    root = existing_path(catalog.DATASET_ALIASES.get(str(folder), folder), "--dataset")
+    name = root.resolve().name
+    known = catalog.KNOWN_DATASETS.get(name)
+    listing = root / catalog.CLASSES_FILE
+    if listing.is_file():
+        classes = tuple(line.strip() for line in listing.read_text().splitlines() if line.strip())
+        repeated = sorted({c for c in classes if classes.count(c) > 1})
+        if not classes or repeated:
+            raise ValueError(f"{listing}: class names must be there and differ; repeated: {repeated}")
+        if len(classes) >= catalog.IGNORE_INDEX:
+            raise ValueError(f"{listing}: {len(classes)} classes, but 8-bit masks hold at most 254")
+    elif known:
+        classes = known.classes
+    else:
+        raise ValueError(f"{listing} is missing: write the class names there, one a line, in tag order")
+    return Dataset(root, name, classes, known.checkpoint_prefix if known else name)
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The folder of one experiment: runs/EXP."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, runs_dir: str | Path | None, experiment_name: str) -> "RunPaths":
+        """runs_dir None is the project's own runs/; a relative one is taken from the current folder."""
+        if not experiment_name or "/" in experiment_name or experiment_name in (".", ".."):
+            raise ValueError(f"--experiment_name={experiment_name!r} names a folder in runs/: use a name without '/'")
+        return cls((PROJECT_ROOT / "runs" if runs_dir is None else Path(runs_dir).absolute()) / experiment_name)
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.txt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def versions(self) -> Path:
+        return self.root / "versions.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def model_dir(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def cam_dir(self) -> Path:
+        return self.root / "cam"
+
+    @property
+    def attention_dir(self) -> Path:
+        return self.root / "ms" / "attention"
+
+    @property
+    def heatmap_dir(self) -> Path:
+        return self.root / "ms" / "accu_att_zoom"
+
+    @property
+    def irn_dir(self) -> Path:
+        return self.root / "cam_npy_irn"
+
+    @property
+    def affinity_dir(self) -> Path:
+        return self.root / "cam_npy_aff"
+
+    @property
+    def cam_scores(self) -> Path:
+        return self.root / "cam_scores.json"
+
+    @property
+    def label_scores(self) -> Path:
+        return self.root / "label_scores.json"
+
+
+def pseudo_label_dir(dataset_name: str, experiment_name: str) -> Path:
+    """data/NAME/pseudo_seg_labels_EXP in the project, also for a data set kept elsewhere."""
+    return PROJECT_ROOT / "data" / dataset_name / f"pseudo_seg_labels_{experiment_name}"

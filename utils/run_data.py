@@ -1,0 +1,44 @@
+"""What a later stage needs of a run: its data set, its lists, and whether the files it will read are there."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from utils.cli import load_options
+from utils.options import TrainOptions
+from utils.paths import Dataset, RunPaths, existing_path, open_dataset
+
+
+def dataset_of_run(run: RunPaths, dataset: str | None) -> Dataset:
+    """The named data set, or the one that the run was trained on. Raises FileNotFoundError where neither is known."""
+    return open_dataset(load_options(TrainOptions, run.config).dataset if dataset is None else dataset)
+
+
+def image_dir_of_run(run: RunPaths, data: Dataset, *, image_dir: str | None, dataset: str | None) -> Path:
+    """Folder of photographs: the named one, else what the run was trained on, else the data set's own."""
+    if image_dir is None and dataset is None:
+        image_dir = load_options(TrainOptions, run.config).image_dir
+    return data.image_dir if image_dir is None else existing_path(image_dir, "--image_dir")
+
+
+def train_list_of_run(run: RunPaths, data: Dataset, *, image_list: str | None, dataset: str | None) -> Path:
+    """List of images: the named one, else what the run was trained on, else the data set's training list."""
+    if image_list is None and dataset is None:
+        image_list = load_options(TrainOptions, run.config).train_list
+    return data.train_list if image_list is None else existing_path(image_list, "image list")
+
+
+def check_present(paths: Iterable[Path], what: str, remedy: str) -> None:
+    """Raises one FileNotFoundError that counts the missing files and names the first few."""
+    paths = list(paths)
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{missing[0].parent}: {len(missing)} of {len(paths)} {what} are missing "
+            f"({first_few(path.name for path in missing)}): {remedy}"
+        )
+
+
+def first_few(names: Iterable[str], count: int = 3) -> str:
+    """`a, b, c, …` for a message."""
+    names = list(names)
+    return ", ".join(names[:count]) + (", …" if len(names) > count else "")
