@@ -23,11 +23,12 @@ def build_cam_net(
     width: float = 1.0,
     output_stride: int = 8,
     pretrained: bool = False,
+    dropout: tuple[float, float] = (0.3, 0.5),
 ) -> CamNet:
     """A network from image (N, 3, H, W) to CamOutput(cams (N, C + 1, h, w), scores (N, C)).
 
     `backbone` is "resnet38" or "timm:NAME". `width` scales the channels of resnet38; `pretrained` lets timm download
-    ImageNet weights. Raises ValueError, naming what is legal, for anything that the backbone cannot do.
+    ImageNet weights. `dropout` is the rate of resnet38's stages 6 and 7. Raises ValueError, naming what is legal, for anything that the backbone cannot do.
     """
     if num_classes < 1:
         raise ValueError(f"num_classes {num_classes}: give at least one object class (background is added to them)")
@@ -48,7 +49,7 @@ def build_cam_net(
         raise ValueError(f"output_stride {output_stride}: resnet38 has 8 only; other strides need a timm backbone")
     if pretrained:
         raise ValueError("resnet38 has no weights to download: convert its ImageNet file and call load_backbone")
-    return ResNet38Cam(num_classes, width=width, **options)
+    return ResNet38Cam(num_classes, width=width, dropout=dropout, **options)
 
 
 def load_weights(net: nn.Module, state: Mapping[str, Any], *, which: str = "state_dict") -> None:

@@ -92,6 +92,7 @@ class ResNet38Cam(CamNet):
         suppression: str = "none",
         suppression_stages: Sequence[int] = (6, 7),
         width: float = 1.0,
+        dropout: tuple[float, float] = (0.3, 0.5),
     ) -> None:
         super().__init__()
 
@@ -104,12 +105,16 @@ class ResNet38Cam(CamNet):
         for stage, (blocks, middle, out) in STAGES.items():
             self._add_stage(stage, blocks, (channels, w(middle), w(out)))
             channels = w(out)
-        self.b6 = Bottleneck(w(1024), (w(512), w(1024)), w(2048), dropout=0.3, attention=attention)
-        self.b7 = Bottleneck(w(2048), (w(1024), w(2048)), w(4096), dropout=0.5, attention=attention)
+        self.b6 = Bottleneck(w(1024), (w(512), w(1024)), w(2048), dropout=dropout[0], attention=attention)
+        self.b7 = Bottleneck(w(2048), (w(1024), w(2048)), w(4096), dropout=dropout[1], attention=attention)
         self.bn7 = nn.BatchNorm2d(w(4096))
         self._stages |= {6: ["b6"], 7: ["b7"]}
         stage_channels = {stage: w(out) for stage, (_, _, out) in STAGES.items()} | {6: w(2048), 7: w(4096)}
         self._add_suppression(suppression, suppression_stages, stage_channels)
+        # before the head, which has initial values of its own; they matter only where no weights are loaded
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         self._build_head((w(512), w(1024), w(4096)), (w(64), w(128)), num_classes)
 
     def _add_stage(self, stage: int, blocks: int, channels: tuple[int, int, int]) -> None:

@@ -73,7 +73,7 @@ def _best_threshold(paths: RunPaths) -> float:
     if not paths.cam_scores.is_file():
         raise FileNotFoundError(f"{paths.cam_scores}: no best threshold is stored: {remedy}")
     scores = json.loads(paths.cam_scores.read_text())
-    if scores["pred_dir"] != str(paths.cam_dir):
+    if Path(scores["pred_dir"]).resolve() != paths.cam_dir.resolve():
         raise ValueError(f"{paths.cam_scores} is of {scores['pred_dir']} and not of this run's CAMs: {remedy}")
     return scores["best_threshold"]
 

@@ -86,6 +86,7 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
             suppression_stages=options.suppression_stages,
             width=options.width,
             output_stride=options.output_stride,
+            dropout=options.dropout,
             pretrained=fresh and options.init_weights == "timm",
         )
         if fresh and options.init_weights not in ("none", "timm"):

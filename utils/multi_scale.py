@@ -17,7 +17,7 @@ def scaled_sizes(size: Sequence[int], scales: Sequence[float], *, base_size: int
 
 
 def scaled_images(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, 3, H, W) uint8 -> (N, 3, *size) float32 in 0..1: bicubic as PIL does it, to whole grey levels too."""
+    """(N, 3, H, W) uint8 -> (N, 3, *size) float32 in 0..1: bicubic, on photos within a grey level of PIL."""
     images = images.float()
     if tuple(images.shape[2:]) != size:
         images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)

@@ -35,6 +35,8 @@ class TrainOptions:
     """none, fixed:0.55 (any share), or learnable."""
     suppression_stages: tuple[int, ...] = (6, 7)
     """Stages, 2 to 7, whose output is suppressed."""
+    dropout: tuple[float, float] = (0.3, 0.5)
+    """Dropout in stages 6 and 7 of resnet38."""
     init_weights: str = "none"
     """ImageNet weights of the backbone: a .params, .pth or .safetensors file, `timm` (downloads), or none."""
     load_checkpoint: str | None = None

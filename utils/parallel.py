@@ -43,12 +43,15 @@ def parallel_map(
 
 
 def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator:
-    executor = ProcessPoolExecutor(num_workers, mp_context=_context(call), initializer=_start_worker)
+    context = _context(call)
+    stop = context.Event()
+    executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
     # small enough that the last chunk keeps no process busy alone, large enough that messages cost nothing
     chunk = max(1, min(8, len(items) // (4 * num_workers)))
     try:
         yield from executor.map(call, items, chunksize=chunk)
     finally:
+        stop.set()  # after an error or Ctrl-C, workers end after their present item and not after their queue
         executor.shutdown(wait=True, cancel_futures=True)
 
 
@@ -64,7 +67,12 @@ def _context(call: partial) -> multiprocessing.context.BaseContext:
     return context
 
 
-def _start_worker() -> None:
+_stop: Any = None  # in a worker process: the event that ends it
+
+
+def _start_worker(stop: Any) -> None:
+    global _stop
+    _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which then ends its workers
     limit_threads(1)
 
@@ -78,6 +86,8 @@ def limit_threads(count: int) -> None:
 
 
 def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
+    if _stop is not None and _stop.is_set():
+        raise KeyboardInterrupt
     try:
         return function(item)
     except Exception as error:

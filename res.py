@@ -1,0 +1,8 @@
+"""Draw a run's CAMs, overlays and contact sheet: python res.py --experiment_name EXP (--help lists the options)."""
+
+from scripts import draw_cams
+from utils.cli import main
+from utils.options import DrawOptions
+
+if __name__ == "__main__":
+    main(DrawOptions, draw_cams.run)

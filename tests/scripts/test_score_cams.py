@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts import score_cams
+from tests.small_run import HEIGHT, WIDTH, make_small_run
+from utils.cam import read_cam, write_cam
+from utils.cli import save_options
+from utils.images import write_label_png
+from utils.npy_dict import write_npy_dict
+from utils.options import ScoreOptions, TrainOptions
+
+
+@pytest.fixture
+def named(tmp_path):
+    return make_small_run(tmp_path)
+
+
+def score(named, **changes):
+    return json.loads(score_cams.run(ScoreOptions(**{**named, "num_workers": 1, **changes})).read_text())
+
+
+def run_dir(named):
+    return Path(named["runs_dir"]) / "exp"
+
+
+def test_table_is_the_one_counted_by_hand(named):
+    result = score(named)
+    table = {row["threshold"]: row for row in result["thresholds"]}
+    assert list(table) == [round(0.05 * step, 2) for step in range(1, 16)]
+    # below 0.1 all of a is cat: 24 pixels right in a and b, 12 of a wrong; c is background throughout
+    assert table[0.05]["class_iou"] == pytest.approx({"background": 24 / 36, "cat": 24 / 36, "dog": 1.0})
+    # from 0.1 the 8 pixels of 0.1 are background, from 0.4 the column of 0.4 too
+    assert table[0.35]["class_iou"] == pytest.approx({"background": 32 / 36, "cat": 24 / 28, "dog": 1.0})
+    assert table[0.35]["false_positive_rate"] == pytest.approx((4 / 28 + 0) / 2)
+    assert table[0.4]["mean_iou"] == pytest.approx(1.0)
+    assert result["best_threshold"] == 0.4 and result["best_mean_iou"] == pytest.approx(1.0)
+    assert result["images"] == 3
+
+
+def test_scores_and_plot_are_written_into_the_run(named, capsys):
+    score(named)
+    written = {path.name for path in run_dir(named).iterdir()}
+    assert written == {"cam", "cam_scores.json", "cam_scores.png"}
+    printed = capsys.readouterr().out
+    assert "Best Th=0.40, mIoU=100.000%" in printed and "dog" in printed
+
+
+def test_number_of_processes_changes_nothing(named):
+    assert score(named, num_workers=1) == score(named, num_workers=2)
+
+
+def test_both_exported_forms_score_as_the_artefact(named, tmp_path):
+    expected = score(named)["thresholds"]
+    for name in "abc":
+        keys, cams = read_cam(run_dir(named) / "cam" / f"{name}.npz")
+        maps = cams.astype(np.float32) / 255
+        write_npy_dict(tmp_path / "irn" / f"{name}.npy", {"keys": keys, "cam": maps[:, ::4, ::4], "high_res": maps})
+        with_background = np.concatenate([[0], keys + 1])
+        affinity = {"keys": with_background, "cam": maps[:, ::4, ::4], "hr_cam": maps}
+        write_npy_dict(tmp_path / "aff" / f"{name}.npy", affinity)
+    assert score(named, mode="npy", pred_dir=str(tmp_path / "irn"))["thresholds"] == expected
+    assert score(named, mode="npy", pred_dir=str(tmp_path / "aff"))["thresholds"] == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"keys": np.array([0])},
+        {"keys": np.array([1]), "hr_cam": np.zeros((1, HEIGHT, WIDTH))},
+        {"keys": np.array([0, 1]), "high_res": np.zeros((1, HEIGHT, WIDTH))},
+    ],
+)
+def test_dictionary_of_another_form_is_named(tmp_path, content):
+    write_npy_dict(tmp_path / "a.npy", content)
+    with pytest.raises(ValueError, match=r"a\.npy"):
+        score_cams.read_exported_cam(tmp_path / "a.npy")
+
+
+def test_folder_of_labels_is_scored_without_a_run(named, tmp_path):
+    right = {"a": [1, 1, 1, 0, 0, 0], "b": [1, 1, 1, 2, 2, 255], "c": [0, 0, 0, 0, 0, 2]}
+    for name, row in right.items():
+        write_label_png(tmp_path / "labels" / f"{name}.png", np.tile(np.uint8(row), (HEIGHT, 1)))
+    result = score(named, experiment_name="foreign", mode="png", pred_dir=str(tmp_path / "labels"))
+    # the ignored column of b counts for nothing, the dog column in c is wrong
+    assert result["class_iou"] == pytest.approx({"background": 32 / 36, "cat": 1.0, "dog": 8 / 12})
+    assert (tmp_path / "runs" / "foreign" / "label_scores.json").is_file()
+
+
+def test_data_set_is_the_one_of_the_run(named):
+    save_options(TrainOptions(dataset=named["dataset"]), run_dir(named) / "config.yaml")
+    assert score(named, dataset=None)["dataset"] == "toy"
+
+
+def test_absent_class_has_no_score_and_does_not_lower_the_mean(named):
+    listing = Path(named["dataset"]) / "cats.txt"
+    listing.write_text("a\n")
+    best = next(row for row in score(named, mask_list=str(listing))["thresholds"] if row["threshold"] == 0.4)
+    assert best["class_iou"]["dog"] is None
+    assert best["mean_iou"] == pytest.approx(1.0)
+
+
+def test_predictions_are_joined_by_name_and_not_by_order(named):
+    expected = score(named)
+    (Path(named["dataset"]) / "train.txt").write_text("c\nb\na\n")
+    assert score(named) == expected
+
+
+def test_missing_files_are_counted_before_any_work(named):
+    for name in "ab":
+        (run_dir(named) / "cam" / f"{name}.npz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"2 of 3 predictions are missing \(a\.npz, b\.npz\): run test_l2g"):
+        score(named)
+    (Path(named["dataset"]) / "SegmentationClass" / "c.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 3 masks are missing \(c\.png\)"):
+        score(named)
+
+
+def test_prediction_of_another_size_is_named(named):
+    write_cam(run_dir(named) / "cam" / "b.npz", [0], np.zeros((1, WIDTH, HEIGHT), np.uint8))
+    with pytest.raises(ValueError, match=r"b\.npz against .*b\.png: .* one size"):
+        score(named)
+
+
+def test_key_outside_the_classes_is_named(named):
+    write_cam(run_dir(named) / "cam" / "b.npz", [2], np.zeros((1, HEIGHT, WIDTH), np.uint8))
+    with pytest.raises(ValueError, match=r"b\.npz .*label 3, outside 0\.\.2"):
+        score(named)

@@ -1,0 +1,71 @@
+import pytest
+
+from utils.catalog import VOC_CLASSES
+from utils.paths import PROJECT_ROOT, RunPaths, atomic_path, existing_path, open_dataset, pseudo_label_dir
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "folder" / "scores.json"
+    with atomic_path(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_temporary_name_keeps_the_suffix(tmp_path):
+    with atomic_path(tmp_path / "a.png") as temporary:
+        assert temporary.suffix == ".png"
+        temporary.touch()
+
+
+def test_relative_path_is_sought_here_first_then_in_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert existing_path("utils/paths.py", "file") == PROJECT_ROOT / "utils/paths.py"
+    (tmp_path / "utils").mkdir()
+    (tmp_path / "utils" / "paths.py").touch()
+    assert existing_path("utils/paths.py", "file") == tmp_path / "utils/paths.py"
+    with pytest.raises(FileNotFoundError, match=f"--list: {tmp_path}/none.txt nor {PROJECT_ROOT}/none.txt"):
+        existing_path("none.txt", "--list")
+
+
+def test_known_dataset_has_its_classes_and_prefix(tmp_path):
+    (tmp_path / "voc12").mkdir()
+    data = open_dataset(tmp_path / "voc12")
+    assert (data.name, data.classes, data.checkpoint_prefix) == ("voc12", VOC_CLASSES, "pascal_voc")
+    assert data.mask_list == tmp_path / "voc12" / "train.txt"
+
+
+def test_own_dataset_has_the_classes_of_its_file(tmp_path):
+    folder = tmp_path / "fruit"
+    folder.mkdir()
+    with pytest.raises(ValueError, match=r"classes\.txt is missing"):
+        open_dataset(folder)
+    (folder / "classes.txt").write_text("apple\n\npear \n")
+    assert open_dataset(folder).classes == ("apple", "pear")
+    (folder / "classes.txt").write_text("apple\napple\n")
+    with pytest.raises(ValueError, match=r"repeated: \['apple'\]"):
+        open_dataset(folder)
+
+
+def test_missing_dataset_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"--dataset: .*/none"):
+        open_dataset(tmp_path / "none")
+
+
+def test_run_is_a_folder_in_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert RunPaths.of(None, "exp").root == PROJECT_ROOT / "runs" / "exp"
+    assert RunPaths.of("elsewhere", "exp").cam_scores == tmp_path / "elsewhere" / "exp" / "cam_scores.json"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "."])
+def test_experiment_name_cannot_leave_its_folder(name):
+    with pytest.raises(ValueError, match="experiment_name"):
+        RunPaths.of(None, name)
+
+
+def test_pseudo_labels_are_in_the_project():
+    assert pseudo_label_dir("voc12", "exp") == PROJECT_ROOT / "data" / "voc12" / "pseudo_seg_labels_exp"
