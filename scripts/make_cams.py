@@ -5,6 +5,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -38,6 +39,7 @@ def run(options: CamOptions) -> Path:
     """Makes the CAMs that are missing and returns their folder; under torchrun the images are shared out."""
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     train = load_options(TrainOptions, paths.config)
+    options = complete(options, train)
     data = dataset_of_run(paths, options.dataset)
     checkpoint = existing_path(options.checkpoint, "--checkpoint") if options.checkpoint else None
     checkpoint = checkpoint or final_checkpoint(paths.model_dir)
@@ -63,6 +65,14 @@ def run(options: CamOptions) -> Path:
         make_all(network, train, options, todo[process.rank :: process.world_size], files, outputs, process)
         process.wait()
     return paths.cam_dir
+
+
+def complete(options: CamOptions, train: TrainOptions) -> CamOptions:
+    """What is not asked for is what the run's own options say."""
+    given = {name: getattr(options, name) for name in ("scales", "base_size", "activation")}
+    return replace(
+        options, **{name: getattr(train, f"cam_{name}") if value is None else value for name, value in given.items()}
+    )
 
 
 def load_network(train: TrainOptions, num_classes: int, path: Path, content: dict[str, Any], which: str) -> CamNet:

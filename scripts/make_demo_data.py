@@ -25,6 +25,7 @@ from utils.cli import parse_options
 from utils.demo_scene import BACKGROUND_BOUND, draw_scene
 from utils.demo_sprites import CLASS_NAMES
 from utils.images import write_image, write_label_png
+from utils.paths import PROJECT_ROOT
 
 GENERATOR_VERSION = 1  # raise it whenever the same options give other files
 JPEG_QUALITY = 92
@@ -35,8 +36,8 @@ SPLITS = ("train", "val")
 class DemoDataOptions:
     """Options of make_demo_data."""
 
-    out: Path = Path("data/demo")
-    """Folder to write; it appears whole or not at all."""
+    out: Path = PROJECT_ROOT / "data" / "demo"
+    """Folder to write, data/demo in the project; it appears whole or not at all."""
     seed: int = 0
     """Same seed, same bytes."""
     num_train: int = 240

@@ -18,6 +18,7 @@ from utils.image_list import ImageEntry, read_image_list
 from utils.l2g_data import EpochBatches, L2GDataset, check_files, make_loader
 from utils.options import TrainOptions
 from utils.paths import Dataset, RunPaths, existing_path, open_dataset
+from utils.run_data import find_image_dir
 from utils.runtime import Process, open_log, start_process, write_versions
 from utils.train_loop import Averages, Recorder, Stepper
 
@@ -55,13 +56,17 @@ def run(options: TrainOptions) -> Path:
 
 def check_input(options: TrainOptions, dataset: Dataset) -> tuple[list[ImageEntry], Path, Path | None]:
     """The listed images and their folders, or one error that names everything that is missing and where it goes."""
-    image_dir = Path(options.image_dir) if options.image_dir else dataset.image_dir
-    if image_dir.is_dir() and (image_dir / dataset.image_dir.name).is_dir():
-        image_dir = image_dir / dataset.image_dir.name  # the published scripts name the folder above
-    sal_dir = None if options.sal_dir == "none" else Path(options.sal_dir or dataset.sal_dir)
+    image_dir = find_image_dir(dataset, options.image_dir)
+    sal_dir = None
+    if options.sal_dir != "none":
+        sal_dir = existing_path(options.sal_dir, "--sal_dir") if options.sal_dir else dataset.sal_dir
     listing = existing_path(options.train_list, "--train_list") if options.train_list else dataset.train_list
-    entries = read_image_list(listing, len(dataset.classes), need_tags=True)
-    problems = check_files(entries, image_dir, sal_dir)
+    problems, entries = [], []
+    try:
+        entries = read_image_list(listing, len(dataset.classes), need_tags=True)
+    except FileNotFoundError as error:
+        problems.append(str(error))
+    problems += check_files(entries, image_dir, sal_dir)
     for name in ("init_weights", "load_checkpoint"):
         value = getattr(options, name)
         if value and value not in ("none", "timm"):

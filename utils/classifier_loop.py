@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ def train_classifier(
     """Trains from `position` to the end of the last epoch and returns its checkpoint.
 
     Every `save_minutes`, and when it is asked to stop (SIGINT, SIGTERM), it writes a checkpoint inside the epoch;
-    a stopped run leaves with status 130. Raises NonFiniteLossError.
+    a stopped run leaves with status 130, unless it was at its last step. Raises NonFiniteLossError.
     """
     model.train()
     timer = Timer(save_minutes)
@@ -107,17 +108,26 @@ def train_classifier(
                     recorder.step(step, {**values, "rate_factor": rate_factor(step)})
                     bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
                     bar.update()
+                    if position.step % batches.steps == 0:
+                        break  # the epoch's own records and checkpoint come next
                     if process.any(stop.asked):
                         saver.inside_epoch(position)
-                        recorder.say(f"stopped after step {position.step}: the same command with --resume goes on")
-                        sys.exit(INTERRUPTED)
-                    if process.any(timer.due()) and position.step % batches.steps:
+                        _leave(recorder, position)
+                    # one clock for all processes, else each would ask for a checkpoint of its own
+                    if process.any(process.is_main and timer.due()):
                         saver.inside_epoch(position)
                 recorder.epoch(epoch, position.step, position.averages.means(), bar.format_dict["rate"])
             saver.epoch(position, epoch)
             if recorder.recent(ACTIVE_TAGS) < COLLAPSED:
                 recorder.say(COLLAPSE_WARNING.format(share=recorder.recent(ACTIVE_TAGS)))
+            if epoch + 1 < epochs and process.any(stop.asked):
+                _leave(recorder, position)
     return saver.path(epochs - 1)
+
+
+def _leave(recorder: Recorder, position: Position) -> NoReturn:
+    recorder.say(f"stopped after step {position.step}: the same command with --resume goes on")
+    sys.exit(INTERRUPTED)
 
 
 def train_step(

@@ -97,3 +97,5 @@ def main(options_class: type[OptionsT], run: Any) -> None:
         run(options)
     except (ValueError, FileNotFoundError, FileExistsError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command goes on where it stopped")

@@ -87,9 +87,10 @@ class L2GDataset(Dataset):
         entry = self.entries[index]
         image = tv_tensors.Image(v2.functional.pil_to_tensor(read_rgb(find_image(self.image_dir, entry.name))))
         saliency = self._read_saliency(entry.name, image.shape[-2:])
-        # transforms draw from torch's global generator: it is lent to the sample and put back
+        # transforms draw from the CPU's global generator: it is lent to the sample and put back
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(self.seed, epoch, index))
+            # torch.manual_seed would also move the GPU's generator, which dropout draws from
+            torch.default_generator.manual_seed(derived_seed(self.seed, epoch, index))
             image, saliency = self.transform(image, saliency)
             boxes = patch_boxes(
                 self.input_size,

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-SCALES = (0.5, 1.0, 1.5, 2.0)
-
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -111,6 +109,13 @@ class TrainOptions:
     clip_grad: float = 0.0
     """Largest norm of the gradient; 0 leaves it alone."""
 
+    cam_scales: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
+    """Scales that test_l2g.py uses for this run: factors on the image's size, every one plain and mirrored."""
+    cam_base_size: int = 0
+    """Pixels of the image's short side at scale 1 when test_l2g.py makes CAMs; 0 is the image's own size."""
+    cam_activation: Literal["relu", "softmax"] = "relu"
+    """What becomes a CAM: the positive part of the class map as published, or its softmax against the background."""
+
     seed: int = 0
     """All randomness follows from it."""
     device: str = "auto"
@@ -175,12 +180,12 @@ class CamOptions:
     """Default: the one that the run was trained on, or the --dataset's."""
     test_list: str | None = None
     """List of images with tags; default the training list."""
-    scales: tuple[float, ...] = SCALES
-    """Factors on the image's size; every scale is used plain and mirrored."""
-    base_size: int = 0
-    """Pixels of the short side at scale 1; 0 is the image's own size."""
-    activation: Literal["relu", "softmax"] = "relu"
-    """What becomes a CAM: the positive part of the class map as published, or its softmax against the other classes."""
+    scales: tuple[float, ...] | None = None
+    """Factors on the image's size, every scale plain and mirrored; default the run's cam_scales."""
+    base_size: int | None = None
+    """Pixels of the short side at scale 1, 0 for the image's own size; default the run's cam_base_size."""
+    activation: Literal["relu", "softmax"] | None = None
+    """relu or softmax; default the run's cam_activation."""
     batch_size: int = 1
     """Images of one size that go through the network together (each also mirrored)."""
     save_attention: bool = False

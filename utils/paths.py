@@ -70,11 +70,18 @@ class Dataset:
 def open_dataset(folder: str | Path) -> Dataset:
     """Opens a data set by its folder: class names from its classes.txt, else the known ones of its name.
 
-    Raises FileNotFoundError where the folder is missing, ValueError where nothing tells its classes.
+    A known data set may still be empty: what it lacks is for the stage that reads it to tell, all at once.
+    Raises FileNotFoundError where another folder is missing, ValueError where nothing tells its classes.
     """
-    root = existing_path(catalog.DATASET_ALIASES.get(str(folder), folder), "--dataset")
+    folder = catalog.DATASET_ALIASES.get(str(folder), str(folder))
+    known = catalog.KNOWN_DATASETS.get(Path(folder).name)
+    try:
+        root = existing_path(folder, "--dataset")
+    except FileNotFoundError:
+        if known is None:
+            raise
+        root = PROJECT_ROOT / folder
     name = root.resolve().name
-    known = catalog.KNOWN_DATASETS.get(name)
     listing = root / catalog.CLASSES_FILE
     if listing.is_file():
         classes = tuple(line.strip() for line in listing.read_text().splitlines() if line.strip())

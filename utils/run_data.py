@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from utils.catalog import IMAGE_FOLDER
 from utils.cli import load_options
 from utils.options import TrainOptions
 from utils.paths import Dataset, RunPaths, existing_path, open_dataset
@@ -17,7 +18,15 @@ def image_dir_of_run(run: RunPaths, data: Dataset, *, image_dir: str | None, dat
     """Folder of photographs: the named one, else what the run was trained on, else the data set's own."""
     if image_dir is None and dataset is None:
         image_dir = load_options(TrainOptions, run.config).image_dir
-    return data.image_dir if image_dir is None else existing_path(image_dir, "--image_dir")
+    return find_image_dir(data, image_dir)
+
+
+def find_image_dir(data: Dataset, image_dir: str | None) -> Path:
+    """The named folder of photographs, or the data set's own. The published scripts name the folder above it."""
+    if image_dir is None:
+        return data.image_dir
+    folder = existing_path(image_dir, "--image_dir")
+    return folder / IMAGE_FOLDER if (folder / IMAGE_FOLDER).is_dir() else folder
 
 
 def train_list_of_run(run: RunPaths, data: Dataset, *, image_list: str | None, dataset: str | None) -> Path:

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The main job on built-in data: environment, data, training, CAMs, scores, pseudo labels, pictures.
+#   bash demo.sh [EXP]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
+
+EXP="${1:-demo}"
+make_environment
+
+"$PYTHON" "$ROOT/scripts/make_demo_data.py"
+
+# the classifier alone, to compare with: no local network, no saliency
+"$PYTHON" "$ROOT/train_l2g.py" \
+  --config="$ROOT/configs/demo.yaml" \
+  --experiment_name="${EXP}_classifier" \
+  --kd_weight=0 \
+  --global_cls_weight=1 \
+  --resume
+
+"$PYTHON" "$ROOT/train_l2g.py" \
+  --config="$ROOT/configs/demo.yaml" \
+  --experiment_name="$EXP" \
+  --resume
+
+for NAME in "${EXP}_classifier" "$EXP"; do
+  "$PYTHON" "$ROOT/test_l2g.py" --experiment_name="$NAME"
+  "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$NAME"
+done
+
+"$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP"
+"$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
+"$PYTHON" "$ROOT/res.py" --experiment_name="$EXP"
+
+"$PYTHON" "$ROOT/scripts/show_scores.py" --experiments="${EXP}_classifier,$EXP"

@@ -1,0 +1,28 @@
+# Sourced by the shell scripts: ROOT is the project's folder, EXP the experiment (first argument), PYTHON the interpreter.
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+
+# The one default of every script for VOC 2012, so that they find each other's run.
+EXP="${1:-l2g_voc}"
+
+if [[ -z "${PYTHON:-}" ]]; then
+  PYTHON=python3
+  if [[ -x "$ROOT/.venv/bin/python" ]]; then
+    PYTHON="$ROOT/.venv/bin/python"
+  fi
+fi
+
+# The environment of demo.sh and test.sh: .venv with requirements.txt, made once and renewed when the list changes.
+# A PYTHON that the caller chose is used as it is.
+make_environment() {
+  if [[ "$PYTHON" != python3 && "$PYTHON" != "$ROOT/.venv/bin/python" ]]; then
+    return
+  fi
+  local stamp="$ROOT/.venv/requirements.txt"
+  if ! cmp -s "$ROOT/requirements.txt" "$stamp"; then
+    echo "making the environment in $ROOT/.venv (some minutes the first time) ..."
+    python3 -m venv "$ROOT/.venv"
+    "$ROOT/.venv/bin/python" -m pip install --quiet --requirement "$ROOT/requirements.txt"
+    cp "$ROOT/requirements.txt" "$stamp"
+  fi
+  PYTHON="$ROOT/.venv/bin/python"
+}

@@ -1,0 +1,143 @@
+"""The pipeline as a user runs it: programs and shell scripts on files, and exactly the files that they leave."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts import make_demo_data
+from utils.images import read_label
+from utils.paths import PROJECT_ROOT
+
+TINY = (
+    "--width=0.0625 --frozen_stages=0 --freeze_batch_norm=false --new_lr_factor=1 --resize=64 --input_size=48 "
+    "--crop_size=32 --num_patches=4 --batch_size=2 --epochs=1 --lr=0.01 --clip_grad=1 --kd_loss=balanced "
+    "--background_target=complement --kd_weight=1 --num_workers=0 --attention=se --suppression=learnable"
+).split()
+NAMES = [f"demo_train_{index:05d}" for index in range(6)]
+
+
+def program(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess:
+    """Runs a program of the project from `folder`, in which no relative path leads to the project."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def python(folder: Path, script: str, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
+    return program(folder, sys.executable, str(PROJECT_ROOT / script), *flags, check=check)
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A folder with data set and run after every stage, and what each stage printed."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    options = make_demo_data.DemoDataOptions(out=folder / "mini", num_train=6, num_val=2)
+    make_demo_data.run(options)
+    run = ["--experiment_name=exp", "--runs_dir=runs"]
+    labels = f"--label_dir={folder / 'labels'}"
+    stages = {
+        "train_l2g.py": [*run, "--dataset=mini", *TINY],
+        "test_l2g.py": [*run, "--scales=0.5,1", "--save_attention", "--save_irn", "--save_affinity", "--num_workers=0"],
+        "evaluate.py": [*run, "--num_workers=1"],
+        "gen_gt.py": [*run, labels, "--num_workers=1"],
+        "res.py": [*run, labels, "--num_workers=1"],
+    }
+    printed = {script: python(folder, script, *flags).stdout for script, flags in stages.items()}
+    scored = python(folder, "evaluate.py", *run, "--mode=png", f"--pred_dir={folder / 'labels'}", "--num_workers=1")
+    return folder, printed | {"labels": scored.stdout}
+
+
+def tags_of(folder: Path) -> dict[str, list[str]]:
+    lines = (folder / "mini" / "train_cls.txt").read_text().splitlines()
+    return {line.split()[0]: line.split()[1:] for line in lines}
+
+
+def test_the_run_holds_exactly_the_files_of_its_stages(finished):
+    folder, _ = finished
+    tagged = [f"{name}_{tag}.png" for name, tags in tags_of(folder).items() for tag in tags]
+    found = files_below(folder / "runs" / "exp")
+    events = {name for name in found if name.startswith("tensorboard/")}
+    assert len(events) == 1
+    assert found - events == {
+        "config.yaml", "log.txt", "metrics.jsonl", "versions.json", "model/mini_epoch_0.pth", "cam/settings.json",
+        "cam_scores.json", "cam_scores.png", "label_scores.json", "contact_sheet.png",
+        *(f"cam/{name}.npz" for name in NAMES),
+        *(f"cam_npy_irn/{name}.npy" for name in NAMES),
+        *(f"cam_npy_aff/{name}.npy" for name in NAMES),
+        *(f"ms/attention/{name}" for name in tagged),
+        *(f"ms/accu_att_zoom/{name}" for name in tagged),
+        *(f"ms/overlay/{name}.jpg" for name in NAMES),
+    }  # fmt: skip
+    assert files_below(folder / "labels") == {*(f"{name}.png" for name in NAMES), "label_settings.json"}
+
+
+def test_labels_have_the_images_sizes_and_only_their_tags(finished):
+    folder, _ = finished
+    for name, tags in tags_of(folder).items():
+        label = read_label(folder / "labels" / f"{name}.png")
+        with Image.open(folder / "mini" / "JPEGImages" / f"{name}.jpg") as image:
+            assert label.shape == image.size[::-1]
+        assert set(np.unique(label)) <= {0, *(int(tag) + 1 for tag in tags)}
+
+
+def test_labels_use_the_best_threshold_and_score_as_the_cams_at_it(finished):
+    folder, _ = finished
+    run = folder / "runs" / "exp"
+    cams, labels = (json.loads((run / f"{kind}_scores.json").read_text()) for kind in ("cam", "label"))
+    settings = json.loads((folder / "labels" / "label_settings.json").read_text())
+    assert settings["threshold"] == cams["best_threshold"]
+    assert labels["mean_iou"] == pytest.approx(cams["best_mean_iou"])
+
+
+def test_every_stage_says_what_it_did(finished):
+    _, printed = finished
+    assert "6 images" in printed["train_l2g.py"] and "epoch 0:" in printed["train_l2g.py"]
+    assert printed["evaluate.py"].count("Th=") == 16 and "Best Th=" in printed["evaluate.py"]
+    assert "mIoU=" in printed["labels"]
+
+
+def test_a_stage_that_lacks_the_one_before_names_it(finished):
+    folder, _ = finished
+    for script, remedy in {"test_l2g.py": "train_l2g.py", "res.py": "test_l2g.py"}.items():
+        done = python(folder, script, "--experiment_name=other", "--runs_dir=runs", check=False)
+        assert done.returncode == 1
+        assert f"run {remedy} --experiment_name other first" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The project's files without data, runs and environment, as a fresh clone has them."""
+    keep = shutil.ignore_patterns(".venv", ".git", "runs", "data", "__pycache__", ".*_cache")
+    return Path(shutil.copytree(PROJECT_ROOT, tmp_path / "clone", ignore=keep))
+
+
+def test_the_published_script_says_at_once_what_is_missing_and_where_it_goes(clone: Path, tmp_path: Path):
+    done = program(tmp_path, "bash", str(clone / "train_test_L2G_voc.sh"), check=False)
+    assert done.returncode == 1
+    for place in ("data/voc12/train_cls.txt", "data/voc12/JPEGImages", "data/voc12/Sal", "data/weights/"):
+        assert str(clone / place) in done.stderr
+    assert not (clone / "runs").exists()
+
+
+def test_the_published_script_does_the_whole_job_from_any_folder(clone: Path, tmp_path: Path):
+    make_demo_data.run(make_demo_data.DemoDataOptions(out=clone / "data" / "voc12", num_train=4, num_val=2))
+    flags = [*TINY, "--init_weights=none", "--channels_last=false"]
+    program(tmp_path, "bash", str(clone / "train_test_L2G_voc.sh"), "exp", *flags)
+    assert (clone / "runs" / "exp" / "model" / "pascal_voc_epoch_0.pth").is_file()
+    assert len(list((clone / "data" / "voc12" / "pseudo_seg_labels_exp").glob("*.png"))) == 4
+    assert len(list((clone / "runs" / "exp" / "ms" / "accu_att_zoom").glob("*.png"))) >= 4
+    again = program(tmp_path, "bash", str(clone / "train_test_L2G_voc.sh"), "exp", *flags)
+    assert "epoch 1/1" not in again.stderr  # nothing is trained twice
