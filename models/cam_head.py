@@ -54,7 +54,7 @@ def move_by_affinity(maps: Tensor, features: Tensor) -> Tensor:
     rows, flat = features.transpose(1, 2), maps.flatten(2)
     moved = []
     for columns in features.split(max(1, AFFINITY_ENTRIES // features.shape[2]), dim=2):
-        affinity = (rows @ columns).relu()
+        affinity = (rows @ columns).relu_()
         moved.append((flat @ affinity) / (affinity.sum(1, keepdim=True) + 1e-5))
     return torch.cat(moved, 2).view_as(maps)
 
@@ -134,14 +134,17 @@ class CamNet(nn.Module, ABC):
     def head(self, image: Tensor, features: Features) -> CamOutput:
         """Class maps, plus the same maps moved by the PCM."""
         maps = self.fc8(features.conv6)
-        # the affinity trains its own four layers, not the backbone through conv4 and conv5
-        shallow = _resized(self.f8_3(features.conv4.detach()), maps)
-        deep = _resized(self.f8_4(features.conv5.detach()), maps)
-        embedding = self.f9(torch.cat([_resized(image, maps), shallow, deep], 1))
         # fc8 is linear and without bias: moving its few maps gives the numbers of moving conv6
-        cams = maps + move_by_affinity(maps, embedding)
+        cams = maps + move_by_affinity(maps, self.embed(image, features))
         # the last channel is background: it is no class to score
         return CamOutput(cams, cams[:, :-1].mean((2, 3)))
+
+    def embed(self, image: Tensor, features: Features) -> Tensor:
+        """What the PCM compares positions by, at the size of conv6. -> (N, D, h, w)."""
+        # the affinity trains its own four layers, not the backbone through conv4 and conv5
+        shallow = _resized(self.f8_3(features.conv4.detach()), features.conv6)
+        deep = _resized(self.f8_4(features.conv5.detach()), features.conv6)
+        return self.f9(torch.cat([_resized(image, features.conv6), shallow, deep], 1))
 
     def new_layers(self) -> dict[str, nn.Module]:
         """The layers without image-pretrained weights, by name: head, attention, suppression."""

@@ -28,7 +28,8 @@ def build_cam_net(
     """A network from image (N, 3, H, W) to CamOutput(cams (N, C + 1, h, w), scores (N, C)).
 
     `backbone` is "resnet38" or "timm:NAME". `width` scales the channels of resnet38; `pretrained` lets timm download
-    ImageNet weights. `dropout` is the rate of resnet38's stages 6 and 7. Raises ValueError, naming what is legal, for anything that the backbone cannot do.
+    ImageNet weights. `dropout` is the rate of resnet38's stages 6 and 7. Raises ValueError, naming what is legal, for
+    anything that the backbone cannot do.
     """
     if num_classes < 1:
         raise ValueError(f"num_classes {num_classes}: give at least one object class (background is added to them)")

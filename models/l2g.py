@@ -22,7 +22,7 @@ def transfer_target(
     """What the global network shall show in each patch. L2G, sec. 3.2 and 3.3.
 
     local_cams (N * P, C + 1, h, w) raw maps of the local network, background last; tags (N, C) multi-hot, the same
-    for an image's P patches; saliency (N * P, 1, H, W) in 0..1 or None -> (N * P, C + 1, h, w) in 0..1, without gradient.
+    for an image's P patches; saliency (N * P, 1, H, W) in 0..1 or None -> (N * P, C + 1, h, w) in 0..1, detached.
 
     With saliency s, the strongest class of a pixel gets s (an object) or 1 - s (background) where its activation
     exceeds `threshold`; without, it gets its activation. background `complement` does not ask the local network's own

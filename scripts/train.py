@@ -22,6 +22,11 @@ from utils.run_data import find_image_dir
 from utils.runtime import Process, open_log, start_process, write_versions
 from utils.train_loop import Averages, Recorder, Stepper
 
+# options that tell which images a step draws
+SAME_ON_RESUME = ("batch_size", "accumulate", "seed")
+# with fewer output channels, oneDNN's channels-last backward writes outside its memory
+CHANNELS_LAST_MINIMUM = 8
+
 
 def run(options: TrainOptions) -> Path:
     """Trains to the last epoch and returns its checkpoint. Raises ValueError or FileNotFoundError for bad input."""
@@ -44,13 +49,10 @@ def run(options: TrainOptions) -> Path:
             world_size=process.world_size,
             seed=options.seed,
         )
-        if process.is_main:
-            save_options(options, paths.config)
-            write_versions(paths.versions)
-            log.info(
-                f"{options.experiment_name}: {len(data)} images of {dataset.root}, {len(dataset.classes)} classes, "
-                f"{batches.steps} steps an epoch on {process.world_size} x {process.device}"
-            )
+        log.info(
+            f"{options.experiment_name}: {len(data)} images of {dataset.root}, {len(dataset.classes)} classes, "
+            f"{batches.steps} steps an epoch on {process.world_size} x {process.device}"
+        )
         return _train(options, model, data, batches, process, paths, dataset.checkpoint_prefix, latest)
 
 
@@ -112,9 +114,10 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
 
 
 def _sample_options(options: TrainOptions, dataset: Dataset, net: CamNet) -> dict:
-    names = (
-        ["resize", "resize_mode", "input_size", "crop_size", "num_patches", "corner_patches", "color_jitter", "flip", "seed"]
-    )  # fmt: skip
+    names = [
+        "resize", "resize_mode", "input_size", "crop_size", "num_patches", "corner_patches", "color_jitter", "flip",
+        "seed",
+    ]  # fmt: skip
     return {name: getattr(options, name) for name in names} | {
         "num_classes": len(dataset.classes),
         "mean": options.mean or net.mean,
@@ -135,6 +138,18 @@ def make_optimizer(model: L2G, options: TrainOptions) -> torch.optim.SGD:
         nesterov=options.nesterov,
         weight_decay=options.weight_decay,
     )
+
+
+def check_channels_last(model: nn.Module, device: torch.device) -> None:
+    """Raises ValueError, naming the layer, where the channels-last layout is not safe."""
+    if device.type != "cpu":
+        return
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d) and layer.out_channels < CHANNELS_LAST_MINIMUM:
+            raise ValueError(
+                f"--channels_last=true: on the CPU every convolution needs {CHANNELS_LAST_MINIMUM} output channels or "
+                f"more, {name} has {layer.out_channels}: use --channels_last=false"
+            )
 
 
 def rate_factor(options: TrainOptions, step: int, *, steps_per_epoch: int) -> float:
@@ -158,6 +173,7 @@ def _train(
 ) -> Path:
     model.to(process.device)
     if options.channels_last:
+        check_channels_last(model, process.device)
         model.to(memory_format=torch.channels_last)
     if process.device.type == "cuda" and process.world_size > 1 and not options.freeze_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -167,9 +183,12 @@ def _train(
     )
     position = Position()
     if latest:
-        position = restore(latest, model, stepper, steps_per_epoch=batches.steps)
+        position = restore(latest, model, stepper, options, steps_per_epoch=batches.steps)
     elif options.load_checkpoint:
         load_start(existing_path(options.load_checkpoint, "--load_checkpoint"), model)
+    if process.is_main:  # after all that may be refused: a refused run leaves the old run's options alone
+        save_options(options, paths.config)
+        write_versions(paths.versions)
     wrapped = model
     if process.world_size > 1:
         wrapped = DistributedDataParallel(
@@ -226,17 +245,30 @@ def load_start(path: Path, model: L2G) -> None:
         load_weights(model.local_net, state, which="local_dict" if "local_dict" in state else "state_dict")
 
 
-def restore(path: Path, model: L2G, stepper: Stepper, *, steps_per_epoch: int) -> Position:
-    """Puts a run back to where `path` was written. Raises ValueError if the run's steps would not be the same."""
+def restore(path: Path, model: L2G, stepper: Stepper, options: TrainOptions, *, steps_per_epoch: int) -> Position:
+    """Puts a run back to where `path` was written; rate, momentum and decay go on as the options say now.
+
+    Raises ValueError if the steps would draw other images than those of the run.
+    """
     state = ckpt.read_checkpoint(path)
-    if state["steps_per_epoch"] != steps_per_epoch:
+    if "optimizer" not in state:
+        raise ValueError(f"{path} holds weights without a run to resume: start from it with --load_checkpoint={path}")
+    then = {"steps an epoch": state["steps_per_epoch"]} | {name: state["options"][name] for name in SAME_ON_RESUME}
+    now = {"steps an epoch": steps_per_epoch} | {name: getattr(options, name) for name in SAME_ON_RESUME}
+    if changed := [f"{then[name]} {name}, now {now[name]}" for name in now if then[name] != now[name]]:
         raise ValueError(
-            f"{path} was written with {state['steps_per_epoch']} steps an epoch, now there are {steps_per_epoch}: "
-            "resume with the same list, batch size, accumulation and number of processes"
+            f"{path} was written with {'; '.join(changed)}: "
+            "resume with the same list, batch size, accumulation, seed and number of processes"
         )
+    if state["step"] > options.epochs * steps_per_epoch:
+        done = state["step"] / steps_per_epoch
+        raise ValueError(f"{path} has {done:g} epochs behind it, --epochs={options.epochs} asks for fewer")
     load_weights(model.global_net, state, which="state_dict")
     if model.local_net is not None:
         load_weights(model.local_net, state, which="local_dict")
+    settings = [{k: v for k, v in g.items() if k != "params"} for g in stepper.optimizer.param_groups]
     stepper.optimizer.load_state_dict(state["optimizer"])
+    for group, setting in zip(stepper.optimizer.param_groups, settings):
+        group.update(setting)
     stepper.scaler.load_state_dict(state["scaler"])
     return Position(state["step"], Averages(state["averages"]))

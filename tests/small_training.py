@@ -41,6 +41,7 @@ def small_options(data: Path, **more: object) -> TrainOptions:
         "num_patches": 4,
         "epochs": 1,
         "batch_size": 2,
+        "lr": 1e-4,
         "device": "cpu",
         "num_workers": 0,
     }

@@ -1,5 +1,6 @@
 """Training samples: an image crop, its saliency, its tags and the boxes of its patches."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -82,7 +83,7 @@ class L2GDataset(Dataset):
         return len(self.entries)
 
     def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
-        """images (3, S, S) normalised; tags (C,) multi-hot; boxes (P, 4); saliency (1, S, S) in 0..1 if there is any."""
+        """images (3, S, S) normalised; tags (C,) multi-hot; boxes (P, 4); saliency (1, S, S) in 0..1, if any."""
         epoch, index = key
         entry = self.entries[index]
         image = tv_tensors.Image(v2.functional.pil_to_tensor(read_rgb(find_image(self.image_dir, entry.name))))
@@ -163,7 +164,14 @@ def make_loader(dataset: L2GDataset, batches: EpochBatches, *, num_workers: int,
         pin_memory=pin,
         # its own generator: the loader would otherwise draw from the one that dropout uses
         generator=torch.Generator(),
+        worker_init_fn=leave_signals_to_main,
     )
+
+
+def leave_signals_to_main(_worker: int) -> None:
+    """Ctrl-C and torchrun signal the workers too: the main process ends them, after its checkpoint."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def check_files(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | None) -> list[str]:

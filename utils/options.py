@@ -131,7 +131,7 @@ class TrainOptions:
     save_minutes: float = 10.0
     """Minutes between checkpoints inside an epoch."""
     keep_checkpoints: int = 2
-    """Epoch checkpoints kept beside the final one."""
+    """Newest epoch checkpoints that are kept, the final one among them."""
     log_every: int = 20
     """Steps between points of the TensorBoard curves."""
 

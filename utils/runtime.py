@@ -114,7 +114,7 @@ class _TqdmHandler(logging.Handler):
 
 
 def open_log(path: Path | None) -> logging.Logger:
-    """The run's log: on the screen above the progress bar and appended to `path`; None (not the main process) is mute."""
+    """The run's log: on the screen above the bar and appended to `path`; mute for None (not the main process)."""
     log = logging.getLogger("l2g")
     for handler in list(log.handlers):
         handler.close()

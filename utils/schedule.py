@@ -11,7 +11,7 @@ BIAS_FACTOR = 2.0
 
 
 def poly(step: int, total: int, *, power: float, every: int = 1) -> float:
-    """Factor on the base rate after `step` of `total` steps: (1 - step / total) ** power, renewed every `every` steps."""
+    """Factor on the base rate after `step` of `total` steps: (1 - step / total) ** power, renewed each `every`."""
     step = step // every * every
     return max(0.0, 1.0 - step / total) ** power
 

@@ -33,7 +33,7 @@ def check_finite(losses: Mapping[str, Tensor], *, step: int) -> None:
 
 
 class Stepper:
-    """One optimiser step from one or more backward passes, with loss scaling for fp16 and an optional gradient bound."""
+    """One optimiser step from one or more backward passes, with loss scaling for fp16 and a gradient bound."""
 
     def __init__(
         self, optimizer: torch.optim.Optimizer, *, accumulate: int, clip_grad: float, amp: str, device: torch.device

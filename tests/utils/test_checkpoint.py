@@ -29,7 +29,12 @@ def names(folder):
 
 
 def test_what_is_written_is_read_back(tmp_path):
-    content = {"step": 3, "state_dict": {"w": torch.arange(4.0)}, "averages": {"loss": [1.5, 2.0]}, "options": {"t": (1, 2)}}
+    content = {
+        "step": 3,
+        "state_dict": {"w": torch.arange(4.0)},
+        "averages": {"loss": [1.5, 2.0]},
+        "options": {"t": (1, 2)},
+    }
     ckpt.write_checkpoint(tmp_path / "model" / "a_epoch_0.pth", content)
     read = ckpt.read_checkpoint(tmp_path / "model" / "a_epoch_0.pth")
     assert torch.equal(read.pop("state_dict")["w"], content.pop("state_dict")["w"])

@@ -1,5 +1,7 @@
 """Training samples: what their randomness follows from, what stays aligned, what is refused."""
 
+import os
+import signal
 from dataclasses import asdict
 
 import numpy as np
@@ -45,7 +47,7 @@ def test_sample_has_the_documented_shapes(data):
         "saliency": (1, 32, 32),
     }
     assert sample["tags"].tolist() == [1, 1]
-    assert 0 <= sample["saliency"].min() and sample["saliency"].max() == 1
+    assert sample["saliency"].min() == 0 and sample["saliency"].max() == 1
     assert all(type(value) is torch.Tensor for value in sample.values())
 
 
@@ -83,6 +85,20 @@ def test_samples_are_the_same_for_any_number_of_workers(data):
     assert len(epochs[0]) == 3
     for other in epochs[1:]:
         assert all(equal(one, two) for one, two in zip(epochs[0], other, strict=True))
+
+
+def test_workers_outlive_the_signals_that_ask_the_run_to_stop(data):
+    batches = make_batches(6, batch_size=1)
+    loader = make_loader(make_dataset(data), batches, num_workers=1, pin=False)
+    samples = iter(loader)
+    next(samples)
+    (worker,) = samples._workers
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker.pid, number)
+    assert len(list(samples)) == 5
+    del samples, loader
+    worker.join(10)
+    assert worker.exitcode == 0
 
 
 def test_derived_seeds_differ_by_place():

@@ -1,0 +1,399 @@
+"""Training as a whole: gradients, records, interruption and resumption, refusals."""
+
+import json
+import os
+import signal
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.cam_net import build_cam_net
+from scripts import train
+from tests.small_training import make_training_data, small_options
+from utils import classifier_loop, l2g_data
+from utils.checkpoint import read_checkpoint, write_checkpoint
+from utils.classifier_loop import train_step
+from utils.cli import load_options, parse_options
+from utils.image_list import read_image_list
+from utils.images import write_image
+from utils.options import TrainOptions
+from utils.paths import RunPaths
+from utils.runtime import Process
+from utils.train_loop import NonFiniteLossError, Stepper
+
+# softmax over positions leaves a constant added to every position without effect: no gradient, in exact arithmetic
+WITHOUT_GRADIENT = ("pam_layer.key_conv.bias",)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the program catches it."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_training_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def options(data, tmp_path):
+    def make(**more):
+        return small_options(data, **{"runs_dir": str(tmp_path / "runs"), **more})
+
+    return make
+
+
+@pytest.fixture
+def fast_steps(monkeypatch):
+    """Replaces the network's steps by given numbers."""
+
+    def give(active_tags=1.0):
+        values = {"transfer": 0.5, "active_tags": active_tags}
+        monkeypatch.setattr(classifier_loop, "train_step", lambda *_, **__: values)
+
+    return give
+
+
+def paths_of(options):
+    return RunPaths.of(options.runs_dir, options.experiment_name)
+
+
+def metrics_of(options):
+    return [json.loads(line) for line in paths_of(options).metrics.read_text().splitlines()]
+
+
+def at_step(monkeypatch, number, action):
+    """Calls `action` in the `number`-th optimiser step from now, counted from 1."""
+    done, original = [], Stepper.step
+
+    def step(self):
+        original(self)
+        done.append(None)
+        if len(done) == number:
+            action()
+
+    monkeypatch.setattr(Stepper, "step", step)
+
+
+def ask_to_stop():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def be_killed():
+    raise Killed
+
+
+def assert_same_values(one, other):
+    """Equal bit by bit, through dictionaries, lists and tensors."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same_values(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for a, b in zip(one, other):
+            assert_same_values(a, b)
+    else:
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def assert_same_run(one, other):
+    """The same final checkpoint and the same lines of metrics."""
+    states = [read_checkpoint(paths_of(o).model_dir / f"toy_epoch_{o.epochs - 1}.pth") for o in (one, other)]
+    for state in states:
+        state.pop("options")
+    assert_same_values(*states)
+    lines = [
+        [{k: v for k, v in line.items() if k != "steps_per_second"} for line in metrics_of(o)] for o in (one, other)
+    ]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize(
+    ("attention", "suppression"), [("se", "learnable"), ("cam+pam", "none"), ("sa+eca", "fixed:0.55")]
+)
+def test_every_trainable_parameter_is_in_one_group_and_gets_a_gradient(options, attention, suppression):
+    chosen = options(attention=attention, suppression=suppression, kd_loss="cross_entropy", lr=1e-4)
+    torch.manual_seed(0)
+    model = train.build_model(chosen, 2, fresh=True).train()
+    optimizer = train.make_optimizer(model, chosen)
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in trainable.values())
+    batch = {
+        # small, as maps of an untrained network grow from block to block and would saturate the softmaxes
+        "images": 0.01 * torch.randn(2, 3, 32, 32),
+        "tags": torch.eye(2),
+        "boxes": torch.tensor([[0, 0, 24, 24], [8, 8, 32, 32]]).expand(2, 2, 4),
+        "saliency": torch.rand(2, 1, 32, 32),
+    }
+    for _ in range(2):  # DANet's gates start at zero: what is behind them learns from the second step on
+        optimizer.zero_grad()
+        sum(model(**batch).losses.values()).backward()
+        optimizer.step()
+    without = [name for name, p in trainable.items() if p.grad is None or not p.grad.any()]
+    assert [name for name in without if not name.endswith(WITHOUT_GRADIENT)] == []
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert all(".conv1a" in n or ".b2" in n or ".bn" in n for n in frozen), frozen
+
+
+def test_a_step_returns_the_means_of_its_batches(options):
+    chosen = options(accumulate=2, dropout=(0.0, 0.0))
+    torch.manual_seed(0)
+    model = train.build_model(chosen, 2, fresh=True).eval()
+    batches = [
+        {"images": torch.randn(1, 3, 32, 32), "tags": torch.ones(1, 2), "boxes": torch.tensor([[[0, 0, 24, 24]]])}
+        for _ in range(2)
+    ]
+    expected = [{name: loss.item() for name, loss in model(**batch).losses.items()} for batch in batches]
+    cpu = torch.device("cpu")
+    stepper = Stepper(train.make_optimizer(model, chosen), accumulate=2, clip_grad=0.0, amp="off", device=cpu)
+    values = train_step(
+        model, stepper, iter(batches), step=0, amp="off", channels_last=False, process=Process(0, 1, cpu)
+    )
+    for name in ("transfer", "local_cls"):
+        assert values[name] == pytest.approx((expected[0][name] + expected[1][name]) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("step", [3, 4, 6])
+def test_a_stopped_and_resumed_run_is_the_uninterrupted_run(options, monkeypatch, step):
+    """Four steps an epoch: in the middle of an epoch, at its end, and after the rate's decay. Dropout is on."""
+    common = {"epochs": 2, "decay_epochs": (1,), "flip": 0.5}
+    whole = options(experiment_name="whole", **common)
+    train.run(whole)
+    with monkeypatch.context() as patch:
+        at_step(patch, step, ask_to_stop)
+        with pytest.raises(SystemExit) as left:
+            train.run(options(**common))
+    assert left.value.code == 130
+    expected = {3: "toy_step_3.pth", 4: "toy_epoch_0.pth", 6: "toy_step_6.pth"}[step]
+    stopped = options(resume=True, **common)
+    assert expected in os.listdir(paths_of(stopped).model_dir)
+    torch.manual_seed(99)  # a new process has another state
+    train.run(stopped)
+    assert_same_run(whole, stopped)
+    assert sorted(os.listdir(paths_of(stopped).model_dir)) == ["toy_epoch_0.pth", "toy_epoch_1.pth"]
+
+
+def test_a_run_asked_to_stop_in_its_last_step_is_complete(options, monkeypatch):
+    at_step(monkeypatch, 4, ask_to_stop)
+    assert train.run(options()).is_file()
+    assert len(metrics_of(options())) == 1
+
+
+def test_a_killed_run_goes_on_from_its_newest_checkpoint(options, monkeypatch):
+    common = {"epochs": 2, "save_minutes": 0.0, "accumulate": 2, "batch_size": 1}
+    whole, killed = options(experiment_name="whole", **common), options(resume=True, **common)
+    train.run(whole)
+    for step in (3, 4):  # steps 0, 1, 2 and 2, 3, 4, 5 of the run: step 2 was lost
+        with monkeypatch.context() as patch:
+            at_step(patch, step, be_killed)
+            with pytest.raises(Killed):
+                train.run(killed)
+    assert "toy_step_5.pth" in os.listdir(paths_of(killed).model_dir)
+    train.run(killed)
+    assert_same_run(whole, killed)
+
+
+def test_resuming_a_finished_run_changes_nothing(options):
+    path = train.run(options())
+    before = path.read_bytes()
+    assert train.run(options(resume=True)) == path
+    assert path.read_bytes() == before
+    assert len(metrics_of(options())) == 1
+
+
+def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_checkpoint(options):
+    path = train.run(options())
+    before = path.read_bytes()
+    with pytest.raises(NonFiniteLossError, match=r"step 5: .*transfer=.*local_cls="):
+        train.run(options(epochs=2, resume=True, lr=1e30))
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+    # the remedy that the message names takes effect on resuming
+    resumed = options(epochs=2, resume=True, lr=1e-5)
+    state = read_checkpoint(train.run(resumed))
+    assert min(group["base_lr"] for group in state["optimizer"]["param_groups"]) == 1e-5
+
+
+def test_an_existing_run_is_not_overwritten(options):
+    path = train.run(options())
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=r"toy_epoch_0\.pth is there already: add --resume"):
+        train.run(options(lr=0.5))
+    assert path.read_bytes() == before
+    assert load_options(TrainOptions, paths_of(options()).config) == options()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 4}, "4 steps an epoch, now 2; 2 batch_size, now 4"),
+        ({"batch_size": 1, "accumulate": 2}, "2 batch_size, now 1; 1 accumulate, now 2"),
+        ({"seed": 1}, "0 seed, now 1"),
+        ({"attention": "se"}, "attention"),
+        ({"epochs": 1}, "has 1.5 epochs behind it, --epochs=1 asks for fewer"),
+    ],
+)
+def test_another_run_is_not_resumed_and_keeps_its_options(options, fast_steps, monkeypatch, change, message):
+    fast_steps()
+    begun = options(epochs=2, save_minutes=0.0)
+    train.run(begun)
+    path = paths_of(begun).model_dir / "toy_step_6.pth"
+    write_checkpoint(path, {**read_checkpoint(path.with_name("toy_epoch_1.pth")), "step": 6})
+    with pytest.raises(ValueError, match=message):
+        train.run(options(**{"epochs": 2, "resume": True, **change}))
+    assert load_options(TrainOptions, paths_of(begun).config) == begun
+
+
+def test_weights_without_a_run_are_not_resumed(options):
+    path = paths_of(options()).model_dir / "toy_epoch_9.pth"
+    write_checkpoint(path, {"state_dict": build_cam_net("resnet38", 2, width=0.0625).state_dict()})
+    with pytest.raises(ValueError, match=r"start from it with --load_checkpoint="):
+        train.run(options(resume=True, epochs=20))
+
+
+def test_everything_missing_is_told_in_one_message(data, options, tmp_path):
+    listing = tmp_path / "list.txt"
+    listing.write_text((data / "train_cls.txt").read_text() + "ghost 0\n")
+    absent = tmp_path / "Sal"
+    absent.mkdir()
+    chosen = options(
+        train_list=str(listing), sal_dir=str(absent), init_weights="absent.params", load_checkpoint="absent.pth"
+    )
+    with pytest.raises(FileNotFoundError) as caught:
+        train.run(chosen)
+    message = str(caught.value)
+    assert "1 of 9 are missing" in message and "(ghost)" in message
+    assert "9 of 9 are missing" in message and "--sal_dir=none" in message
+    assert "--init_weights" in message and "absent.params" in message
+    assert "--load_checkpoint" in message and "absent.pth" in message
+    assert not paths_of(chosen).root.exists()
+
+
+def test_both_networks_start_from_one_checkpoint(options, tmp_path):
+    torch.manual_seed(3)
+    state = build_cam_net("resnet38", 2, width=0.0625).state_dict()
+    write_checkpoint(tmp_path / "start.pth", {"state_dict": state})
+    path = train.run(options(load_checkpoint=str(tmp_path / "start.pth"), lr=1e-20))
+    trained = read_checkpoint(path)
+    for name in ("state_dict", "local_dict"):
+        assert all(torch.allclose(trained[name][key], value, rtol=1e-5) for key, value in state.items())
+
+
+def test_initial_weights_reach_both_networks(options, tmp_path):
+    torch.manual_seed(3)
+    state = build_cam_net("resnet38", 5, width=0.0625).state_dict()
+    torch.save(state, tmp_path / "init.pth")
+    model = train.build_model(options(init_weights=str(tmp_path / "init.pth")), 2, fresh=True)
+    for net in (model.global_net, model.local_net):
+        assert torch.equal(net.b7.conv_branch1.weight, state["b7.conv_branch1.weight"])
+    torch.save({"layer1.weight": torch.zeros(2)}, tmp_path / "init.pth")
+    with pytest.raises(ValueError, match="not the backbone weights of resnet38"):
+        train.build_model(options(init_weights=str(tmp_path / "init.pth")), 2, fresh=True)
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.01, True), (0.5, False)])
+def test_collapse_is_warned_of(options, fast_steps, share, warned):
+    fast_steps(active_tags=share)
+    train.run(options())
+    text = paths_of(options()).log.read_text()
+    assert ("shows 1.0% of the images' tags" in text) is warned
+    assert ("--kd_loss=balanced" in text) is warned
+
+
+def test_a_run_leaves_exactly_these_files(options, fast_steps):
+    fast_steps()
+    chosen = options(epochs=4, keep_checkpoints=2, save_minutes=0.0)
+    assert train.run(chosen) == paths_of(chosen).model_dir / "toy_epoch_3.pth"
+    root = paths_of(chosen).root
+    files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    curves = [name for name in files if name.startswith("tensorboard/")]
+    assert len(curves) == 1
+    assert [name for name in files if name not in curves] == [
+        "config.yaml",
+        "log.txt",
+        "metrics.jsonl",
+        "model/toy_epoch_2.pth",
+        "model/toy_epoch_3.pth",
+        "versions.json",
+    ]
+    assert load_options(TrainOptions, root / "config.yaml") == chosen
+    lines = metrics_of(chosen)
+    assert [(line["epoch"], line["step"], line["transfer"]) for line in lines] == [
+        (e, 4 * e + 4, 0.5) for e in range(4)
+    ]
+    assert json.loads((root / "versions.json").read_text())["torch"] == version("torch")
+
+
+def test_every_epoch_has_its_own_averages(options, monkeypatch):
+    values = iter(range(8))
+    step = lambda *_, **__: {"transfer": float(next(values)), "active_tags": 1.0}  # noqa: E731
+    monkeypatch.setattr(classifier_loop, "train_step", step)
+    train.run(options(epochs=2))
+    assert [line["transfer"] for line in metrics_of(options())] == [1.5, 5.5]
+
+
+def test_bf16_trains_on_the_cpu(options):
+    state = read_checkpoint(train.run(options(amp="bf16")))
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
+    assert state["state_dict"]["fc8.weight"].dtype == torch.float32
+
+
+def test_training_without_saliency_reads_none(data, options, monkeypatch):
+    monkeypatch.setattr(l2g_data, "read_gray", lambda path: pytest.fail(f"read {path}"))
+    train.run(options(sal_dir="none", kd_loss="balanced", background_target="complement"))
+    assert {"transfer", "local_cls"} <= metrics_of(options())[0].keys()
+
+
+def test_a_data_set_without_saliency_trains_when_told_so(tmp_path):
+    data = make_training_data(tmp_path, count=2, saliency=False)
+    with pytest.raises(FileNotFoundError, match="--sal_dir=none"):
+        train.run(small_options(data))
+    assert train.run(small_options(data, sal_dir="none")).is_file()
+
+
+def test_the_classifier_alone_trains_without_a_local_network(options):
+    state = read_checkpoint(train.run(options(kd_weight=0.0, global_cls_weight=1.0)))
+    assert "local_dict" not in state
+    line = metrics_of(options())[0]
+    assert line.keys() == {"epoch", "step", "steps_per_second", "global_cls", "active_tags"}
+
+
+def test_published_flags_are_understood():
+    argv = [
+        "--img_dir=/images", "--epoch=15", "--kd_weights=30", "--bg_thr=0.1", "--patch_size=4", "--iter_size=2",
+        "--decay_points=5,10", "--batch_size=12", "--lr=0.1", "--num_workers=4", "--disp_interval=100",
+    ]  # fmt: skip
+    parsed = parse_options(TrainOptions, argv)
+    assert parsed == TrainOptions(
+        image_dir="/images", epochs=15, kd_weight=30.0, bg_threshold=0.1, num_patches=4, accumulate=2,
+        decay_epochs=(5, 10), batch_size=12, lr=0.1, num_workers=4, log_every=100,
+    )  # fmt: skip
+
+
+def test_channels_last_is_refused_where_it_is_not_safe(options):
+    with pytest.raises(ValueError, match=r"--channels_last=true: .* 8 output channels .*conv1a has 4"):
+        train.run(options(channels_last=True))
+    assert not paths_of(options()).config.exists()
+    train.check_channels_last(nn.Conv2d(3, 4, 1), torch.device("cuda"))
+    train.check_channels_last(nn.Conv2d(3, 8, 1), torch.device("cpu"))
+
+
+def test_images_are_found_in_the_folder_above_them(data, options):
+    dataset = train.open_dataset(str(data))
+    for folder in (data, data / "JPEGImages"):
+        entries, image_dir, sal_dir = train.check_input(options(image_dir=str(folder)), dataset)
+        assert image_dir == data / "JPEGImages"
+    assert sal_dir == data / "Sal"
+    assert entries == read_image_list(data / "train_cls.txt", 2)
+
+
+def test_an_image_and_saliency_of_other_sizes_stop_training_by_name(tmp_path):
+    data = make_training_data(tmp_path, count=2)
+    write_image(data / "Sal" / "p1.png", np.zeros((9, 9), np.uint8))
+    with pytest.raises(ValueError, match=r"Sal/p1\.png is \(9, 9\)"):
+        train.run(small_options(data))
