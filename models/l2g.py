@@ -101,8 +101,18 @@ def normalise_saliency(saliency: Tensor) -> Tensor:
     return saliency / torch.where(peak > 0, peak, torch.ones_like(peak))
 
 
+def active_tags(cams: Tensor, tags: Tensor, *, has_background: bool) -> Tensor:
+    """Share of the images' tags that raw maps (N, C + 1, h, w) show anywhere; tags (N, C) multi-hot -> scalar.
+
+    A tag is shown where its map exceeds the background's, or 0 in a network that never learnt a background.
+    """
+    floor = cams[:, -1:] if has_background else torch.zeros_like(cams[:, -1:])
+    shown = (cams[:, :-1] > floor).flatten(2).any(dim=2)
+    return (shown * tags).sum() / tags.sum()
+
+
 class L2GOutput(NamedTuple):
-    """losses: name -> weighted scalar. active_tags: share of the images' tags that the global map shows at all."""
+    """losses: name -> weighted scalar. active_tags: see the function of this name."""
 
     losses: dict[str, Tensor]
     active_tags: Tensor
@@ -142,8 +152,7 @@ class L2G(nn.Module):
             losses["global_cls"] = self.global_cls_weight * classification
         if self.local_net is not None:
             losses |= self._transfer(images, tags, boxes, saliency, seen.cams)
-        shown = seen.cams[:, :-1].detach().amax(dim=(2, 3)) > 0
-        return L2GOutput(losses, (shown * tags).sum() / tags.sum())
+        return L2GOutput(losses, active_tags(seen.cams.detach(), tags, has_background=self.local_net is not None))
 
     def _transfer(
         self, images: Tensor, tags: Tensor, boxes: Tensor, saliency: Tensor | None, global_cams: Tensor

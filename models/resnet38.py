@@ -116,10 +116,6 @@ class ResNet38Cam(CamNet):
         self._stages |= {6: ["b6"], 7: ["b7"]}
         stage_channels = {stage: w(out) for stage, (_, _, out) in STAGES.items()} | {6: w(2048), 7: w(4096)}
         self._add_suppression(suppression, suppression_stages, stage_channels)
-        # before the head, which has initial values of its own; they matter only where no weights are loaded
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         self._build_head((w(512), w(1024), w(4096)), (w(64), w(128)), num_classes)
 
     def _add_stage(self, stage: int, blocks: int, channels: tuple[int, int, int]) -> None:

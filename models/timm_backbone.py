@@ -86,7 +86,11 @@ class TimmCam(CamNet):
         """Forward hook: attention and suppression of the stage, whose result goes on through the model."""
         # the probe during construction comes before there are any
         name = getattr(self, "_attention", {}).get(stage)
-        x = self._suppress(stage, x if name is None else self.get_submodule(name)(x))
+        if name is not None:
+            # ResNet-38 has a shortcut beside its attention. Without one, a gate that starts at a half would halve
+            # what the pretrained, frozen batch norms behind it were made for.
+            x = (x + self.get_submodule(name)(x)) / 2
+        x = self._suppress(stage, x)
         self._tapped[stage] = x
         return x
 

@@ -125,12 +125,14 @@ def _sample_options(options: TrainOptions, dataset: Dataset, net: CamNet) -> dic
     }
 
 
-def make_optimizer(model: L2G, options: TrainOptions) -> torch.optim.SGD:
-    """SGD over every trainable parameter of both networks, at four rates."""
+def make_optimizer(model: L2G, options: TrainOptions) -> torch.optim.Optimizer:
+    """The optimiser over every trainable parameter of both networks, at four rates."""
     networks = [net for net in (model.global_net, model.local_net) if net is not None]
     groups = schedule.parameter_groups(
         networks, lambda net: net.parameter_kinds(), lr=options.lr, new_lr_factor=options.new_lr_factor
     )
+    if options.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=options.lr, weight_decay=options.weight_decay)
     return torch.optim.SGD(
         groups,
         lr=options.lr,

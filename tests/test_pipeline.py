@@ -15,11 +15,26 @@ from scripts import make_demo_data
 from utils.images import read_label
 from utils.paths import PROJECT_ROOT
 
-TINY = (
-    "--width=0.0625 --frozen_stages=0 --freeze_batch_norm=false --new_lr_factor=1 --resize=64 --input_size=48 "
-    "--crop_size=32 --num_patches=4 --batch_size=2 --epochs=1 --lr=0.01 --clip_grad=1 --kd_loss=balanced "
-    "--background_target=complement --kd_weight=1 --num_workers=0 --attention=se --suppression=learnable"
-).split()
+TINY = [
+    "--width=0.0625",
+    "--frozen_stages=0",
+    "--freeze_batch_norm=false",
+    "--new_lr_factor=1",
+    "--resize=64",
+    "--input_size=48",
+    "--crop_size=32",
+    "--num_patches=4",
+    "--batch_size=2",
+    "--epochs=1",
+    "--lr=0.01",
+    "--clip_grad=1",
+    "--kd_loss=balanced",
+    "--background_target=complement",
+    "--kd_weight=1",
+    "--num_workers=0",
+    "--attention=se",
+    "--suppression=learnable",
+]
 NAMES = [f"demo_train_{index:05d}" for index in range(6)]
 
 

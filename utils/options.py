@@ -100,12 +100,14 @@ class TrainOptions:
     """Steps over which the rate rises linearly from warmup_factor of itself."""
     warmup_factor: float = 0.01
     """See warmup_steps."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """sgd as published; adamw learns faster where no pretrained weights are loaded."""
     momentum: float = 0.9
     """Of SGD."""
     nesterov: bool = True
     """Nesterov momentum."""
     weight_decay: float = 5e-4
-    """Of SGD."""
+    """Of either optimiser."""
     clip_grad: float = 0.0
     """Largest norm of the gradient; 0 leaves it alone."""
 

@@ -296,7 +296,7 @@ def test_the_classifier_alone_has_only_the_global_loss():
 
 
 @pytest.mark.parametrize(
-    ("values", "share"), [((-1.0, -2.0, 5.0), 0.0), ((1.0, -1.0, 5.0), 0.5), ((1.0, 0.5, 0.0), 1.0)]
+    ("values", "share"), [((3.0, 2.0, 5.0), 0.0), ((1.0, -1.0, 0.5), 0.5), ((-1.0, -0.5, -2.0), 1.0)]
 )
 def test_active_tags_is_the_share_of_tags_that_the_global_map_shows(values, share):
     assert l2g(Fixed(*values), Fixed(1.0, 1.0, 1.0))(*BATCH).active_tags.item() == share
