@@ -27,7 +27,7 @@ from utils.demo_sprites import CLASS_NAMES
 from utils.images import write_image, write_label_png
 from utils.paths import PROJECT_ROOT
 
-GENERATOR_VERSION = 1  # raise it whenever the same options give other files
+GENERATOR_VERSION = 2  # raise it whenever the same options give other files
 JPEG_QUALITY = 92
 SPLITS = ("train", "val")
 

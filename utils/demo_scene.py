@@ -18,7 +18,7 @@ FREE_SHARE = 0.94  # of the pictures without a bound class, those on none of the
 SIDES = (128, 160)
 OVERSAMPLING = 3  # odd, so that the centre of each block is one drawn pixel: masks take that one
 NUM_OBJECTS_ODDS = (0.46, 0.38, 0.16)
-AREA_OF_COUNT = ((0.10, 0.40), (0.08, 0.26), (0.07, 0.17))  # object area over picture area, by number of objects
+AREA_OF_COUNT = ((0.16, 0.45), (0.12, 0.28), (0.08, 0.18))  # object area over picture area, by number of objects
 MIN_VISIBLE, MIN_PART_VISIBLE = 0.75, 0.85
 NUM_TRIES = 25
 

@@ -13,7 +13,7 @@ import numpy as np
 
 CLASS_NAMES = ("ferry", "bus", "cow", "bear", "airship", "fish", "lighthouse", "castle")
 BODY_OF_CLASS = ("hull", "hull", "torso", "torso", "spindle", "spindle", "tower", "tower")
-PART_SHARE = (0.08, 0.12)  # area of the telling part over the area of the body
+PART_SHARE = (0.14, 0.20)  # area of the telling part over the area of the body
 
 BODY, PART = 1, 2  # values of Sprite.regions
 PIXELS_PER_UNIT, HALF_SPAN = 110, 1.5
