@@ -1,6 +1,5 @@
 """Step 1: train the L2G classifier from image tags -> runs/EXP/model/PREFIX_epoch_N.pth."""
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -12,20 +11,16 @@ from models.cam_net import CamNet, build_cam_net, load_weights
 from models.l2g import L2G
 from utils import checkpoint as ckpt
 from utils import schedule
-from utils.classifier_loop import Position, Saver, train_classifier
+from utils.classifier_loop import Saver, train_classifier
 from utils.cli import save_options
 from utils.image_list import ImageEntry, read_image_list
 from utils.l2g_data import EpochBatches, L2GDataset, check_files, make_loader
 from utils.options import TrainOptions
 from utils.paths import Dataset, RunPaths, existing_path, open_dataset, weights_path
 from utils.run_data import find_image_dir
-from utils.runtime import Process, open_log, start_process, write_versions
-from utils.train_loop import Averages, Recorder, Stepper
-
-# options that tell which images a step draws
-SAME_ON_RESUME = ("batch_size", "accumulate", "seed")
-# with fewer output channels, oneDNN's channels-last backward writes outside its memory
-CHANNELS_LAST_MINIMUM = 8
+from utils.runtime import Process, open_log, start_process, unsafe_in_channels_last, write_versions
+from utils.train_loop import Position, Recorder, Stepper
+from utils.train_state import restore, state_of
 
 
 def run(options: TrainOptions) -> Path:
@@ -145,18 +140,6 @@ def make_optimizer(model: L2G, options: TrainOptions) -> torch.optim.Optimizer:
     )
 
 
-def check_channels_last(model: nn.Module, device: torch.device) -> None:
-    """Raises ValueError, naming the layer, where the channels-last layout is not safe."""
-    if device.type != "cpu":
-        return
-    for name, layer in model.named_modules():
-        if isinstance(layer, nn.Conv2d) and layer.out_channels < CHANNELS_LAST_MINIMUM:
-            raise ValueError(
-                f"--channels_last=true: on the CPU every convolution needs {CHANNELS_LAST_MINIMUM} output channels or "
-                f"more, {name} has {layer.out_channels}: use --channels_last=false"
-            )
-
-
 def rate_factor(options: TrainOptions, step: int, *, steps_per_epoch: int) -> float:
     """The factor on every base rate at `step`."""
     if options.schedule == "poly":
@@ -177,8 +160,11 @@ def _train(
     latest: Path | None,
 ) -> Path:
     model.to(process.device)
-    if options.channels_last:
-        check_channels_last(model, process.device)
+    channels_last = options.channels_last
+    if channels_last and (narrow := unsafe_in_channels_last(model, process.device)):
+        open_log(paths.log if process.is_main else None).info(f"the channels-last layout is left off: {narrow}")
+        channels_last = False
+    if channels_last:
         model.to(memory_format=torch.channels_last)
     if process.device.type == "cuda" and process.world_size > 1 and not options.freeze_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -188,7 +174,9 @@ def _train(
     )
     position = Position()
     if latest:
-        position = restore(latest, model, stepper, options, steps_per_epoch=batches.steps)
+        position = restore(
+            latest, networks_of(model), stepper, options, steps_per_epoch=batches.steps, load=load_weights
+        )
     elif options.load_checkpoint not in (None, "none"):
         load_start(checkpoint_path(options.load_checkpoint), model)
     if process.is_main:  # after all that may be refused: a refused run leaves the old run's options alone
@@ -213,67 +201,25 @@ def _train(
             prefix,
             keep=options.keep_checkpoints,
             process=process,
-            state=partial(state_of, model, stepper, options, batches.steps),
+            state=partial(state_of, networks_of(model), stepper, options, batches.steps),
         ),
         recorder=Recorder(paths, step=position.step, log_every=options.log_every, main=process.is_main),
         amp=options.amp,
-        channels_last=options.channels_last,
+        channels_last=channels_last,
         seed=options.seed,
         save_minutes=options.save_minutes,
         process=process,
     )
 
 
-def state_of(model: L2G, stepper: Stepper, options: TrainOptions, steps_per_epoch: int, position: Position) -> dict:
-    """Everything that a checkpoint holds. The networks stand under the published names."""
-    state = {
-        "state_dict": model.global_net.state_dict(),
-        "optimizer": stepper.optimizer.state_dict(),
-        "scaler": stepper.scaler.state_dict(),
-        "step": position.step,
-        "steps_per_epoch": steps_per_epoch,
-        "averages": position.averages.sums,
-        "options": asdict(options),
-        # a step's and a sample's randomness follow from these numbers: see classifier_loop and l2g_data
-        "random_state": {"seed": options.seed, "step": position.step},
-    }
-    if model.local_net is not None:
-        state["local_dict"] = model.local_net.state_dict()
-    return state
+def networks_of(model: L2G) -> dict[str, CamNet]:
+    """The networks under the names that published checkpoints give them."""
+    both = {"state_dict": model.global_net, "local_dict": model.local_net}
+    return {name: network for name, network in both.items() if network is not None}
 
 
 def load_start(path: Path, model: L2G) -> None:
     """Starts both networks from a checkpoint; one that holds a single network gives it to both."""
     state = ckpt.read_checkpoint(path)
-    load_weights(model.global_net, state, which="state_dict")
-    if model.local_net is not None:
-        load_weights(model.local_net, state, which="local_dict" if "local_dict" in state else "state_dict")
-
-
-def restore(path: Path, model: L2G, stepper: Stepper, options: TrainOptions, *, steps_per_epoch: int) -> Position:
-    """Puts a run back to where `path` was written; rate, momentum and decay go on as the options say now.
-
-    Raises ValueError if the steps would draw other images than those of the run.
-    """
-    state = ckpt.read_checkpoint(path)
-    if "optimizer" not in state:
-        raise ValueError(f"{path} holds weights without a run to resume: start from it with --load_checkpoint={path}")
-    then = {"steps an epoch": state["steps_per_epoch"]} | {name: state["options"][name] for name in SAME_ON_RESUME}
-    now = {"steps an epoch": steps_per_epoch} | {name: getattr(options, name) for name in SAME_ON_RESUME}
-    if changed := [f"{then[name]} {name}, now {now[name]}" for name in now if then[name] != now[name]]:
-        raise ValueError(
-            f"{path} was written with {'; '.join(changed)}: "
-            "resume with the same list, batch size, accumulation, seed and number of processes"
-        )
-    if state["step"] > options.epochs * steps_per_epoch:
-        done = state["step"] / steps_per_epoch
-        raise ValueError(f"{path} has {done:g} epochs behind it, --epochs={options.epochs} asks for fewer")
-    load_weights(model.global_net, state, which="state_dict")
-    if model.local_net is not None:
-        load_weights(model.local_net, state, which="local_dict")
-    settings = [{k: v for k, v in g.items() if k != "params"} for g in stepper.optimizer.param_groups]
-    stepper.optimizer.load_state_dict(state["optimizer"])
-    for group, setting in zip(stepper.optimizer.param_groups, settings):
-        group.update(setting)
-    stepper.scaler.load_state_dict(state["scaler"])
-    return Position(state["step"], Averages(state["averages"]))
+    for name, network in networks_of(model).items():
+        load_weights(network, state, which=name if name in state else "state_dict")

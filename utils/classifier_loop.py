@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,7 +17,7 @@ from utils.l2g_data import EpochBatches, derived_seed
 from utils.paths import RunPaths
 from utils.runtime import Process, StopRequest, autocast
 from utils.schedule import set_rates
-from utils.train_loop import Averages, Recorder, Stepper, Timer, check_finite
+from utils.train_loop import Averages, Position, Recorder, Stepper, Timer, check_finite
 
 INTERRUPTED = 130  # the shell's status of a program ended by Ctrl-C
 ACTIVE_TAGS = "active_tags"
@@ -28,14 +27,6 @@ COLLAPSE_WARNING = (
     "Short schedules need a loss whose gradient does not vanish: --kd_loss=balanced "
     "--background_target=complement --kd_weight=1 --clip_grad=5 (as configs/voc_light.yaml)"
 )
-
-
-@dataclass
-class Position:
-    """How far a run has come: whole steps done, and the averages of the epoch that it is in."""
-
-    step: int = 0
-    averages: Averages = field(default_factory=Averages)
 
 
 class Saver:

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from tqdm import tqdm
 
 from utils.paths import atomic_path
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# with fewer output channels, oneDNN's channels-last backward writes outside its memory
+CHANNELS_LAST_MINIMUM = 8
 REPORTED_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "pillow", "pydensecrf2")
 
 
@@ -84,6 +87,18 @@ def start_process(device_name: str) -> Iterator[Process]:
 def autocast(device: torch.device, amp: str) -> AbstractContextManager:
     """Mixed precision by name: off, bf16, fp16."""
     return torch.autocast(device.type, dtype=AMP_TYPES[amp]) if amp != "off" else nullcontext()
+
+
+def unsafe_in_channels_last(model: nn.Module, device: torch.device) -> str | None:
+    """Why the channels-last layout is not safe for training this model here, naming the layer; None if it is."""
+    if device.type == "cpu":
+        for name, layer in model.named_modules():
+            if isinstance(layer, nn.Conv2d) and layer.out_channels < CHANNELS_LAST_MINIMUM:
+                return (
+                    f"on the CPU every convolution needs {CHANNELS_LAST_MINIMUM} output channels or more for it, "
+                    f"{name} has {layer.out_channels}"
+                )
+    return None
 
 
 class StopRequest:

@@ -5,6 +5,7 @@ import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -70,6 +71,14 @@ class Averages:
 
     def means(self) -> dict[str, float]:
         return {name: total / count for name, (total, count) in self.sums.items()}
+
+
+@dataclass
+class Position:
+    """How far a run has come: whole steps done, and the averages of the epoch that it is in."""
+
+    step: int = 0
+    averages: Averages = field(default_factory=Averages)
 
 
 class MetricsFile:
