@@ -15,6 +15,7 @@ make_environment
   --experiment_name="${EXP}_classifier" \
   --kd_weight=0 \
   --global_cls_weight=1 \
+  --cam_activation=relu \
   --resume
 
 "$PYTHON" "$ROOT/train_l2g.py" \

@@ -1,0 +1,67 @@
+"""The README is true: its commands name programs and options that there are, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from scripts.benchmark import BenchmarkOptions
+from utils.cli import parse_options
+from utils.options import CamOptions, DrawOptions, LabelOptions, ScoreOptions, TrainOptions
+from utils.paths import PROJECT_ROOT
+
+README = (PROJECT_ROOT / "README.md").read_text()
+OPTIONS = {
+    "train_l2g.py": TrainOptions,
+    "test_l2g.py": CamOptions,
+    "evaluate.py": ScoreOptions,
+    "gen_gt.py": LabelOptions,
+    "res.py": DrawOptions,
+    "scripts/benchmark.py": BenchmarkOptions,
+}
+
+
+def commands() -> list[list[str]]:
+    """Every command of the README's shell blocks and inline code, split into words, comments dropped."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", README)
+    words = [
+        shlex.split(line, comments=True) for line in lines if re.match(r"(\w+=\S+ )?(bash|python3) |\w+\.py ", line)
+    ]
+    assert len(words) > 10
+    return words
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_names_a_program_and_options_that_there_are(words: list[str]):
+    program = next(word for word in words if word.endswith((".py", ".sh")))
+    assert (PROJECT_ROOT / program).is_file()
+    flags = words[words.index(program) + 1 :]
+    if program.endswith(".py") and "--help" not in flags:
+        parse_options(OPTIONS[program], flags)
+
+
+def test_links_and_pictures_lead_to_files():
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (PROJECT_ROOT / target).is_file(), target
+
+
+def test_every_option_named_in_the_table_is_one():
+    known = {f for options in OPTIONS.values() for f in options.__dataclass_fields__} | {
+        "help",
+        "nproc_per_node",
+        "config",
+    }
+    named = set(re.findall(r"--([a-z_]+)", README))
+    assert named <= known
+
+
+def test_no_number_is_left_to_fill_in():
+    assert not re.search(r"[A-Z]+_(HERE|MINUTES)", README)
+
+
+def test_presets_named_in_the_readme_exist():
+    for name in re.findall(r"configs/(\w+\.yaml)", README):
+        assert (Path(PROJECT_ROOT) / "configs" / name).is_file()
