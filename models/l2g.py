@@ -61,22 +61,25 @@ def transfer_loss(
     global_cams (N, C + 1, H / stride, W / stride) raw; target (N * P, C + 1, h, w); boxes (N, P, 4) x0 y0 x1 y1 in
     pixels of the network's input, or (N, P, 5) with an ignored first column -> scalar.
 
-    mse: squared error of the softmax, averaged over classes and pixels, as published. cross_entropy: to the target
-    normalised over classes. balanced: the same, averaged apart over object and background pixels, so that small
-    objects count as much as the background.
+    mse: squared error of the softmax, averaged over classes and pixels, as published. cross_entropy: each pixel counts
+    with the target's mass there, so that a salient pixel whose class the local network does not see yet is left
+    open, and not pressed into the background. balanced: the same, averaged apart over object and background mass, so
+    that small objects count as much as the background.
     """
     logits = cut_maps(global_cams, boxes, size=target.shape[-2:], stride=stride)
     if kind == "mse":
         return F.mse_loss(logits.softmax(dim=1), target)
-    mass = target.sum(dim=1, keepdim=True)
-    share = target / mass.clamp(min=1e-8)
-    surprise = -share * logits.log_softmax(dim=1)
+    surprise = -target * logits.log_softmax(dim=1)
     if kind == "cross_entropy":
-        return surprise.sum(dim=1).mean()
+        return _weighted_mean(surprise, target)
     if kind != "balanced":
         raise ValueError(f"kind={kind!r}: legal are mse, cross_entropy, balanced")
-    sides = [slice(None, -1), slice(-1, None)]
-    return sum(surprise[:, s].sum() / share[:, s].sum().clamp(min=1.0) for s in sides) / 2
+    return (_weighted_mean(surprise[:, :-1], target[:, :-1]) + _weighted_mean(surprise[:, -1:], target[:, -1:])) / 2
+
+
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Sum of values that carry their weights already, over the sum of the weights; 0 where there are none."""
+    return values.sum() / weights.sum().clamp(min=1.0)
 
 
 def cut_maps(maps: Tensor, boxes: Tensor, *, size: tuple[int, int], stride: float) -> Tensor:
