@@ -4,7 +4,8 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # The one default of every script for VOC 2012, so that they find each other's run.
 EXP="${1:-l2g_voc}"
 
-if [[ -z "${PYTHON:-}" ]]; then
+CHOSEN_PYTHON="${PYTHON:-}"
+if [[ -z "$CHOSEN_PYTHON" ]]; then
   PYTHON=python3
   if [[ -x "$ROOT/.venv/bin/python" ]]; then
     PYTHON="$ROOT/.venv/bin/python"
@@ -14,7 +15,7 @@ fi
 # The environment of demo.sh and test.sh: .venv with requirements.txt, made once and renewed when the list changes.
 # A PYTHON that the caller chose is used as it is.
 make_environment() {
-  if [[ "$PYTHON" != python3 && "$PYTHON" != "$ROOT/.venv/bin/python" ]]; then
+  if [[ -n "$CHOSEN_PYTHON" ]]; then
     return
   fi
   local stamp="$ROOT/.venv/requirements.txt"
