@@ -99,7 +99,7 @@ def test_a_ring_of_one_ignored_pixel_goes_around_an_object():
 def test_the_telling_part_is_small(name):
     sprite = draw_sprite(name, np.random.default_rng(0))
     share = np.count_nonzero(sprite.regions == PART) / np.count_nonzero(sprite.regions)
-    assert 0.06 <= share <= 0.13
+    assert 0.10 <= share <= 0.20
 
 
 def test_two_classes_share_each_body():
