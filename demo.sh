@@ -21,6 +21,8 @@ make_environment
 "$PYTHON" "$ROOT/train_l2g.py" \
   --config="$ROOT/configs/demo.yaml" \
   --experiment_name="$EXP" \
+  --suppression=learnable \
+  --attention=se \
   --resume
 
 for NAME in "${EXP}_classifier" "$EXP"; do
