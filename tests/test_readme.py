@@ -52,6 +52,7 @@ def test_every_option_named_in_the_table_is_one():
     known = {f for options in OPTIONS.values() for f in options.__dataclass_fields__} | {
         "help",
         "nproc_per_node",
+        "flag",
         "config",
     }
     named = set(re.findall(r"--([a-z_]+)", README))
