@@ -52,8 +52,9 @@ def run(options: CamOptions) -> Path:
         content = read_checkpoint(checkpoint)
         network = load_network(train, len(data.classes), checkpoint, content, NETWORKS[options.network])
         settings = settings_of(options, network, checkpoint.name, content.get("step"), data.name)
-        renewed = check_settings(paths.cam_dir / SETTINGS_FILE, settings, overwrite=options.overwrite)
-        todo = [entry for entry in entries if options.overwrite or not outputs.are_there(entry)]
+        may_replace = options.overwrite or options.update
+        renewed = check_settings(paths.cam_dir / SETTINGS_FILE, settings, may_replace=may_replace)
+        todo = [entry for entry in entries if options.overwrite or renewed or not outputs.are_there(entry)]
         process.wait()  # what is missing must be the same for all before anyone writes
         if process.is_main:
             if renewed:
@@ -110,8 +111,8 @@ def settings_of(options: CamOptions, network: nn.Module, checkpoint: str, step: 
     }
 
 
-def check_settings(path: Path, settings: dict, *, overwrite: bool) -> bool:
-    """Whether the folder's CAMs were made otherwise. Raises FileExistsError if so and `overwrite` is false."""
+def check_settings(path: Path, settings: dict, *, may_replace: bool) -> bool:
+    """Whether the folder's CAMs were made otherwise. Raises FileExistsError if so and they may not be replaced."""
     try:
         earlier = json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -119,10 +120,10 @@ def check_settings(path: Path, settings: dict, *, overwrite: bool) -> bool:
             return False
         earlier = {}
     differing = [name for name in settings if earlier.get(name) != settings[name]]
-    if differing and not overwrite:
+    if differing and not may_replace:
         listed = ", ".join(f"{name} {earlier.get(name)} (now {settings[name]})" for name in differing)
         raise FileExistsError(
-            f"{path.parent} holds CAMs made with {listed}: add --overwrite to make all of them again, "
+            f"{path.parent} holds CAMs made with {listed}: add --update to make all of them again, "
             "or copy the run to another --experiment_name to keep them"
         )
     return bool(differing)

@@ -55,8 +55,8 @@ def run(options: LabelOptions) -> Path:
         "crf": {**CAM_CRF, "confidence": CAM_CONFIDENCE} if options.crf else None,
     }
     jobs = _jobs(options, paths, data, folder)
-    _check_settings(folder, settings, overwrite=options.overwrite)
-    todo = [job for job in jobs if options.overwrite or not _is_made(job)]
+    renewed = _check_settings(folder, settings, may_replace=options.overwrite or options.update)
+    todo = [job for job in jobs if options.overwrite or renewed or not _is_made(job)]
     _check_sizes(todo, num_workers=options.num_workers)
     if todo:
         _start_folder(folder, settings)
@@ -107,11 +107,11 @@ def _image_or_guess(folder: Path, name: str) -> Path:
         return folder / f"{name}.jpg"
 
 
-def _check_settings(folder: Path, settings: dict[str, Any], *, overwrite: bool) -> None:
-    """Raises ValueError rather than let labels of two settings stand in one folder."""
+def _check_settings(folder: Path, settings: dict[str, Any], *, may_replace: bool) -> bool:
+    """Whether the folder's labels were made otherwise. Raises ValueError if so and they may not be replaced."""
     record = folder / SETTINGS_FILE
     if not any(folder.glob("*.png")):
-        return
+        return False
     if not record.is_file():
         raise ValueError(
             f"{folder} holds PNGs, but no {SETTINGS_FILE} that says how gen_gt.py made them: "
@@ -119,15 +119,16 @@ def _check_settings(folder: Path, settings: dict[str, Any], *, overwrite: bool) 
         )
     made = json.loads(record.read_text())
     changes = [f"{key}: {made.get(key)} then, {value} now" for key, value in settings.items() if made.get(key) != value]
-    if changes and not overwrite:
+    if changes and not may_replace:
         raise ValueError(
             f"{folder} holds labels of other settings ({'; '.join(changes)}): "
-            "give --overwrite to make all of them again, or another --label_dir"
+            "give --update to make all of them again, or another --label_dir"
         )
+    return bool(changes)
 
 
 def _start_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """Records the settings; labels of other settings, which --overwrite has allowed to replace, go first."""
+    """Records the settings; labels of other settings, which may be replaced, go first."""
     record = folder / SETTINGS_FILE
     if record.is_file() and json.loads(record.read_text()) != settings:
         for label in folder.glob("*.png"):

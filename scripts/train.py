@@ -2,10 +2,12 @@
 
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from utils.foreground_bank import ForegroundBank
 
 from models.cam_net import CamNet, build_cam_net, load_weights
 from models.l2g import L2G
@@ -13,21 +15,22 @@ from utils import checkpoint as ckpt
 from utils import schedule
 from utils.classifier_loop import Saver, train_classifier
 from utils.cli import save_options
+from utils.copy_paste import Paster
 from utils.image_list import ImageEntry, read_image_list
 from utils.l2g_data import EpochBatches, L2GDataset, check_files, make_loader
 from utils.options import TrainOptions
-from utils.paths import Dataset, RunPaths, existing_path, open_dataset, weights_path
+from utils.paths import Dataset, RunPaths, bank_dir, existing_path, open_dataset, weights_path
 from utils.run_data import find_image_dir
 from utils.runtime import Process, open_log, start_process, unsafe_in_channels_last, write_versions
 from utils.train_loop import Position, Recorder, Stepper
-from utils.train_state import restore, state_of
+from utils.train_state import go_on_from, restore, state_of
 
 
 def run(options: TrainOptions) -> Path:
     """Trains to the last epoch and returns its checkpoint. Raises ValueError or FileNotFoundError for bad input."""
     dataset = open_dataset(options.dataset)
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
-    entries, image_dir, sal_dir = check_input(options, dataset)
+    entries, image_dir, sal_dir, bank = check_input(options, dataset)
     latest = ckpt.latest_checkpoint(paths.model_dir)
     if latest and not options.resume:
         raise FileExistsError(f"{latest} is there already: add --resume to go on, or choose another --experiment_name")
@@ -35,7 +38,13 @@ def run(options: TrainOptions) -> Path:
         log = open_log(paths.log if process.is_main else None)
         torch.manual_seed(options.seed)
         model = build_model(options, len(dataset.classes), fresh=latest is None)
-        data = L2GDataset(entries, image_dir, sal_dir, **_sample_options(options, dataset, model.global_net))
+        data = L2GDataset(
+            entries,
+            image_dir,
+            sal_dir,
+            **_sample_options(options, dataset, model.global_net),
+            paster=None if bank is None else make_paster(options, bank, len(dataset.classes)),
+        )
         batches = EpochBatches(
             len(data),
             batch_size=options.batch_size,
@@ -43,24 +52,40 @@ def run(options: TrainOptions) -> Path:
             rank=process.rank,
             world_size=process.world_size,
             seed=options.seed,
+            samples="plain" if bank is None else options.cda_batch,
         )
         log.info(
             f"{options.experiment_name}: {len(data)} images of {dataset.root}, {len(dataset.classes)} classes, "
             f"{batches.steps} steps an epoch on {process.world_size} x {process.device}"
         )
+        if bank:
+            log.info(f"{options.cda} pastes from {bank.describe(dataset.classes)}")
         return _train(options, model, data, batches, process, paths, dataset.checkpoint_prefix, latest)
 
 
-def check_input(options: TrainOptions, dataset: Dataset) -> tuple[list[ImageEntry], Path, Path | None]:
-    """The listed images and their folders, or one error that names everything that is missing and where it goes."""
+class Inputs(NamedTuple):
+    """What training reads: the listed images, their folders, and the foregrounds to paste, if any."""
+
+    entries: list[ImageEntry]
+    image_dir: Path
+    sal_dir: Path | None
+    bank: ForegroundBank | None
+
+
+def check_input(options: TrainOptions, dataset: Dataset) -> Inputs:
+    """What training reads, or one error that names everything that is missing and where it goes."""
     image_dir = find_image_dir(dataset, options.image_dir)
     sal_dir = None
     if options.sal_dir != "none":
         sal_dir = existing_path(options.sal_dir, "--sal_dir") if options.sal_dir else dataset.sal_dir
     listing = existing_path(options.train_list, "--train_list") if options.train_list else dataset.train_list
-    problems, entries = [], []
+    problems, entries, bank = [], [], None
     try:
         entries = read_image_list(listing, len(dataset.classes), need_tags=True)
+    except FileNotFoundError as error:
+        problems.append(str(error))
+    try:
+        bank = open_bank(options, dataset)
     except FileNotFoundError as error:
         problems.append(str(error))
     problems += check_files(entries, image_dir, sal_dir)
@@ -72,7 +97,28 @@ def check_input(options: TrainOptions, dataset: Dataset) -> tuple[list[ImageEntr
             problems.append(str(error))
     if problems:
         raise FileNotFoundError("training cannot start:\n  " + "\n  ".join(problems))
-    return entries, image_dir, sal_dir
+    return Inputs(entries, image_dir, sal_dir, bank)
+
+
+def open_bank(options: TrainOptions, dataset: Dataset) -> ForegroundBank | None:
+    """The foregrounds that training pastes. Raises FileNotFoundError or ValueError where there are none."""
+    if options.cda == "off":
+        return None
+    folder = bank_dir(options.experiment_name)
+    if options.cda_bank:
+        folder = existing_path(options.cda_bank, "--cda_bank (made by scripts/build_foregrounds.py)")
+    return ForegroundBank.open(folder, dataset.classes)
+
+
+def make_paster(options: TrainOptions, bank: ForegroundBank, num_classes: int) -> Paster:
+    return Paster(
+        bank,
+        num_classes,
+        probability=options.cda_probability,
+        max_overlap=options.cda_tr if options.cda == "cda+" else None,
+        rotation=options.cda_rotation,
+        feather=options.cda_edge,
+    )
 
 
 def checkpoint_path(value: str) -> Path:
@@ -118,6 +164,7 @@ def _sample_options(options: TrainOptions, dataset: Dataset, net: CamNet) -> dic
     ]  # fmt: skip
     return {name: getattr(options, name) for name in names} | {
         "num_classes": len(dataset.classes),
+        "min_visible": options.cda_min_visible,
         "mean": options.mean or net.mean,
         "std": options.std or net.std,
     }
@@ -178,7 +225,13 @@ def _train(
             latest, networks_of(model), stepper, options, steps_per_epoch=batches.steps, load=load_weights
         )
     elif options.load_checkpoint not in (None, "none"):
-        load_start(checkpoint_path(options.load_checkpoint), model)
+        position = load_start(
+            checkpoint_path(options.load_checkpoint),
+            model,
+            stepper,
+            start_epoch=options.start_epoch,
+            steps_per_epoch=batches.steps,
+        )
     if process.is_main:  # after all that may be refused: a refused run leaves the old run's options alone
         save_options(options, paths.config)
         write_versions(paths.versions)
@@ -218,8 +271,14 @@ def networks_of(model: L2G) -> dict[str, CamNet]:
     return {name: network for name, network in both.items() if network is not None}
 
 
-def load_start(path: Path, model: L2G) -> None:
-    """Starts both networks from a checkpoint; one that holds a single network gives it to both."""
+def load_start(path: Path, model: L2G, stepper: Stepper, *, start_epoch: int, steps_per_epoch: int) -> Position:
+    """Starts both networks from a checkpoint; one that holds a single network gives it to both.
+
+    With a start_epoch the optimiser's state comes along and the epochs are counted on.
+    """
     state = ckpt.read_checkpoint(path)
     for name, network in networks_of(model).items():
         load_weights(network, state, which=name if name in state else "state_dict")
+    if start_epoch == 0:
+        return Position()
+    return go_on_from(path, state, stepper, start_epoch=start_epoch, steps_per_epoch=steps_per_epoch)

@@ -66,6 +66,23 @@ class TrainOptions:
     std: tuple[float, float, float] | None = None
     """Standard deviation of the channels; default the backbone's own."""
 
+    cda: Literal["off", "cda", "cda+"] = "off"
+    """Copy-paste of foregrounds: off, cda (one random place), cda+ (the place that hides least of the image's own)."""
+    cda_bank: str | None = None
+    """Folder of foregrounds that scripts/build_foregrounds.py made; default sem_seg_fg/EXP in the project."""
+    cda_batch: Literal["pair", "twin"] = "pair"
+    """pair: a batch holds each image and its pasted twin, as published; twin: the twins alone."""
+    cda_probability: float = 1.0
+    """Probability that a twin carries an object; else it is the image, cropped anew."""
+    cda_tr: float = 0.2
+    """cda+ takes the first place where less than this share of the object hides salient pixels, else the least."""
+    cda_rotation: float = 0.0
+    """Degrees by which an object is turned, either way; the original CDA takes 90."""
+    cda_edge: float = 0.0
+    """Pixels over which an object's rim fades in; 0 is a hard edge, as published."""
+    cda_min_visible: float = 0.2
+    """Share of a pasted object that the crop and its patches must show for its tag to be added."""
+
     kd_weight: float = 10.0
     """Weight k of the knowledge transfer; 0 trains the global network alone, without a local one."""
     kd_loss: Literal["mse", "cross_entropy", "balanced"] = "mse"
@@ -80,7 +97,9 @@ class TrainOptions:
     """Weight of the global network's classification loss."""
 
     epochs: int = 10
-    """Passes over the training list."""
+    """Passes over the training list, those before start_epoch among them."""
+    start_epoch: int = 0
+    """Go on, in a new run, from load_checkpoint with its optimiser, as the epoch of this number, counted from 0."""
     batch_size: int = 3
     """Images a step and process."""
     accumulate: int = 1
@@ -148,6 +167,8 @@ class TrainOptions:
         "bg_thr": "bg_threshold",
         "decay_points": "decay_epochs",
         "disp_interval": "log_every",
+        "current_epoch": "start_epoch",
+        "sem_seg_fg_dir": "cda_bank",
     }
 
     def __post_init__(self) -> None:
@@ -160,6 +181,16 @@ class TrainOptions:
             raise ValueError("kd_weight and global_cls_weight are both 0: the global network would learn nothing")
         if self.corner_patches and self.num_patches < 4:
             raise ValueError(f"num_patches={self.num_patches}: corner_patches takes four of them; use 4 or more")
+        if self.start_epoch and self.load_checkpoint in (None, "none"):
+            raise ValueError(f"start_epoch={self.start_epoch}: give --load_checkpoint, the checkpoint to go on from")
+        if not 0 <= self.start_epoch < max(self.epochs, 1):
+            raise ValueError(f"start_epoch={self.start_epoch}, epochs={self.epochs}: no epoch is left to train")
+        if self.cda == "cda+" and self.sal_dir == "none":
+            raise ValueError("cda+ chooses places by saliency: train without it with --cda=cda")
+        if not (0 <= self.cda_probability <= 1 and 0 <= self.cda_min_visible < 1):
+            raise ValueError("cda_probability lies in 0..1, cda_min_visible in 0..1 without 1")
+        if self.cda_edge < 0 or self.cda_tr < 0:
+            raise ValueError(f"cda_edge={self.cda_edge}, cda_tr={self.cda_tr}: must be 0 or more")
         for name in ("epochs", "batch_size", "accumulate", "num_patches", "lr", "keep_checkpoints"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
@@ -205,6 +236,8 @@ class CamOptions:
     """Processes that read and write images."""
     overwrite: bool = False
     """Make the CAMs again that are there already."""
+    update: bool = False
+    """Replace CAMs that another checkpoint or other settings gave, and keep the others."""
 
     ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir", "restore_from": "checkpoint"}
 
@@ -266,6 +299,8 @@ class LabelOptions:
     """Processes; 0 is one a core."""
     overwrite: bool = False
     """Make the labels again that are there already."""
+    update: bool = False
+    """Replace labels that other settings gave, and keep the others."""
 
     ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir", "thr": "threshold", "t": "threshold"}
 

@@ -53,12 +53,42 @@ def restore(
     _check_same_run(path, state, options, steps_per_epoch)
     for name, network in networks.items():
         load(network, state, which=name)
+    restore_optimizer(stepper, state)
+    return Position(state["step"], Averages(state["averages"]))
+
+
+def restore_optimizer(stepper: Stepper, state: Mapping[str, Any]) -> None:
+    """Gives the optimiser its momentum and moments back; rate, momentum's factor and decay stay as the options say."""
     settings = [{k: v for k, v in g.items() if k != "params"} for g in stepper.optimizer.param_groups]
     stepper.optimizer.load_state_dict(state["optimizer"])
     for group, setting in zip(stepper.optimizer.param_groups, settings):
         group.update(setting)
     stepper.scaler.load_state_dict(state["scaler"])
-    return Position(state["step"], Averages(state["averages"]))
+
+
+def go_on_from(
+    path: Path, state: Mapping[str, Any], stepper: Stepper, *, start_epoch: int, steps_per_epoch: int
+) -> Position:
+    """The place of a new run that goes on, as epoch `start_epoch`, where another run's checkpoint was written.
+
+    Raises ValueError if the checkpoint was not written after the epoch before, or holds no optimiser.
+    """
+    if "optimizer" not in state:
+        raise ValueError(
+            f"{path} holds weights without an optimiser's state: start anew from them with --load_checkpoint "
+            "and without --start_epoch"
+        )
+    if state.get("epoch") != start_epoch - 1:
+        raise ValueError(
+            f"{path} was written {_when(state)}: --start_epoch={start_epoch} goes on from the checkpoint after epoch "
+            f"{start_epoch - 1}"
+        )
+    restore_optimizer(stepper, state)
+    return Position(start_epoch * steps_per_epoch)
+
+
+def _when(state: Mapping[str, Any]) -> str:
+    return f"after epoch {state['epoch']}" if "epoch" in state else f"inside an epoch, at step {state['step']}"
 
 
 def _check_same_run(path: Path, state: Mapping[str, Any], options: TrainOptions, steps_per_epoch: int) -> None:

@@ -1,0 +1,18 @@
+"""A bank of foregrounds of a few pixels, for tests of pasting and of training with it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from utils.foreground_bank import Foreground
+
+
+def block(height: int = 8, width: int = 8, *, color=(250, 120, 10), tag: int = 0, saliency: int = 255) -> Foreground:
+    """A foreground of one colour that fills its box."""
+    return Foreground(
+        image=np.full((height, width, 3), color, np.uint8),
+        mask=np.ones((height, width), bool),
+        saliency=np.full((height, width), saliency, np.uint8),
+        tag=tag,
+        source="block",
+    )
