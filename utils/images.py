@@ -29,6 +29,14 @@ def read_gray(path: Path) -> Image.Image:
     return _decode(path).convert("L")
 
 
+def read_rgba(path: Path) -> np.ndarray:
+    """An image with its mask as alpha, (H, W, 4) uint8. Raises ValueError where it has no alpha."""
+    image = _decode(path)
+    if image.mode != "RGBA":
+        raise ValueError(f"{path} is a {image.mode} image: it must be RGBA, with the mask as alpha")
+    return np.asarray(image)
+
+
 def read_label(path: Path) -> np.ndarray:
     """Label map (H, W) uint8 from an indexed or grey PNG; 255 is ignored. Raises ValueError on RGB masks."""
     image = _decode(path)
@@ -61,10 +69,17 @@ def write_label_png(path: Path, label: np.ndarray) -> None:
         image.save(temporary)
 
 
-def write_image(path: Path, image: Image.Image | np.ndarray, *, quality: int = 95) -> None:
-    """Writes an RGB (H, W, 3) or grey (H, W) image; the suffix tells the format, quality is JPEG's."""
+def write_image(
+    path: Path, image: Image.Image | np.ndarray, *, quality: int = 95, compress_level: int | None = None
+) -> None:
+    """Writes an RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W) image; the suffix tells the format.
+
+    quality is JPEG's, compress_level (0 quick to 9 small) PNG's; None is Pillow's own.
+    """
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
     options = {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    if compress_level is not None:
+        options["compress_level"] = compress_level
     with atomic_path(path) as temporary:
         image.save(temporary, **options)
