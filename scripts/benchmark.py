@@ -4,16 +4,15 @@ Ratios say the same on fast and slow machines. Nothing else should run meanwhile
 """
 
 import copy
-import json
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -24,15 +23,21 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
 from models.cam_net import CamNet, build_cam_net
-from utils.cam import ZERO, read_cam, to_label, to_uint8, write_cam
+from models.l2g import cut_patches
+from utils.cam import ZERO, read_cam, to_label, write_cam
 from utils.catalog import VOC_CLASSES
 from utils.cli import main
-from utils.images import read_label, write_label_png
+from utils.copy_paste import Paster, paste
+from utils.foreground_bank import ForegroundBank, write_foreground, write_index
+from utils.image_list import ImageEntry
+from utils.images import read_label, write_image, write_label_png
+from utils.l2g_data import PLAIN, TWIN, L2GDataset
+from utils.measuring import Row, in_turns, print_table, write_rows
 from utils.metrics import ThresholdScores, cam_histogram
 from utils.multi_scale import cams_of_image, scaled_images, scaled_sizes
 from utils.options import ScoreOptions, TrainOptions
 from utils.parallel import parallel_map
-from utils.paths import atomic_path
+from utils.plain_ways import blobs, plain_paste, scene_with_object
 
 NUM_TAGS = 2
 TOLERANCE = 1e-3  # of float32 CAMs, which are in 0..1: a quarter of their 8-bit step
@@ -42,7 +47,7 @@ TOLERANCE = 1e-3  # of float32 CAMs, which are in 0..1: a quarter of their 8-bit
 class BenchmarkOptions:
     """Compare this project's way with the plain way on this machine."""
 
-    only: Literal["cams", "scoring"] | None = None
+    only: Literal["cams", "scoring", "pasting", "samples"] | None = None
     """One section; default all of them."""
     width: float = 1.0
     """Multiplier of the channels of ResNet-38."""
@@ -52,6 +57,12 @@ class BenchmarkOptions:
     """Factors on the image's size; every scale is used plain and mirrored."""
     images: int = 200
     """Images that are scored."""
+    object_size: tuple[int, int] = (300, 400)
+    """Height and width of the foregrounds that are pasted, pixels."""
+    input_size: int = 448
+    """Side of the training crop, pixels; resize and patches follow in the published proportions."""
+    pastes: int = 50
+    """Pastes, and training samples, that are timed."""
     repeats: int = 2
     """Measurements of each way, taken in turns; their median counts."""
     seed: int = 0
@@ -60,39 +71,11 @@ class BenchmarkOptions:
     """A JSON file that the rows are also written to."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "images", "repeats"):
+        for name in ("width", "images", "repeats", "input_size", "pastes"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
         if min(self.size) <= 0 or not self.scales or min(self.scales) <= 0:
             raise ValueError(f"size={self.size}, scales={self.scales}: all must be above 0, and one scale be there")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison: seconds of both ways and their ratio; a rate has `ours` alone; None is what was not measured.
-
-    The ratio, or without one `ours`, has to reach `at_least` or stay under `below`.
-    """
-
-    what: str
-    ours: float | None = None
-    plain: float | None = None
-    ratio: float | None = None
-    at_least: float | None = None
-    below: float | None = None
-    note: str = ""
-
-    @property
-    def required(self) -> str:
-        return f"under {self.below:g}" if self.at_least is None else f"at least {self.at_least:g}"
-
-    @property
-    def verdict(self) -> str:
-        """met, missed, or not measured."""
-        value = self.ours if self.ratio is None else self.ratio
-        if value is None:
-            return "not measured"
-        return "met" if (value < self.below if self.at_least is None else value >= self.at_least) else "missed"
 
 
 def run(options: BenchmarkOptions) -> list[Row]:
@@ -106,19 +89,6 @@ def run(options: BenchmarkOptions) -> list[Row]:
     if options.out:
         write_rows(Path(options.out), options, rows)
     return rows
-
-
-def in_turns(ways: dict[str, Callable[[], Any]], repeats: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Median seconds and last result of each way; in turns, so that a machine that slows down slows all of them."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    results = {}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            results[name] = way()
-            seconds[name].append(time.perf_counter() - start)
-            print(f"  {name}: {seconds[name][-1]:.2f} s", file=sys.stderr)
-    return {name: statistics.median(values) for name, values in seconds.items()}, results
 
 
 def measure_cams(options: BenchmarkOptions) -> list[Row]:
@@ -222,28 +192,102 @@ def write_artefacts(folder: Path, options: BenchmarkOptions) -> list[tuple[Path,
     return pairs
 
 
-def blobs(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.ndarray:
-    """(count, H, W) uint8 of smooth hills, from 0 to 255."""
-    coarse = rng.random((count, 6, 8), dtype=np.float32)
-    smooth = [cv2.resize(c, size[::-1], interpolation=cv2.INTER_CUBIC) for c in coarse]
-    return to_uint8(np.stack([(s - s.min()) / (s.max() - s.min()) for s in smooth]))
+def measure_pasting(options: BenchmarkOptions) -> list[Row]:
+    """CDA+ pastes against the same done pixel by pixel. RuntimeError if both ways disagree."""
+    image, saliency, foreground = scene_with_object(
+        np.random.default_rng(options.seed), options.size, options.object_size
+    )
+    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+    for number in range(options.pastes):
+        few = number < max(1, options.pastes // 10)  # the plain way takes long, and hardly varies
+        ways = {"ours": paste, **({"plain": plain_paste} if few else {})}
+        ways = {
+            name: partial(way, image, saliency, foreground, max_overlap=0.2, rng=np.random.default_rng(number))
+            for name, way in ways.items()
+        }
+        times, results = in_turns(ways, 1, verbose=False)
+        for name, value in times.items():
+            seconds[name].append(value)
+        if few and not all(np.array_equal(*pair) for pair in zip(results["ours"], results["plain"])):
+            raise RuntimeError(f"both ways of pasting differ at paste {number}")
+    ours, plain = (statistics.median(values) for values in seconds.values())
+    return [
+        Row("CDA+ paste", ours, plain, plain / ours, at_least=100),
+        Row("CDA+ paste, milliseconds", 1000 * ours, below=5),
+    ]
 
 
-def print_table(rows: Sequence[Row]) -> None:
-    print(f"{'what':<36}{'ours':>10}{'plain':>10}{'ratio':>8}  {'required':<14}")
-    for row in rows:
-        ours, plain, ratio = ("-" if v is None else f"{v:.2f}" for v in (row.ours, row.plain, row.ratio))
-        print(f"{row.what:<36}{ours:>10}{plain:>10}{ratio:>8}  {row.required:<14} {row.verdict:<14}{row.note}".rstrip())
+def measure_samples(options: BenchmarkOptions) -> list[Row]:
+    """Training samples a second in one process: image, pasted twin, and the patches of both cut out."""
+    published = TrainOptions()
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        data = write_training_data(Path(folder), options, published)
+        sample_with_twin(data, 0)  # warms up
+        seconds = [
+            in_turns({"": partial(sample_with_twin, data, i)}, 1, verbose=False)[0][""] for i in range(len(data))
+        ]
+    rate = 1 / statistics.median(seconds)
+    return [Row("training samples a second a core", rate, at_least=12, note="image, twin, patches")]
 
 
-def write_rows(path: Path, options: BenchmarkOptions, rows: Sequence[Row]) -> None:
-    listed = [{**asdict(row), "required": row.required, "verdict": row.verdict} for row in rows]
-    content = {"options": asdict(options), "threads": torch.get_num_threads(), "rows": listed}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+def sample_with_twin(data: L2GDataset, index: int) -> list[Tensor]:
+    samples = [data[0, index, kind] for kind in (PLAIN, TWIN)]
+    return [cut_patches(sample["images"][None], sample["boxes"][None]) for sample in samples]
 
 
-SECTIONS: dict[str, Callable[[BenchmarkOptions], list[Row]]] = {"cams": measure_cams, "scoring": measure_scoring}
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As in a loader's worker: one thread for torch and OpenCV."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def write_training_data(folder: Path, options: BenchmarkOptions, published: TrainOptions) -> L2GDataset:
+    """A data set and a bank of foregrounds, as CDA+ with the published settings reads them."""
+    image, saliency, foreground = scene_with_object(
+        np.random.default_rng(options.seed), options.size, options.object_size
+    )
+    entries = [ImageEntry(str(index), (index % 19 + 1,)) for index in range(options.pastes)]
+    for entry in entries:
+        write_image(folder / "images" / f"{entry.name}.jpg", np.roll(image, int(entry.name), axis=1))
+        write_image(folder / "saliency" / f"{entry.name}.png", saliency)
+    write_index(folder / "bank", [write_foreground(folder / "bank", foreground, VOC_CLASSES[0], agreement=1.0)])
+    bank = ForegroundBank.open(folder / "bank", VOC_CLASSES)
+    scale = options.input_size / published.input_size
+    return L2GDataset(
+        entries,
+        folder / "images",
+        folder / "saliency",
+        num_classes=len(VOC_CLASSES),
+        resize=round(published.resize * scale),
+        resize_mode=published.resize_mode,
+        input_size=options.input_size,
+        crop_size=round(published.crop_size * scale),
+        num_patches=published.num_patches,
+        corner_patches=published.corner_patches,
+        color_jitter=published.color_jitter,
+        flip=published.flip,
+        mean=ResNet38Cam.mean,
+        std=ResNet38Cam.std,
+        seed=options.seed,
+        paster=Paster(
+            ForegroundBank.open(folder / "bank", VOC_CLASSES), len(VOC_CLASSES), max_overlap=published.cda_tr
+        ),
+    )
+
+
+SECTIONS: dict[str, Callable[[BenchmarkOptions], list[Row]]] = {
+    "cams": measure_cams,
+    "scoring": measure_scoring,
+    "pasting": measure_pasting,
+    "samples": measure_samples,
+}
 
 
 if __name__ == "__main__":

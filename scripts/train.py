@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from utils.foreground_bank import ForegroundBank
 
 from models.cam_net import CamNet, build_cam_net, load_weights
 from models.l2g import L2G
@@ -16,6 +15,7 @@ from utils import schedule
 from utils.classifier_loop import Saver, train_classifier
 from utils.cli import save_options
 from utils.copy_paste import Paster
+from utils.foreground_bank import ForegroundBank
 from utils.image_list import ImageEntry, read_image_list
 from utils.l2g_data import EpochBatches, L2GDataset, check_files, make_loader
 from utils.options import TrainOptions
@@ -59,7 +59,9 @@ def run(options: TrainOptions) -> Path:
             f"{batches.steps} steps an epoch on {process.world_size} x {process.device}"
         )
         if bank:
-            log.info(f"{options.cda} pastes from {bank.describe(dataset.classes)}")
+            lack = bank.missing(dataset.classes)
+            none_of = f"; it has none of {', '.join(lack)}: these are never pasted" if lack else ""
+            log.info(f"{options.cda} pastes from the {len(bank)} foregrounds in {bank.folder}{none_of}")
         return _train(options, model, data, batches, process, paths, dataset.checkpoint_prefix, latest)
 
 

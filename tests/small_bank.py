@@ -1,10 +1,11 @@
 """A bank of foregrounds of a few pixels, for tests of pasting and of training with it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from utils.foreground_bank import Foreground
+from utils.foreground_bank import Foreground, write_foreground, write_index
 
 
 def block(height: int = 8, width: int = 8, *, color=(250, 120, 10), tag: int = 0, saliency: int = 255) -> Foreground:
@@ -16,3 +17,10 @@ def block(height: int = 8, width: int = 8, *, color=(250, 120, 10), tag: int = 0
         tag=tag,
         source="block",
     )
+
+
+def make_small_bank(folder: Path, foregrounds: Sequence[Foreground], classes: Sequence[str]) -> Path:
+    """Writes the foregrounds as a bank of a data set with these classes."""
+    entries = [write_foreground(folder, f, classes[f.tag], agreement=1.0) for f in foregrounds]
+    write_index(folder, entries)
+    return folder

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from utils.foreground_bank import Foreground, ForegroundBank
+from utils.foreground_bank import SALIENT, Foreground, ForegroundBank
 
-SALIENT = 200  # saliency, of 255, above which a pixel counts as an object's
 MAX_SHARE = 0.7  # of either side of the image, to which an object is shrunk before it is scaled
 SCALES = (0.8, 1.2)
 PLACES = 10  # that CDA+ tries

@@ -6,11 +6,13 @@ import torch
 
 from models import build_cam_net
 from scripts import benchmark
-from scripts.benchmark import BenchmarkOptions, Row, plain_cams, run, strongest_classes
+from scripts.benchmark import BenchmarkOptions, plain_cams, run, strongest_classes
 from utils.cli import parse_options
+from utils.measuring import Row
 from utils.multi_scale import cams_of_image
 
 TINY = {"width": 1 / 16, "size": (40, 56), "scales": (0.5, 1.0), "images": 3, "repeats": 1}
+TINY |= {"object_size": (30, 40), "input_size": 32, "pastes": 3}
 
 
 def network_and_image():
@@ -48,13 +50,22 @@ def test_all_sections_give_their_rows(tmp_path, capsys):
     rows = run(BenchmarkOptions(out=str(tmp_path / "rows.json"), **TINY))
     written = json.loads((tmp_path / "rows.json").read_text())
     assert [row["what"] for row in written["rows"]] == [row.what for row in rows]
-    assert [row.required for row in rows] == ["at least 1.2", "at least 2.5", "under 1.5", "at least 30"]
+    assert [row.required for row in rows] == [
+        "at least 1.2", "at least 2.5", "under 1.5", "at least 30", "at least 100", "under 5", "at least 12",
+    ]  # fmt: skip
     assert written["options"]["width"] == TINY["width"] and written["threads"] >= 1
     for row in rows:
         assert row.ours is not None or row.note == "not on this CPU"
         assert row.ratio is None or row.ratio > 0
     table = capsys.readouterr().out
     assert all(row.what in table for row in rows)
+
+
+def test_ways_of_pasting_that_disagree_are_an_error(monkeypatch):
+    wrong = lambda image, *_, **__: (255 - image, image, image)  # noqa: E731
+    monkeypatch.setattr(benchmark, "plain_paste", wrong)
+    with pytest.raises(RuntimeError, match="both ways of pasting differ"):
+        run(BenchmarkOptions(only="pasting", **TINY))
 
 
 def test_one_section_alone():

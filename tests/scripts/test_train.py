@@ -12,6 +12,7 @@ from torch import nn
 
 from models.cam_net import build_cam_net
 from scripts import train
+from tests.small_bank import block, make_small_bank
 from tests.small_training import make_training_data, small_options
 from utils import classifier_loop, l2g_data
 from utils.checkpoint import read_checkpoint, write_checkpoint
@@ -388,7 +389,7 @@ def test_channels_last_is_left_off_and_said_so_where_it_is_not_safe(options, fas
 def test_images_are_found_in_the_folder_above_them(data, options):
     dataset = train.open_dataset(str(data))
     for folder in (data, data / "JPEGImages"):
-        entries, image_dir, sal_dir = train.check_input(options(image_dir=str(folder)), dataset)
+        entries, image_dir, sal_dir, _ = train.check_input(options(image_dir=str(folder)), dataset)
         assert image_dir == data / "JPEGImages"
     assert sal_dir == data / "Sal"
     assert entries == read_image_list(data / "train_cls.txt", 2)
@@ -399,3 +400,96 @@ def test_an_image_and_saliency_of_other_sizes_stop_training_by_name(tmp_path):
     write_image(data / "Sal" / "p1.png", np.zeros((9, 9), np.uint8))
     with pytest.raises(ValueError, match=r"Sal/p1\.png is \(9, 9\)"):
         train.run(small_options(data))
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    foregrounds = [block(10, 12, tag=0), block(12, 9, color=(0, 250, 0), tag=1)]
+    return str(make_small_bank(tmp_path_factory.mktemp("bank"), foregrounds, ("cat", "dog")))
+
+
+def test_the_second_stage_goes_on_with_networks_optimiser_and_epochs(options, bank):
+    """In the same run with --resume, or in a new one with --load_checkpoint and --start_epoch: the same weights."""
+    second = {"epochs": 2, "lr": 5e-5, "cda": "cda+", "cda_bank": bank}
+    first = train.run(options())
+    started = options(experiment_name="new", load_checkpoint=str(first), start_epoch=1, **second)
+    train.run(started)
+    continued = options(resume=True, **second)
+    train.run(continued)
+    states = [read_checkpoint(paths_of(o).model_dir / "toy_epoch_1.pth") for o in (started, continued)]
+    for state in states:
+        assert (state["epoch"], state["step"]) == (1, 8)
+        assert min(group["base_lr"] for group in state["optimizer"]["param_groups"]) == 5e-5
+    assert_same_values(states[0]["state_dict"], states[1]["state_dict"])
+    assert_same_values(states[0]["optimizer"]["state"], states[1]["optimizer"]["state"])
+    assert [line["epoch"] for line in metrics_of(started)] == [1]
+    assert [line["epoch"] for line in metrics_of(continued)] == [0, 1]
+    anew = options(experiment_name="anew", load_checkpoint=str(first), epochs=1, cda="cda+", cda_bank=bank, lr=5e-5)
+    other = read_checkpoint(train.run(anew))["optimizer"]["state"]
+    assert any(
+        not torch.equal(other[k]["momentum_buffer"], v["momentum_buffer"])
+        for k, v in states[0]["optimizer"]["state"].items()
+    )
+
+
+def test_the_rate_of_the_second_stage_is_what_its_options_say(options, bank, monkeypatch):
+    first = train.run(options())
+    seen = []
+    original = Stepper.step
+
+    def step(self):
+        seen.append(min(group["lr"] for group in self.optimizer.param_groups))
+        original(self)
+
+    monkeypatch.setattr(Stepper, "step", step)
+    train.run(options(resume=True, epochs=2, lr=3e-5, decay_epochs=(), cda="cda", cda_bank=bank, save_minutes=0.0))
+    assert seen == pytest.approx([3e-5] * 4)
+    assert first.is_file()
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_second_stage_stopped_in_the_middle_gives_the_same_weights(options, bank, monkeypatch, step):
+    first = str(train.run(options(experiment_name="first")))
+    common = {"epochs": 3, "load_checkpoint": first, "start_epoch": 1, "cda": "cda+", "cda_bank": bank, "flip": 0.5}
+    whole = options(experiment_name="whole", **common)
+    train.run(whole)
+    with monkeypatch.context() as patch:
+        at_step(patch, step, ask_to_stop)
+        with pytest.raises(SystemExit):
+            train.run(options(**common))
+    resumed = options(resume=True, **common)
+    train.run(resumed)
+    assert_same_run(whole, resumed)
+
+
+def test_a_start_epoch_needs_the_checkpoint_of_the_epoch_before(options, tmp_path):
+    path = train.run(options())
+    with pytest.raises(ValueError, match="after epoch 0: --start_epoch=3 goes on from .* after epoch 2"):
+        train.run(options(experiment_name="b", load_checkpoint=str(path), start_epoch=3, epochs=5))
+    write_checkpoint(tmp_path / "bare.pth", {"state_dict": read_checkpoint(path)["state_dict"]})
+    with pytest.raises(ValueError, match="without --start_epoch"):
+        train.run(options(experiment_name="b", load_checkpoint=str(tmp_path / "bare.pth"), start_epoch=1, epochs=5))
+    with pytest.raises(ValueError, match="give --load_checkpoint"):
+        options(start_epoch=1, epochs=5)
+    assert not (path.parents[2] / "b" / "config.yaml").exists()
+
+
+def test_a_missing_bank_is_told_with_the_rest(options, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"training cannot start:(.|\n)*absent.params(.|\n)*build_foregrounds"):
+        train.run(options(cda="cda", cda_bank=str(tmp_path / "no"), init_weights="absent.params"))
+    with pytest.raises(FileNotFoundError, match="sem_seg_fg/exp"):
+        train.run(options(cda="cda"))
+
+
+def test_an_empty_bank_is_an_error_and_missing_classes_are_told_once(options, tmp_path):
+    empty = make_small_bank(tmp_path / "empty", [], ("cat", "dog"))
+    with pytest.raises(ValueError, match="lists no foreground"):
+        train.run(options(cda="cda", cda_bank=str(empty)))
+    half = make_small_bank(tmp_path / "half", [block(tag=0)], ("cat", "dog"))
+    train.run(options(cda="cda", cda_bank=str(half)))
+    assert paths_of(options()).log.read_text().count("none of dog: these are never pasted") == 1
+
+
+def test_pasting_by_saliency_needs_saliency(options):
+    with pytest.raises(ValueError, match="--cda=cda"):
+        options(cda="cda+", sal_dir="none")

@@ -8,10 +8,23 @@ import numpy as np
 import pytest
 import torch
 
+from tests.small_bank import block, make_small_bank
 from tests.small_training import make_training_data, small_options
+from utils.copy_paste import Paster
+from utils.foreground_bank import ForegroundBank
 from utils.image_list import ImageEntry, read_image_list
 from utils.images import write_image
-from utils.l2g_data import EpochBatches, L2GDataset, check_files, derived_seed, make_loader, patch_boxes
+from utils.l2g_data import (
+    PLAIN,
+    TWIN,
+    EpochBatches,
+    L2GDataset,
+    check_files,
+    derived_seed,
+    make_loader,
+    patch_boxes,
+    visible_share,
+)
 
 TAKEN = ("resize", "resize_mode", "input_size", "crop_size", "num_patches", "corner_patches", "color_jitter", "flip")
 
@@ -23,9 +36,9 @@ def make_dataset(data, *, saliency=True, entries=None, **more):
     return L2GDataset(entries, data / "JPEGImages", data / "Sal" if saliency else None, num_classes=2, **chosen)
 
 
-def make_batches(count, *, batch_size=2, accumulate=1, rank=0, world_size=1, seed=0):
+def make_batches(count, *, batch_size=2, accumulate=1, rank=0, world_size=1, seed=0, **more):
     return EpochBatches(
-        count, batch_size=batch_size, accumulate=accumulate, rank=rank, world_size=world_size, seed=seed
+        count, batch_size=batch_size, accumulate=accumulate, rank=rank, world_size=world_size, seed=seed, **more
     )
 
 
@@ -39,7 +52,7 @@ def data(tmp_path_factory):
 
 
 def test_sample_has_the_documented_shapes(data):
-    sample = make_dataset(data)[0, 2]
+    sample = make_dataset(data)[0, 2, PLAIN]
     assert {name: tuple(value.shape) for name, value in sample.items()} == {
         "images": (3, 32, 32),
         "tags": (2,),
@@ -54,23 +67,23 @@ def test_sample_has_the_documented_shapes(data):
 def test_sample_leaves_the_global_generators_alone(data, monkeypatch):
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("a sample reseeded the GPU's dropout"))
     before = torch.get_rng_state()
-    make_dataset(data)[0, 0]
+    make_dataset(data)[0, 0, PLAIN]
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_sample_does_not_depend_on_the_global_generator(data):
     dataset = make_dataset(data)
     torch.manual_seed(1)
-    first = dataset[3, 1]
+    first = dataset[3, 1, PLAIN]
     torch.manual_seed(2)
     torch.rand(7)
-    assert equal(dataset[3, 1], first)
+    assert equal(dataset[3, 1, PLAIN], first)
 
 
 def test_other_epochs_seeds_and_images_give_other_patches(data):
     dataset = make_dataset(data)
-    first = dataset[0, 0]
-    for other in (dataset[1, 0], dataset[0, 1], make_dataset(data, seed=1)[0, 0]):
+    first = dataset[0, 0, PLAIN]
+    for other in (dataset[1, 0, PLAIN], dataset[0, 1, PLAIN], make_dataset(data, seed=1)[0, 0, PLAIN]):
         assert not torch.equal(other["images"], first["images"])
         assert not torch.equal(other["boxes"], first["boxes"])
 
@@ -111,8 +124,8 @@ def test_order_is_shuffled_anew_each_epoch():
     for epoch in (0, 1, 0):
         batches.start(epoch)
         keys = [key for batch in batches for key in batch]
-        assert {e for e, _ in keys} == {epoch}
-        orders.append([index for _, index in keys])
+        assert {e for e, _, _ in keys} == {epoch}
+        orders.append([index for _, index, _ in keys])
     assert sorted(orders[0]) == list(range(20)) != orders[0]
     assert orders[0] != orders[1]
     assert orders[0] == orders[2]
@@ -162,7 +175,7 @@ def test_image_and_saliency_are_cropped_and_mirrored_together(tmp_path, flip):
     write_image(tmp_path / "Sal" / "a.png", red)
     dataset = make_dataset(tmp_path, entries=[ImageEntry("a", (0,))], color_jitter=(0, 0, 0, 0), flip=flip)
     for epoch in range(3):
-        sample = dataset[epoch, 0]
+        sample = dataset[epoch, 0, PLAIN]
         assert torch.allclose(sample["images"][:1], sample["saliency"], atol=1e-6)
         columns = sample["images"][0, 0] if not flip else sample["images"][0, 0].flip(0)
         found = torch.from_numpy(red).float().div(255).unfold(1, 32, 1)
@@ -174,7 +187,7 @@ def test_saliency_is_resized_with_the_image_and_without_new_values(tmp_path):
     block[8:28, 12:32] = 255
     write_image(tmp_path / "JPEGImages" / "a.png", np.stack([block] * 3, axis=2))
     write_image(tmp_path / "Sal" / "a.png", block)
-    sample = make_dataset(tmp_path, entries=[ImageEntry("a", (0,))], color_jitter=(0, 0, 0, 0), resize=72)[0, 0]
+    sample = make_dataset(tmp_path, entries=[ImageEntry("a", (0,))], color_jitter=(0, 0, 0, 0), resize=72)[0, 0, PLAIN]
     assert set(sample["saliency"].unique().tolist()) <= {0.0, 1.0}
     assert (sample["images"][:1] - sample["saliency"]).abs().mean() < 0.05
 
@@ -184,7 +197,7 @@ def test_square_resize_ignores_the_aspect_ratio(tmp_path):
     entries = [ImageEntry("a", (0,))]
     sample = make_dataset(
         tmp_path, saliency=False, entries=entries, resize_mode="square", resize=32, color_jitter=(0, 0, 0, 0)
-    )[0, 0]
+    )[0, 0, PLAIN]
     assert sample.keys() == {"images", "tags", "boxes"}
     assert torch.allclose(sample["images"], torch.full((3, 32, 32), 0.2), atol=1e-6)
 
@@ -192,7 +205,7 @@ def test_square_resize_ignores_the_aspect_ratio(tmp_path):
 def test_images_are_normalised_by_mean_and_std(tmp_path):
     write_image(tmp_path / "JPEGImages" / "a.png", np.full((36, 36, 3), 255, np.uint8))
     options = {"color_jitter": (0, 0, 0, 0), "mean": (0.5, 0.4, 0.0), "std": (0.5, 0.2, 0.1)}
-    sample = make_dataset(tmp_path, saliency=False, entries=[ImageEntry("a", (0,))], **options)[0, 0]
+    sample = make_dataset(tmp_path, saliency=False, entries=[ImageEntry("a", (0,))], **options)[0, 0, PLAIN]
     assert sample["images"][:, 5, 5].tolist() == pytest.approx([1, 3, 10])
 
 
@@ -200,7 +213,7 @@ def test_saliency_of_another_size_is_an_error_that_names_it(tmp_path):
     write_image(tmp_path / "JPEGImages" / "a.png", np.zeros((36, 44, 3), np.uint8))
     write_image(tmp_path / "Sal" / "a.png", np.zeros((36, 43), np.uint8))
     with pytest.raises(ValueError, match=r"Sal/a\.png is \(36, 43\), its image \(36, 44\)"):
-        make_dataset(tmp_path, entries=[ImageEntry("a", (0,))])[0, 0]
+        make_dataset(tmp_path, entries=[ImageEntry("a", (0,))])[0, 0, PLAIN]
 
 
 def test_missing_files_are_told_in_one_line_a_folder(data, tmp_path):
@@ -210,3 +223,126 @@ def test_missing_files_are_told_in_one_line_a_folder(data, tmp_path):
     assert check_files(entries, images, None) == [f"images: 4 of 5 are missing in {images} (x1, x2, x3, …)"]
     absent = check_files(entries[:1], images, tmp_path / "Sal")
     assert absent == [f"saliency maps (or train with --sal_dir=none): put them into {tmp_path / 'Sal'}"]
+
+
+@pytest.fixture(scope="module")
+def paster(tmp_path_factory):
+    """Pastes 8 to 12 pixels of pure red (cat) or green (dog)."""
+    foregrounds = [block(10, 10, color=(255, 0, 0), tag=0), block(10, 10, color=(0, 255, 0), tag=1)]
+    classes = ("cat", "dog")
+    folder = make_small_bank(tmp_path_factory.mktemp("bank"), foregrounds, classes)
+    return Paster(ForegroundBank.open(folder, classes), 2)
+
+
+PLAIN_COLORS = {"color_jitter": (0, 0, 0, 0)}
+
+
+def shows(sample, channel):
+    """Whether a sample has pixels of one pure colour."""
+    image = sample["images"]
+    others = [c for c in range(3) if c != channel]
+    return bool(((image[channel] > 0.99) & (image[others] < 0.01).all(0)).any())
+
+
+def test_twin_changes_image_saliency_and_tags_together(data, paster):
+    dataset = make_dataset(data, paster=paster, **PLAIN_COLORS)
+    for index, (own, other) in {0: (0, 1), 1: (1, 0)}.items():
+        plain, twin = dataset[0, index, PLAIN], dataset[0, index, TWIN]
+        assert plain["tags"].tolist() == [1 - own, own]
+        assert not shows(plain, other)
+        if twin["tags"].tolist() == [1, 1]:
+            assert shows(twin, other)
+        assert twin["saliency"].max() == 1
+
+
+def test_pasting_never_touches_the_tags_of_the_data_set(data, paster):
+    """The published data set kept the pasted tag for ever, also on the image that nothing was pasted into."""
+    dataset = make_dataset(data, paster=paster)
+    entries = list(dataset.entries)
+    before = dataset[0, 0, PLAIN]
+    tags = [dataset[epoch, 0, TWIN]["tags"].tolist() for epoch in range(8)]
+    assert [1, 1] in tags
+    assert dataset.entries == entries
+    assert equal(dataset[0, 0, PLAIN], before)
+    assert dataset[5, 0, PLAIN]["tags"].tolist() == [1, 0]
+
+
+def test_the_untouched_image_is_the_same_with_and_without_a_bank(data, paster):
+    assert equal(make_dataset(data, paster=paster)[2, 1, PLAIN], make_dataset(data)[2, 1, PLAIN])
+
+
+def test_an_object_that_is_cut_away_leaves_no_tag(tmp_path, paster):
+    """A crop of a sixth of a wide image mostly misses what was pasted: tag and pixels go together."""
+    write_image(tmp_path / "JPEGImages" / "a.png", np.full((36, 216, 3), 100, np.uint8))
+    dataset = make_dataset(
+        tmp_path, saliency=False, entries=[ImageEntry("a", (0,))], paster=paster, min_visible=0.0, **PLAIN_COLORS
+    )
+    shown = {True: 0, False: 0}
+    for epoch in range(60):
+        sample = dataset[epoch, 0, TWIN]
+        tagged = bool(sample["tags"][1])
+        shown[tagged] += 1
+        assert tagged == shows(sample, 1)
+    assert min(shown.values()) > 5
+
+
+def test_an_object_that_all_patches_miss_leaves_no_tag(tmp_path, paster):
+    """One random patch of a sixteenth of the crop."""
+    write_image(tmp_path / "JPEGImages" / "a.png", np.full((32, 32, 3), 100, np.uint8))
+    options = {"resize": 32, "input_size": 32, "crop_size": 8, "num_patches": 1, "corner_patches": False}
+    dataset = make_dataset(
+        tmp_path, saliency=False, entries=[ImageEntry("a", (0,))], paster=paster, **options, **PLAIN_COLORS
+    )
+    shown = {True: 0, False: 0}
+    for epoch in range(60):
+        sample = dataset[epoch, 0, TWIN]
+        x0, y0, x1, y1 = sample["boxes"][0].tolist()
+        in_patch = shows({"images": sample["images"][:, y0:y1, x0:x1]}, 1)
+        assert bool(sample["tags"][1]) == in_patch
+        shown[in_patch] += 1
+    assert min(shown.values()) > 5
+
+
+def test_how_much_must_remain_is_an_option(tmp_path, paster):
+    write_image(tmp_path / "JPEGImages" / "a.png", np.full((36, 64, 3), 100, np.uint8))
+    entries = [ImageEntry("a", (0,))]
+    counts = []
+    for share in (0.0, 0.5, 0.99):
+        dataset = make_dataset(tmp_path, saliency=False, entries=entries, paster=paster, min_visible=share)
+        counts.append(sum(bool(dataset[epoch, 0, TWIN]["tags"][1]) for epoch in range(60)))
+    assert counts[0] > counts[1] > counts[2] > 0
+
+
+def test_visible_share_counts_the_union_of_the_patches():
+    pasted = torch.zeros(10, 10, dtype=torch.bool)
+    pasted[2:6, 2:6] = True
+    boxes = torch.tensor([[0, 0, 4, 4], [2, 2, 4, 6], [8, 8, 10, 10]])
+    assert visible_share(pasted, boxes, whole=torch.tensor(32)) == pytest.approx(8 / 32)
+    assert visible_share(pasted * False, boxes, whole=torch.tensor(0)) == 0
+
+
+def test_twins_follow_from_seed_epoch_and_index(data, paster):
+    dataset = make_dataset(data, paster=paster)
+    first = dataset[3, 1, TWIN]
+    torch.rand(5)
+    dataset[0, 0, TWIN]
+    assert equal(dataset[3, 1, TWIN], first)
+    for other in (dataset[4, 1, TWIN], make_dataset(data, paster=paster, seed=1)[3, 1, TWIN], dataset[3, 1, PLAIN]):
+        assert not torch.equal(other["images"], first["images"])
+
+
+def test_batches_hold_each_image_and_its_twin():
+    for samples, kinds in {"plain": [PLAIN], "pair": [PLAIN, TWIN], "twin": [TWIN]}.items():
+        batches = make_batches(7, samples=samples)
+        assert len(batches) == batches.steps == 3
+        for batch, plain in zip(batches, make_batches(7), strict=True):
+            assert batch == [(epoch, index, kind) for epoch, index, _ in plain for kind in kinds]
+
+
+def test_twins_are_the_same_for_any_number_of_workers(data, paster):
+    epochs = []
+    for workers in (0, 2):
+        batches = make_batches(6, samples="pair")
+        epochs.append(list(make_loader(make_dataset(data, paster=paster), batches, num_workers=workers, pin=False)))
+    assert len(epochs[0]) == 3 and epochs[0][0]["images"].shape[0] == 4
+    assert all(equal(one, two) for one, two in zip(*epochs, strict=True))
