@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Pyt
 
 from models.cam_net import CamNet, build_cam_net
 from models.l2g import cut_patches
+from models.resnet38 import ResNet38Cam
 from utils.cam import ZERO, read_cam, to_label, write_cam
 from utils.catalog import VOC_CLASSES
 from utils.cli import main
@@ -276,9 +277,7 @@ def write_training_data(folder: Path, options: BenchmarkOptions, published: Trai
         mean=ResNet38Cam.mean,
         std=ResNet38Cam.std,
         seed=options.seed,
-        paster=Paster(
-            ForegroundBank.open(folder / "bank", VOC_CLASSES), len(VOC_CLASSES), max_overlap=published.cda_tr
-        ),
+        paster=Paster(bank, len(VOC_CLASSES), max_overlap=published.cda_tr),
     )
 
 

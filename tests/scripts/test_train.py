@@ -464,7 +464,7 @@ def test_a_second_stage_stopped_in_the_middle_gives_the_same_weights(options, ba
 
 def test_a_start_epoch_needs_the_checkpoint_of_the_epoch_before(options, tmp_path):
     path = train.run(options())
-    with pytest.raises(ValueError, match="after epoch 0: --start_epoch=3 goes on from .* after epoch 2"):
+    with pytest.raises(ValueError, match=r"after epoch 0: --start_epoch=3 goes on from .* after epoch 2"):
         train.run(options(experiment_name="b", load_checkpoint=str(path), start_epoch=3, epochs=5))
     write_checkpoint(tmp_path / "bare.pth", {"state_dict": read_checkpoint(path)["state_dict"]})
     with pytest.raises(ValueError, match="without --start_epoch"):
