@@ -1,0 +1,89 @@
+"""Draw what copy-paste makes of training images: python scripts/draw_pastes.py --dataset=… --cda_bank=…"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+
+from utils.cli import main
+from utils.copy_paste import Paster
+from utils.foreground_bank import ForegroundBank
+from utils.image_list import ImageEntry, read_image_list
+from utils.images import find_image, read_gray, read_rgb, write_image
+from utils.options import TrainOptions
+from utils.paths import existing_path, open_dataset
+from utils.visual import Cell, gray, sheet
+
+COLUMNS = ("photo", "its saliency", "with an object", "saliency with it")
+
+
+@dataclass(frozen=True)
+class DrawPastesOptions:
+    """Draw training images before and after an object is pasted into them, with their saliency."""
+
+    dataset: str = "data/voc12"
+    """The data set whose training images are drawn."""
+    cda_bank: str = "sem_seg_fg/l2g_voc"
+    """Folder of foregrounds that scripts/build_foregrounds.py made."""
+    cda_tr: float | None = TrainOptions.cda_tr
+    """Bound of CDA+ on the share of the object that hides salient pixels; null takes one random place (CDA)."""
+    cda_rotation: float = TrainOptions.cda_rotation
+    """Degrees by which an object is turned, either way."""
+    cda_edge: float = TrainOptions.cda_edge
+    """Pixels over which an object's rim fades in."""
+    count: int = 8
+    """Images on the sheet."""
+    seed: int = 0
+    """Images, objects and places follow from it."""
+    out: str = "pastes.png"
+    """The picture."""
+
+
+def run(options: DrawPastesOptions) -> Path:
+    """Writes the sheet and returns its path."""
+    dataset = open_dataset(options.dataset)
+    bank = ForegroundBank.open(existing_path(options.cda_bank, "--cda_bank"), dataset.classes)
+    paster = Paster(
+        bank,
+        len(dataset.classes),
+        max_overlap=options.cda_tr,
+        rotation=options.cda_rotation,
+        feather=options.cda_edge,
+    )
+    entries = read_image_list(dataset.train_list, len(dataset.classes), need_tags=True)
+    chosen = np.random.default_rng(options.seed).permutation(len(entries))[: options.count]
+    rows = [
+        _row(
+            entries[index], dataset.image_dir, dataset.sal_dir, dataset.classes, paster, seed=(options.seed, int(index))
+        )
+        for index in chosen
+    ]
+    path = Path(options.out).absolute()
+    write_image(path, np.asarray(sheet(rows, cell_size=(240, 180), columns=COLUMNS)))
+    print(path)
+    return path
+
+
+def _row(
+    entry: ImageEntry,
+    image_dir: Path,
+    sal_dir: Path,
+    classes: Sequence[str],
+    paster: Paster,
+    *,
+    seed: tuple[int, int],
+) -> list[Cell]:
+    image = np.array(read_rgb(find_image(image_dir, entry.name)))
+    saliency = np.array(read_gray(find_image(sal_dir, entry.name)))
+    twin = paster(image, saliency, entry.tags, rng=np.random.default_rng(seed))
+    added = "nothing" if twin.tag is None else f"+ {classes[twin.tag]}"
+    names = ", ".join(classes[tag] for tag in entry.tags)
+    return [Cell(image, names), Cell(gray(saliency)), Cell(twin.image, added), Cell(gray(twin.saliency))]
+
+
+if __name__ == "__main__":
+    main(DrawPastesOptions, run)
