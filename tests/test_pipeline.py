@@ -12,7 +12,11 @@ import pytest
 from PIL import Image
 
 from scripts import make_demo_data
+from utils.cam import read_cam, write_cam
+from utils.cli import load_options
+from utils.foreground_bank import read_index
 from utils.images import read_label
+from utils.options import TrainOptions
 from utils.paths import PROJECT_ROOT
 
 TINY = [
@@ -38,9 +42,9 @@ TINY = [
 NAMES = [f"demo_train_{index:05d}" for index in range(6)]
 
 
-def program(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess:
+def program(folder: Path, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
     """Runs a program of the project from `folder`, in which no relative path leads to the project."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, **variables}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
@@ -147,12 +151,35 @@ def test_the_published_script_says_at_once_what_is_missing_and_where_it_goes(clo
     assert not (clone / "runs").exists()
 
 
-def test_the_published_script_does_the_whole_job_from_any_folder(clone: Path, tmp_path: Path):
-    make_demo_data.run(make_demo_data.DemoDataOptions(out=clone / "data" / "voc12", num_train=4, num_val=2))
-    flags = [*TINY, "--init_weights=none", "--channels_last=false"]
-    program(tmp_path, "bash", str(clone / "train_test_L2G_voc.sh"), "exp", *flags)
-    assert (clone / "runs" / "exp" / "model" / "pascal_voc_epoch_0.pth").is_file()
-    assert len(list((clone / "data" / "voc12" / "pseudo_seg_labels_exp").glob("*.png"))) == 4
-    assert len(list((clone / "runs" / "exp" / "ms" / "accu_att_zoom").glob("*.png"))) >= 4
-    again = program(tmp_path, "bash", str(clone / "train_test_L2G_voc.sh"), "exp", *flags)
-    assert "epoch 1/1" not in again.stderr  # nothing is trained twice
+def test_the_published_script_does_both_stages_from_any_folder(clone: Path, tmp_path: Path):
+    data, run = clone / "data" / "voc12", clone / "runs" / "exp"
+    make_demo_data.run(make_demo_data.DemoDataOptions(out=data, num_train=6, num_val=2))
+    flags = [*(flag for flag in TINY if not flag.startswith("--epochs")), "--init_weights=none"]
+    script = ["bash", str(clone / "train_test_L2G_voc.sh"), "exp", *flags, "--channels_last=false"]
+    epochs = {"EPOCHS": "1", "CDA_EPOCHS": "1"}
+    early = program(tmp_path, *script, check=False, STAGE="2", **epochs)
+    assert early.returncode == 1 and "run with STAGE=1 first" in early.stderr
+    program(tmp_path, *script, STAGE="1", **epochs)
+    assert files_below(run / "model") == {"pascal_voc_epoch_0.pth"}
+    show_the_masks(clone, tmp_path)
+    program(tmp_path, *script, **epochs)
+    assert files_below(run / "model") == {"pascal_voc_epoch_0.pth", "pascal_voc_epoch_1.pth"}
+    assert [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [0, 1]
+    trained = load_options(TrainOptions, run / "config.yaml")
+    assert (trained.cda, trained.epochs, trained.lr) == ("cda+", 2, 0.0005)
+    assert len(read_index(clone / "sem_seg_fg" / "exp")) >= 1
+    assert json.loads((run / "cam" / "settings.json").read_text())["checkpoint"] == "pascal_voc_epoch_1.pth"
+    assert len(list((data / "pseudo_seg_labels_exp").glob("*.png"))) == 6
+    assert len(list((run / "ms" / "accu_att_zoom").glob("*.png"))) >= 6
+    again = program(tmp_path, *script, **epochs)
+    assert "epoch 1/" not in again.stderr and "epoch 2/" not in again.stderr  # nothing is trained twice
+    assert "6 images are there, 0 to do" in again.stdout
+
+
+def show_the_masks(clone: Path, folder: Path) -> None:
+    """Puts the masks in the place of the CAMs of a run that has hardly been trained: a bank needs objects."""
+    program(folder, sys.executable, str(clone / "test_l2g.py"), "--experiment_name=exp", "--num_workers=0")
+    for path in (clone / "runs" / "exp" / "cam").glob("*.npz"):
+        mask = read_label(clone / "data" / "voc12" / "SegmentationClass" / f"{path.stem}.png")
+        keys, _ = read_cam(path)
+        write_cam(path, keys, np.stack([(mask == key + 1) * np.uint8(255) for key in keys]))
