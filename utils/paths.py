@@ -187,3 +187,8 @@ class RunPaths:
 def pseudo_label_dir(dataset_name: str, experiment_name: str) -> Path:
     """data/NAME/pseudo_seg_labels_EXP in the project, also for a data set kept elsewhere."""
     return PROJECT_ROOT / "data" / dataset_name / f"pseudo_seg_labels_{experiment_name}"
+
+
+def foreground_bank_dir(experiment_name: str) -> Path:
+    """sem_seg_fg/EXP in the project."""
+    return PROJECT_ROOT / "sem_seg_fg" / experiment_name
