@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,11 +13,12 @@ from PIL import Image
 from utils.cam import read_cam, to_label
 from utils.catalog import IGNORE_INDEX
 from utils.crf import CAM_CONFIDENCE, CAM_CRF, refine_label
+from utils.folder_settings import FolderSettings
 from utils.image_list import read_image_list
-from utils.images import find_image, read_rgb, write_label_png
+from utils.images import image_or_guess, read_rgb, write_label_png
 from utils.options import LabelOptions
 from utils.parallel import parallel_map
-from utils.paths import Dataset, RunPaths, atomic_path, pseudo_label_dir
+from utils.paths import Dataset, RunPaths, pseudo_label_dir
 from utils.run_data import check_present, dataset_of_run, first_few, image_dir_of_run, train_list_of_run
 
 SETTINGS_FILE = "label_settings.json"
@@ -55,11 +55,12 @@ def run(options: LabelOptions) -> Path:
         "crf": {**CAM_CRF, "confidence": CAM_CONFIDENCE} if options.crf else None,
     }
     jobs = _jobs(options, paths, data, folder)
-    renewed = _check_settings(folder, settings, may_replace=options.overwrite or options.update)
+    record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "gen_gt.py", "--label_dir")
+    renewed = record.check(settings, may_replace=options.overwrite or options.update)
     todo = [job for job in jobs if options.overwrite or renewed or not _is_made(job)]
     _check_sizes(todo, num_workers=options.num_workers)
     if todo:
-        _start_folder(folder, settings)
+        record.start(settings)
     make = partial(_make_label, threshold=threshold, ignore_below=options.ignore_below, crf=options.crf)
     for _ in parallel_map(make, todo, num_workers=options.num_workers, description="making labels"):
         pass
@@ -94,47 +95,9 @@ def _jobs(options: LabelOptions, paths: RunPaths, data: Dataset, folder: Path) -
     names = [entry.name for entry in read_image_list(listing, len(data.classes))]
     cams = {name: paths.cam_dir / f"{name}.npz" for name in names}
     check_present(cams.values(), "CAMs", f"run test_l2g.py --experiment_name {paths.root.name} first ({listing})")
-    images = {name: _image_or_guess(image_dir, name) for name in names}
+    images = {name: image_or_guess(image_dir, name) for name in names}
     check_present(images.values(), "images", f"check --image_dir and the list ({listing})")
     return [_Job(name, cams[name], images[name], folder / f"{name}.png") for name in names]
-
-
-def _image_or_guess(folder: Path, name: str) -> Path:
-    """The image, or the name it would usually have, so that all that are missing are told at once."""
-    try:
-        return find_image(folder, name)
-    except FileNotFoundError:
-        return folder / f"{name}.jpg"
-
-
-def _check_settings(folder: Path, settings: dict[str, Any], *, may_replace: bool) -> bool:
-    """Whether the folder's labels were made otherwise. Raises ValueError if so and they may not be replaced."""
-    record = folder / SETTINGS_FILE
-    if not any(folder.glob("*.png")):
-        return False
-    if not record.is_file():
-        raise ValueError(
-            f"{folder} holds PNGs, but no {SETTINGS_FILE} that says how gen_gt.py made them: "
-            "choose another --label_dir, or move them away"
-        )
-    made = json.loads(record.read_text())
-    changes = [f"{key}: {made.get(key)} then, {value} now" for key, value in settings.items() if made.get(key) != value]
-    if changes and not may_replace:
-        raise ValueError(
-            f"{folder} holds labels of other settings ({'; '.join(changes)}): "
-            "give --update to make all of them again, or another --label_dir"
-        )
-    return bool(changes)
-
-
-def _start_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """Records the settings; labels of other settings, which may be replaced, go first."""
-    record = folder / SETTINGS_FILE
-    if record.is_file() and json.loads(record.read_text()) != settings:
-        for label in folder.glob("*.png"):
-            label.unlink()
-    with atomic_path(record) as temporary:
-        temporary.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def _is_made(job: _Job) -> bool:

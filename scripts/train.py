@@ -19,7 +19,7 @@ from utils.foreground_bank import ForegroundBank
 from utils.image_list import ImageEntry, read_image_list
 from utils.l2g_data import EpochBatches, L2GDataset, check_files, make_loader
 from utils.options import TrainOptions
-from utils.paths import Dataset, RunPaths, bank_dir, existing_path, open_dataset, weights_path
+from utils.paths import Dataset, RunPaths, existing_path, foreground_bank_dir, open_dataset, weights_path
 from utils.run_data import find_image_dir
 from utils.runtime import Process, open_log, start_process, unsafe_in_channels_last, write_versions
 from utils.train_loop import Position, Recorder, Stepper
@@ -106,7 +106,7 @@ def open_bank(options: TrainOptions, dataset: Dataset) -> ForegroundBank | None:
     """The foregrounds that training pastes. Raises FileNotFoundError or ValueError where there are none."""
     if options.cda == "off":
         return None
-    folder = bank_dir(options.experiment_name)
+    folder = foreground_bank_dir(options.experiment_name)
     if options.cda_bank:
         folder = existing_path(options.cda_bank, "--cda_bank (made by scripts/build_foregrounds.py)")
     return ForegroundBank.open(folder, dataset.classes)

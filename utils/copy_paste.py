@@ -133,7 +133,7 @@ def _opacity(mask: np.ndarray, feather: float) -> np.ndarray | None:
     if feather == 0:
         return None
     # zeros around the box, so that an object that fills it has a rim there too
-    depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     return np.minimum(depth / (1 + feather), 1.0)
 
 

@@ -62,10 +62,6 @@ class BankEntry:
     area: int  # pixels of the object
     agreement: float
 
-    @property
-    def saliency_file(self) -> str:
-        return str(PurePosixPath(self.file).with_suffix("")) + f"{SALIENCY_SUFFIX}.png"
-
 
 def foreground_file(class_name: str, source: str) -> str:
     """Where a foreground stands in its bank. Raises ValueError for names that cannot be folders and files."""
@@ -73,9 +69,14 @@ def foreground_file(class_name: str, source: str) -> str:
         raise ValueError(f"class {class_name!r} cannot be the name of a folder in the bank: rename it in classes.txt")
     if source.endswith(SALIENCY_SUFFIX):
         raise ValueError(
-            f"image {source!r}: a name that ends in {SALIENCY_SUFFIX} is taken for a saliency map in the bank: rename it"
+            f"image {source!r}: in the bank a name that ends in {SALIENCY_SUFFIX} is a saliency map's: rename the image"
         )
     return f"{class_name}/{source}.png"
+
+
+def saliency_file(file: str) -> str:
+    """Where the saliency of the foreground CLASS/NAME.png stands."""
+    return f"{file.removesuffix('.png')}{SALIENCY_SUFFIX}.png"
 
 
 def entry_of(foreground: Foreground, class_name: str, *, agreement: float) -> BankEntry:
@@ -89,7 +90,7 @@ def write_foreground(folder: Path, foreground: Foreground, class_name: str, *, a
     """Writes the two PNGs of a foreground and returns its line of the index; the RGBA file comes last."""
     entry = entry_of(foreground, class_name, agreement=agreement)
     alpha = foreground.mask.astype(np.uint8)[..., None] * 255
-    write_image(folder / entry.saliency_file, foreground.saliency, compress_level=COMPRESS_LEVEL)
+    write_image(folder / saliency_file(entry.file), foreground.saliency, compress_level=COMPRESS_LEVEL)
     write_image(folder / entry.file, np.concatenate([foreground.image, alpha], axis=2), compress_level=COMPRESS_LEVEL)
     return entry
 
@@ -97,7 +98,7 @@ def write_foreground(folder: Path, foreground: Foreground, class_name: str, *, a
 def read_foreground(folder: Path, entry: BankEntry, tag: int) -> Foreground:
     """Reads a foreground back. Raises ValueError naming the file that does not fit, FileNotFoundError."""
     path = folder / entry.file
-    pixels, saliency = read_rgba(path), np.asarray(read_gray(folder / entry.saliency_file))
+    pixels, saliency = read_rgba(path), np.asarray(read_gray(folder / saliency_file(entry.file)))
     if pixels.shape[:2] != (entry.height, entry.width) or saliency.shape != pixels.shape[:2]:
         raise ValueError(
             f"{path} is {pixels.shape[1]}x{pixels.shape[0]}, its saliency {saliency.shape[1]}x{saliency.shape[0]}, "
@@ -218,7 +219,7 @@ def _check_files(folder: Path, entries: Sequence[BankEntry]) -> None:
     # one listing a folder: asking for each file takes minutes on a network drive
     folders = {folder / entry.class_name for entry in entries}
     there = {f"{path.name}/{file.name}" for path in folders if path.is_dir() for file in path.iterdir()}
-    wanted = [file for entry in entries for file in (entry.file, entry.saliency_file)]
+    wanted = [file for entry in entries for file in (entry.file, saliency_file(entry.file))]
     missing = [file for file in wanted if file not in there]
     if missing:
         raise FileNotFoundError(

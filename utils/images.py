@@ -19,6 +19,14 @@ def find_image(folder: Path, name: str) -> Path:
     raise FileNotFoundError(f"{folder}/{name}: no image with a suffix of {', '.join(IMAGE_SUFFIXES[:3])}")
 
 
+def image_or_guess(folder: Path, name: str, *, suffix: str = ".jpg") -> Path:
+    """The image, or the name it would usually have, so that all that are missing can be told at once."""
+    try:
+        return find_image(folder, name)
+    except FileNotFoundError:
+        return folder / f"{name}{suffix}"
+
+
 def read_rgb(path: Path) -> Image.Image:
     """The photograph as an RGB PIL image. Raises ValueError naming the file if it cannot be decoded."""
     return _decode(path).convert("RGB")

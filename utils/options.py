@@ -331,3 +331,67 @@ class DrawOptions:
     """Processes; 0 is one a core."""
 
     ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir"}
+
+
+@dataclass(frozen=True)
+class ForegroundOptions:
+    """Build the bank of objects that copy-paste augmentation (CDA) pastes, from labels, or import a published one."""
+
+    experiment_name: str = "l2g"
+    """The run by whose pseudo labels objects are cut out."""
+    runs_dir: str | None = None
+    """Where runs are kept; default runs/ in the project."""
+    dataset: str | None = None
+    """Default: the data set that the run was trained on."""
+    image_dir: str | None = None
+    """Folder of images; default: the one that the run was trained on, or the --dataset's."""
+    sal_dir: str | None = None
+    """Folder of saliency maps; default as for image_dir; `none`, or a data set without: the label is the saliency."""
+    label_dir: str | None = None
+    """Folder of label PNGs; default data/NAME/pseudo_seg_labels_EXP in the project."""
+    train_list: str | None = None
+    """List of images, with or without tags, that objects may come from; default as for image_dir."""
+    published: str | None = None
+    """A published bank, CLASS/NAME.npy with img, seg and sal, that is imported instead; nothing in it is unpickled."""
+    published_bgr: bool = False
+    """The published images are in OpenCV's order, blue first: look at the colours of --preview."""
+    out: str | None = None
+    """Where the bank goes; default sem_seg_fg/EXP in the project."""
+
+    min_area: float = 0.10
+    """Least share of the image that the object covers."""
+    max_area: float = 0.70
+    """Largest share of the image that the object covers."""
+    min_side: int = 32
+    """Least width and height of the object's box, pixels."""
+    min_agreement: float = 0.5
+    """Least IoU of the object and the salient pixels."""
+    min_per_class: int = 20
+    """Objects that the image's border cuts are taken only while their class has fewer than this."""
+
+    preview: bool = False
+    """Also draw a contact sheet, preview.jpg in the bank."""
+    num_workers: int = 0
+    """Processes; 0 is one a core."""
+    overwrite: bool = False
+    """Make the foregrounds again that are there already."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir"}
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_area < self.max_area <= 1:
+            raise ValueError(
+                f"min_area={self.min_area}, max_area={self.max_area}: shares of the image, one under the other, in 0..1"
+            )
+        if not 0 <= self.min_agreement <= 1:
+            raise ValueError(f"min_agreement={self.min_agreement}: an IoU lies in 0..1")
+        if self.min_side < 1 or self.min_per_class < 0:
+            raise ValueError(
+                f"min_side={self.min_side}, min_per_class={self.min_per_class}: give 1 pixel or more, 0 objects or more"
+            )
+        if self.published and (self.label_dir or self.train_list or self.image_dir or self.sal_dir):
+            raise ValueError(
+                "published: the bank's own arrays are taken: leave out label_dir, train_list, image_dir, sal_dir"
+            )
+        if self.published_bgr and not self.published:
+            raise ValueError("published_bgr: goes with --published=FOLDER only")

@@ -189,6 +189,6 @@ def pseudo_label_dir(dataset_name: str, experiment_name: str) -> Path:
     return PROJECT_ROOT / "data" / dataset_name / f"pseudo_seg_labels_{experiment_name}"
 
 
-def bank_dir(experiment_name: str) -> Path:
+def foreground_bank_dir(experiment_name: str) -> Path:
     """sem_seg_fg/EXP in the project: the foregrounds cut out by an experiment's pseudo labels."""
     return PROJECT_ROOT / "sem_seg_fg" / experiment_name

@@ -29,6 +29,18 @@ def find_image_dir(data: Dataset, image_dir: str | None) -> Path:
     return folder / IMAGE_FOLDER if (folder / IMAGE_FOLDER).is_dir() else folder
 
 
+def sal_dir_of_run(run: RunPaths, data: Dataset, *, sal_dir: str | None, dataset: str | None) -> Path | None:
+    """Folder of saliency maps: the named one, else what the run was trained on, else the data set's own.
+
+    None for `none`, and where the data set has no such folder.
+    """
+    if sal_dir is None and dataset is None:
+        sal_dir = load_options(TrainOptions, run.config).sal_dir
+    if sal_dir is None:
+        return data.sal_dir if data.sal_dir.is_dir() else None
+    return None if sal_dir == "none" else existing_path(sal_dir, "--sal_dir")
+
+
 def train_list_of_run(run: RunPaths, data: Dataset, *, image_list: str | None, dataset: str | None) -> Path:
     """List of images: the named one, else what the run was trained on, else the data set's training list."""
     if image_list is None and dataset is None:

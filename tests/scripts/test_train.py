@@ -475,7 +475,7 @@ def test_a_start_epoch_needs_the_checkpoint_of_the_epoch_before(options, tmp_pat
 
 
 def test_a_missing_bank_is_told_with_the_rest(options, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"training cannot start:(.|\n)*absent.params(.|\n)*build_foregrounds"):
+    with pytest.raises(FileNotFoundError, match=r"training cannot start:(.|\n)*build_foregrounds(.|\n)*absent.params"):
         train.run(options(cda="cda", cda_bank=str(tmp_path / "no"), init_weights="absent.params"))
     with pytest.raises(FileNotFoundError, match="sem_seg_fg/exp"):
         train.run(options(cda="cda"))

@@ -1,0 +1,258 @@
+"""Build the bank of objects that copy-paste augmentation (CDA) pastes, from a run's labels, or import a published one.
+
+python scripts/build_foregrounds.py --experiment_name EXP --preview
+python scripts/build_foregrounds.py --published FOLDER --dataset data/voc12 --experiment_name EXP
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+
+from utils.catalog import IGNORE_INDEX
+from utils.cli import main
+from utils.folder_settings import FolderSettings
+from utils.foreground_bank import (
+    INDEX_FILE,
+    SALIENT,
+    SETTINGS_FILE,
+    BankEntry,
+    Foreground,
+    ForegroundBank,
+    entry_of,
+    foreground_file,
+    saliency_file,
+    write_foreground,
+    write_index,
+)
+from utils.foreground_choice import Candidate, Rejection, choose, iou, judge
+from utils.foreground_sheet import bank_sheet
+from utils.image_list import read_image_list
+from utils.images import image_or_guess, read_gray, read_label, read_rgb, write_image
+from utils.options import ForegroundOptions
+from utils.parallel import parallel_map
+from utils.paths import Dataset, RunPaths, existing_path, foreground_bank_dir, pseudo_label_dir
+from utils.published_bank import find_published, missing_from_listing, read_published
+from utils.run_data import check_present, dataset_of_run, first_few, image_dir_of_run, sal_dir_of_run, train_list_of_run
+
+PREVIEW_FILE = "preview.jpg"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The files of one image that may give a foreground; tag None where the list tells none."""
+
+    name: str
+    tag: int | None
+    label: Path
+    image: Path
+    saliency: Path | None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A foreground that the bank will have: an object of an image, or (candidate None) a published file."""
+
+    name: str
+    tag: int
+    class_name: str
+    inputs: tuple[Path, ...]  # label, image and saliency if any; or the published file
+    candidate: Candidate | None = None
+
+    @property
+    def file(self) -> str:
+        """Where it will stand in the bank."""
+        return foreground_file(self.class_name, self.name)
+
+    def is_made(self, folder: Path) -> bool:
+        """Whether the foreground is there and not older than what it is made from."""
+        made = [folder / self.file, folder / saliency_file(self.file)]
+        if not all(path.is_file() for path in made):
+            return False
+        return min(path.stat().st_mtime for path in made) >= max(path.stat().st_mtime for path in self.inputs)
+
+
+def run(options: ForegroundOptions) -> Path:
+    """Makes the foregrounds that are not there yet, then the index, and returns the bank's folder.
+
+    Raises ValueError or FileNotFoundError, before anything is written, where files are missing or do not fit, no
+    object passes, or the folder holds foregrounds of other settings.
+    """
+    paths = RunPaths.of(options.runs_dir, options.experiment_name)
+    if options.published and options.dataset is None and not paths.config.is_file():
+        raise ValueError("--published: name the --dataset whose classes the bank has")
+    data = dataset_of_run(paths, options.dataset)
+    folder = Path(options.out).absolute() if options.out else foreground_bank_dir(options.experiment_name)
+    record = FolderSettings(folder / SETTINGS_FILE, "*/*.png", "foregrounds", "scripts/build_foregrounds.py", "--out")
+    if options.published:
+        settings, jobs = _published_jobs(options, data)
+        record.check(settings, may_replace=options.overwrite)
+    else:
+        settings, sources, rejected = _sources(options, paths, data)
+        record.check(settings, may_replace=options.overwrite)
+        jobs = _survey(sources, rejected, options, data.classes)
+    _make_bank(folder, record, settings, jobs, options)
+    bank = ForegroundBank.open(folder, data.classes)
+    _report(bank, min_per_class=options.min_per_class)
+    if options.preview:
+        title = f"{folder.name}: {len(bank)} foregrounds of {len(bank.tags)} classes"
+        write_image(folder / PREVIEW_FILE, bank_sheet(bank, title=title))
+        print(folder / PREVIEW_FILE)
+    return folder
+
+
+def _published_jobs(options: ForegroundOptions, data: Dataset) -> tuple[dict[str, Any], list[_Job]]:
+    source = existing_path(options.published, "--published")
+    files = find_published(source, data.classes)
+    missing = missing_from_listing(source, files)
+    if missing:
+        print(f"warning: {source} lacks {len(missing)} files of its own listing ({first_few(missing)})")
+    jobs = [_Job(path.stem, data.classes.index(path.parent.name), path.parent.name, (path,)) for path in files]
+    settings = {"published": str(source), "published_bgr": options.published_bgr, "classes": list(data.classes)}
+    return settings, jobs
+
+
+def _sources(
+    options: ForegroundOptions, paths: RunPaths, data: Dataset
+) -> tuple[dict[str, Any], list[_Source], Counter]:
+    """The settings, the files of the images with one tag or unknown ones, and a count of the others."""
+    given = {"dataset": options.dataset}
+    listing = train_list_of_run(paths, data, image_list=options.train_list, **given)
+    image_dir = image_dir_of_run(paths, data, image_dir=options.image_dir, **given)
+    sal_dir = sal_dir_of_run(paths, data, sal_dir=options.sal_dir, **given)
+    if options.label_dir is None:
+        label_dir = pseudo_label_dir(data.name, options.experiment_name)
+    else:
+        label_dir = existing_path(options.label_dir, "--label_dir")
+    entries = read_image_list(listing, len(data.classes))
+    sources = [
+        _Source(
+            entry.name,
+            entry.tags[0] if entry.tags else None,
+            label_dir / f"{entry.name}.png",
+            image_or_guess(image_dir, entry.name),
+            image_or_guess(sal_dir, entry.name, suffix=".png") if sal_dir else None,
+        )
+        for entry in entries
+        if len(entry.tags) < 2
+    ]
+    remedy = f"run gen_gt.py --experiment_name {options.experiment_name} first, or give --label_dir or --train_list"
+    check_present([s.label for s in sources], "labels", remedy)
+    check_present([s.image for s in sources], "images", f"check --image_dir and the list ({listing})")
+    check_present([s.saliency for s in sources if s.saliency], "saliency maps", "or give --sal_dir=none")
+    bounds = ("min_area", "max_area", "min_side", "min_agreement", "min_per_class")
+    settings = {
+        "labels": str(label_dir),
+        "images": str(image_dir),
+        "saliency": str(sal_dir) if sal_dir else None,
+        "list": str(listing),
+        "classes": list(data.classes),
+        **{name: getattr(options, name) for name in bounds},
+    }
+    return settings, sources, Counter({Rejection.SEVERAL_TAGS: len(entries) - len(sources)})
+
+
+def _survey(
+    sources: Sequence[_Source], rejected: Counter, options: ForegroundOptions, classes: tuple[str, ...]
+) -> list[_Job]:
+    """The objects that the bank will have. Raises ValueError, with the reasons counted, where there is none."""
+    look = partial(
+        _judge_source,
+        classes=classes,
+        min_area=options.min_area,
+        max_area=options.max_area,
+        min_side=options.min_side,
+        min_agreement=options.min_agreement,
+    )
+    verdicts = list(parallel_map(look, sources, num_workers=options.num_workers, description="choosing objects"))
+    candidates = [verdict for verdict in verdicts if isinstance(verdict, Candidate)]
+    chosen = choose(candidates, min_per_class=options.min_per_class)
+    rejected += Counter(verdict for verdict in verdicts if isinstance(verdict, Rejection))
+    rejected[Rejection.CUT] = len(candidates) - len(chosen)
+    reasons = "; ".join(f"{count} {reason}" for reason, count in rejected.most_common() if count)
+    if not chosen:
+        raise ValueError(f"no object passes ({reasons}): give milder bounds, or better labels")
+    saliency = "" if sources[0].saliency else "; without saliency: the label stands for it"
+    print(f"{len(chosen)} objects chosen; left out: {reasons or 'none'}{saliency}")
+    by_name = {source.name: source for source in sources}
+    return [_job(candidate, by_name[candidate.name], classes[candidate.tag]) for candidate in chosen]
+
+
+def _judge_source(source: _Source, *, classes: tuple[str, ...], **bounds: float) -> Candidate | Rejection:
+    label = read_label(source.label)
+    strange = [int(value) for value in np.unique(label) if len(classes) < value < IGNORE_INDEX]
+    if strange:
+        raise ValueError(f"{source.label} holds {strange[0]}: this data set's labels are 0..{len(classes)} and 255")
+    saliency = None if source.saliency is None else np.asarray(read_gray(source.saliency))
+    with Image.open(source.image) as image:  # reads the header only
+        size = image.size[::-1]
+    if label.shape != size or (saliency is not None and saliency.shape != size):
+        shapes = f"image {size}, label {label.shape}" + ("" if saliency is None else f", saliency {saliency.shape}")
+        raise ValueError(f"{source.name}: {shapes} (height, width) must be of one size: check --label_dir, --sal_dir")
+    return judge(source.name, label, None if saliency is None else saliency > SALIENT, tag=source.tag, **bounds)
+
+
+def _job(candidate: Candidate, source: _Source, class_name: str) -> _Job:
+    inputs = tuple(path for path in (source.label, source.image, source.saliency) if path)
+    return _Job(source.name, candidate.tag, class_name, inputs, candidate)
+
+
+def _make_bank(
+    folder: Path, record: FolderSettings, settings: dict[str, Any], jobs: list[_Job], options: ForegroundOptions
+) -> None:
+    """Writes what is not made yet, and the index last."""
+    todo = sum(options.overwrite or not job.is_made(folder) for job in jobs)
+    if todo:
+        (folder / INDEX_FILE).unlink(missing_ok=True)  # a bank that is being changed is unfinished
+        record.start(settings)
+    make = partial(_make_foreground, folder=folder, bgr=options.published_bgr, overwrite=options.overwrite)
+    work = parallel_map(make, jobs, num_workers=options.num_workers, description="cutting out foregrounds")
+    entries = [entry for entry in work if entry is not None]
+    if len(entries) < len(jobs):
+        print(f"{len(jobs) - len(entries)} left out: no pixel of the object is salient, so nothing would be pasted")
+    write_index(folder, entries)
+    print(f"{todo} foregrounds made, {len(jobs) - todo} kept: {folder}")
+
+
+def _make_foreground(job: _Job, *, folder: Path, bgr: bool, overwrite: bool) -> BankEntry | None:
+    """Writes a foreground if that is to do, and returns its entry; None where nothing of it would be pasted."""
+    if job.candidate is None:
+        foreground = read_published(job.inputs[0], tag=job.tag, bgr=bgr)
+        agreement = iou(foreground.mask, foreground.saliency > SALIENT)
+        if agreement == 0:
+            return None
+    else:
+        foreground, agreement = _cut(job.candidate, *job.inputs), job.candidate.agreement
+    if overwrite or not job.is_made(folder):
+        return write_foreground(folder, foreground, job.class_name, agreement=agreement)
+    return entry_of(foreground, job.class_name, agreement=agreement)
+
+
+def _cut(candidate: Candidate, label: Path, image: Path, saliency: Path | None = None) -> Foreground:
+    """The object in its box; without a saliency map the object is its own."""
+    window = candidate.window
+    mask = read_label(label)[window] == candidate.tag + 1
+    pixels = np.ascontiguousarray(np.asarray(read_rgb(image))[window])
+    salient = mask.astype(np.uint8) * 255 if saliency is None else np.asarray(read_gray(saliency))[window]
+    return Foreground(pixels, mask, salient, candidate.tag, candidate.name)
+
+
+def _report(bank: ForegroundBank, *, min_per_class: int) -> None:
+    width = max(map(len, bank.classes))
+    for name, count in bank.counts.items():
+        print(f"  {name.ljust(width)} {count:6d}")
+    few = [f"{name} {count}" for name, count in bank.counts.items() if count < min_per_class]
+    if few:
+        print(f"warning: fewer than --min_per_class={min_per_class} foregrounds of: {', '.join(few)}")
+
+
+if __name__ == "__main__":
+    main(ForegroundOptions, run)

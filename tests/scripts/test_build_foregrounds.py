@@ -1,0 +1,279 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts import build_foregrounds
+from utils.cli import parse_options, save_options
+from utils.foreground_bank import ForegroundBank, read_index
+from utils.images import write_image, write_label_png
+from utils.npy_dict import write_npy_dict
+from utils.options import ForegroundOptions, TrainOptions
+from utils.paths import PROJECT_ROOT
+
+CLASSES = ("cat", "traffic light")
+SIZE = 20
+# name: tags in the list, label's index, rows, columns of the object
+IMAGES = {
+    "whole": ("0", 1, (4, 14), (5, 13)),
+    "other": ("0", 1, (2, 10), (2, 12)),
+    "cut": ("0", 1, (10, 20), (5, 13)),
+    "light": ("1", 2, (3, 15), (8, 14)),
+    "light_cut": ("1", 2, (0, 15), (8, 14)),
+    "untagged": ("", 2, (5, 15), (5, 15)),
+    "two": ("0 1", 1, (4, 14), (5, 13)),
+    "small": ("0", 1, (4, 6), (5, 13)),
+    "wrong": ("0", 2, (4, 14), (5, 13)),
+}
+CHOSEN = ["cat/other.png", "cat/whole.png", "traffic light/light.png", "traffic light/untagged.png"]
+
+
+def pixels(name):
+    return np.random.default_rng(list(name.encode())).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def options(tmp_path):
+    data, labels = tmp_path / "toy", tmp_path / "labels"
+    for name, (_, index, rows, columns) in IMAGES.items():
+        label = np.zeros((SIZE, SIZE), np.uint8)
+        label[slice(*rows), slice(*columns)] = index
+        write_label_png(labels / f"{name}.png", label)
+        write_image(data / "Sal" / f"{name}.png", (label > 0) * np.uint8(240))
+        write_image(data / "JPEGImages" / f"{name}.png", pixels(name))
+    (data / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+    (data / "train_cls.txt").write_text("".join(f"{name} {image[0]}\n" for name, image in IMAGES.items()))
+    return ForegroundOptions(
+        dataset=str(data),
+        runs_dir=str(tmp_path / "runs"),
+        label_dir=str(labels),
+        out=str(tmp_path / "bank"),
+        min_side=4,
+        min_per_class=2,
+        num_workers=1,
+    )
+
+
+def make(options, **changes):
+    return build_foregrounds.run(replace(options, **changes))
+
+
+def files(folder):
+    return [entry.file for entry in read_index(folder)]
+
+
+def stamps(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*/*.png")}
+
+
+def test_trusted_objects_are_cut_out_in_the_images_colors(options, capsys):
+    folder = make(options)
+    assert files(folder) == CHOSEN
+    bank = ForegroundBank.open(folder, CLASSES)
+    whole = bank.read(bank.entries(0)[1])
+    assert np.array_equal(whole.image, pixels("whole")[4:14, 5:13])
+    assert whole.mask.all() and (whole.saliency == 240).all() and (whole.tag, whole.source) == (0, "whole")
+    printed = capsys.readouterr().out
+    assert "4 objects chosen" in printed and "1 more than one tag" in printed and "1 another class" in printed
+    assert "cat                2" in printed and "warning" not in printed
+
+
+def test_cut_objects_fill_up_a_class_that_has_few_and_the_user_is_told(options, capsys):
+    folder = make(options, min_per_class=3)
+    assert files(folder) == ["cat/cut.png", *CHOSEN[:2], CHOSEN[2], "traffic light/light_cut.png", CHOSEN[3]]
+    make(options, min_per_class=9, overwrite=True)
+    assert "warning: fewer than --min_per_class=9 foregrounds of: cat 3, traffic light 3" in capsys.readouterr().out
+
+
+def test_ignored_pixels_are_not_in_the_mask(options):
+    label = np.zeros((SIZE, SIZE), np.uint8)
+    label[4:14, 5:13] = 1
+    label[6:8, 6:8] = 255
+    write_label_png(Path(options.label_dir) / "whole.png", label)
+    bank = ForegroundBank.open(make(options), CLASSES)
+    assert np.array_equal(bank.read(bank.entries(0)[1]).mask, label[4:14, 5:13] == 1)
+
+
+def test_object_that_the_saliency_does_not_show_is_left_out(options):
+    write_image(Path(options.dataset) / "Sal" / "other.png", np.zeros((SIZE, SIZE), np.uint8))
+    assert files(make(options)) == ["cat/cut.png", *CHOSEN[1:]]
+    assert files(make(options, sal_dir="none", overwrite=True)) == CHOSEN
+
+
+def test_label_is_the_saliency_where_there_is_none(options, tmp_path, capsys):
+    (Path(options.dataset) / "Sal").rename(tmp_path / "away")
+    bank = ForegroundBank.open(make(options), CLASSES)
+    foreground = bank.read(bank.entries(0)[0])
+    assert np.array_equal(foreground.saliency, foreground.mask * np.uint8(255))
+    assert "without saliency" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="--sal_dir"):
+        make(options, sal_dir=str(tmp_path / "nowhere"))
+
+
+def test_second_run_makes_only_what_is_missing_or_old(options):
+    folder = make(options)
+    before, index = stamps(folder), (folder / "index.csv").read_bytes()
+    (folder / "index.csv").unlink()
+    (folder / "cat" / "other_sal.png").unlink()
+    os.utime(Path(options.label_dir) / "light.png")
+    make(options)
+    changed = {name for name, stamp in stamps(folder).items() if stamp != before[name]}
+    assert {"other_sal.png", "light.png"} <= changed
+    assert not changed & {"whole.png", "whole_sal.png", "untagged.png", "untagged_sal.png"}
+    assert (folder / "index.csv").read_bytes() == index
+
+
+def test_interrupted_bank_has_no_index_and_goes_on(options, monkeypatch):
+    write, done = build_foregrounds.write_foreground, []
+
+    def interrupted(*arguments, **named):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(write(*arguments, **named))
+        return done[-1]
+
+    monkeypatch.setattr(build_foregrounds, "write_foreground", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make(options)
+    folder = Path(options.out)
+    kept = stamps(folder)
+    assert len(kept) == 4 and not (folder / "index.csv").exists()
+    monkeypatch.undo()
+    make(options)
+    assert files(folder) == CHOSEN
+    assert {name: stamps(folder)[name] for name in kept} == kept
+
+
+def test_bank_of_other_settings_is_refused_until_all_is_made_again(options):
+    folder = make(options)
+    with pytest.raises(ValueError, match=r"foregrounds of other settings \(min_side: 4 then, 7 now\)"):
+        make(options, min_side=7)
+    make(options, min_side=7, overwrite=True)
+    assert files(folder) == [name for name in CHOSEN if "/light" not in name]
+    assert not (folder / "traffic light" / "light.png").exists()
+    assert json.loads((folder / "bank_settings.json").read_text())["min_side"] == 7
+
+
+def test_folder_of_other_pictures_is_left_alone(options, tmp_path):
+    write_image(tmp_path / "bank" / "mine" / "a.png", np.zeros((3, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"no bank_settings\.json"):
+        make(options, overwrite=True)
+
+
+def test_number_of_workers_changes_nothing(options, tmp_path):
+    one, two = make(options), make(options, out=str(tmp_path / "again"), num_workers=2)
+    contents = [{p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in (one, two)]
+    assert contents[0] == contents[1]
+
+
+def test_nothing_is_written_where_no_object_passes(options):
+    with pytest.raises(ValueError, match=r"no object passes \(.*object under --min_area.*\): give milder bounds"):
+        make(options, min_area=0.69)
+    assert not Path(options.out).exists()
+
+
+def test_bad_files_are_named_before_anything_is_written(options):
+    label, sal = Path(options.label_dir) / "light.png", Path(options.dataset) / "Sal" / "light.png"
+    good = label.read_bytes()
+    label.unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 8 labels are missing \(light\.png\): run gen_gt\.py"):
+        make(options)
+    write_label_png(label, np.full((SIZE, SIZE), 3, np.uint8))
+    with pytest.raises(ValueError, match=r"light\.png holds 3: this data set's labels are 0..2"):
+        make(options)
+    label.write_bytes(good)
+    write_image(sal, np.zeros((SIZE, SIZE + 1), np.uint8))
+    with pytest.raises(ValueError, match=r"light: .*saliency \(20, 21\).* must be of one size"):
+        make(options)
+    sal.unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 8 saliency maps are missing .*--sal_dir=none"):
+        make(options)
+    assert not Path(options.out).exists()
+
+
+def test_run_tells_data_set_list_and_saliency(options, tmp_path):
+    listing = tmp_path / "mine.txt"
+    listing.write_text("light 1\nwhole 0\n")
+    trained = TrainOptions(dataset=options.dataset, train_list=str(listing), sal_dir="none")
+    save_options(trained, tmp_path / "runs" / "exp" / "config.yaml")
+    folder = make(options, experiment_name="exp", dataset=None)
+    assert files(folder) == ["cat/whole.png", "traffic light/light.png"]
+    assert json.loads((folder / "bank_settings.json").read_text())["saliency"] is None
+
+
+def test_preview_shows_what_is_pasted(options):
+    folder = make(options, preview=True)
+    page = np.asarray(Image.open(folder / "preview.jpg").convert("RGB"))
+    assert page.shape[1] > 3 * 120 and page.std() > 20
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Two cats and a traffic light that is nowhere salient."""
+    mask = np.zeros((8, 6), np.uint8)
+    mask[1:7, 1:5] = 1
+    for name, saliency in (("cat/a", 1.0), ("cat/b", 0.9), ("traffic light/c", 0.1)):
+        folder = tmp_path / "published" / name.split("/")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"img": pixels(name)[:8, :6], "seg": mask * 255, "sal": np.full((8, 6), saliency)}
+        write_npy_dict(folder / f"{name.split('/')[1]}.npy", content)
+    return tmp_path / "published"
+
+
+def test_published_bank_is_imported(options, published, capsys):
+    np.save(published / "seg_fg_dirs.npy", ["x/cat/a.npy", "x/cat/b.npy", "x/cat/gone.npy"])
+    folder = make(options, label_dir=None, published=str(published))
+    printed = capsys.readouterr().out
+    assert "lacks 1 files of its own listing (cat/gone)" in printed
+    assert "1 left out: no pixel of the object is salient" in printed and "of: traffic light 0" in printed
+    assert files(folder) == ["cat/a.png", "cat/b.png"]
+    bank = ForegroundBank.open(folder, CLASSES)
+    assert np.array_equal(bank.read(bank.entries(0)[0]).image, pixels("cat/a")[1:7, 1:5])
+    before = stamps(folder)
+    make(options, label_dir=None, published=str(published))
+    assert stamps(folder) == before
+    with pytest.raises(ValueError, match="published_bgr: False then, True now"):
+        make(options, label_dir=None, published=str(published), published_bgr=True)
+
+
+def test_file_that_fits_nothing_leaves_the_import_unfinished(options, published):
+    write_npy_dict(published / "cat" / "b.npy", {"img": np.zeros((2, 2, 3), np.uint8), "seg": np.zeros((2, 2))})
+    with pytest.raises(ValueError, match=r"cat/b\.npy: seg holds 0 alone"):
+        make(options, label_dir=None, published=str(published))
+    with pytest.raises(FileNotFoundError, match="is not finished"):
+        ForegroundBank.open(Path(options.out), CLASSES)
+
+
+def test_import_needs_the_classes_of_a_data_set(options, published):
+    with pytest.raises(ValueError, match="--published: name the --dataset"):
+        make(options, label_dir=None, dataset=None, published=str(published))
+
+
+@pytest.mark.parametrize(
+    ("flags", "rule"),
+    [
+        (["--min_area=0.7", "--max_area=0.2"], "one under the other"),
+        (["--min_agreement=2"], "an IoU lies in 0..1"),
+        (["--min_side=0"], "1 pixel or more"),
+        (["--published=x", "--label_dir=y"], "leave out label_dir"),
+        (["--published_bgr"], "goes with --published"),
+    ],
+)
+def test_options_that_contradict_are_refused(flags, rule, capsys):
+    with pytest.raises(SystemExit):
+        parse_options(ForegroundOptions, flags)
+    assert rule in capsys.readouterr().err
+
+
+def test_script_runs_by_path_from_any_folder(options, tmp_path):
+    given = {key: value for key, value in vars(options).items() if value != getattr(ForegroundOptions(), key)}
+    command = [sys.executable, PROJECT_ROOT / "scripts" / "build_foregrounds.py"]
+    command += [f"--{key}={value}" for key, value in given.items()] + ["--num_workers=2"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert files(tmp_path / "bank") == CHOSEN

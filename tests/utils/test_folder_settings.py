@@ -1,0 +1,45 @@
+import json
+
+import pytest
+
+from utils.folder_settings import FolderSettings
+
+
+@pytest.fixture
+def record(tmp_path):
+    return FolderSettings(tmp_path / "settings.json", "*/*.png", "pictures", "draw.py", "--out")
+
+
+def put(record, name):
+    path = record.path.parent / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_same_settings_are_let_through_also_with_tuples(record):
+    record.check({"scales": (1, 2)}, may_replace=False)
+    record.start({"scales": (1, 2)})
+    made = put(record, "a/b.png")
+    record.check({"scales": (1, 2)}, may_replace=False)
+    record.start({"scales": (1, 2)})
+    assert made.exists()
+
+
+def test_other_settings_are_refused_until_all_is_made_again(record):
+    record.start({"threshold": 0.2, "crf": False})
+    made, other = put(record, "a/b.png"), put(record, "notes.txt")
+    with pytest.raises(
+        ValueError, match=r"pictures of other settings \(threshold: 0.2 then, 0.3 now\): give --overwri"
+    ):
+        record.check({"threshold": 0.3, "crf": False}, may_replace=False)
+    record.check({"threshold": 0.3, "crf": False}, may_replace=True)
+    record.start({"threshold": 0.3, "crf": False})
+    assert not made.exists() and other.exists()
+    assert json.loads(record.path.read_text()) == {"threshold": 0.3, "crf": False}
+
+
+def test_pictures_of_someone_else_are_left_alone(record):
+    put(record, "a/b.png")
+    with pytest.raises(ValueError, match=r"no settings\.json that says how draw\.py made them: choose another --out"):
+        record.check({}, may_replace=True)
