@@ -62,7 +62,7 @@ def print_table(rows: Sequence[Row]) -> None:
     """One line a comparison, with what it has to reach and whether it does."""
     print(f"{'what':<36}{'ours':>10}{'plain':>10}{'ratio':>8}  {'required':<14}")
     for row in rows:
-        ours, plain, ratio = ("-" if v is None else f"{v:.2f}" for v in (row.ours, row.plain, row.ratio))
+        ours, plain, ratio = ("-" if v is None else f"{v:.3g}" for v in (row.ours, row.plain, row.ratio))
         print(f"{row.what:<36}{ours:>10}{plain:>10}{ratio:>8}  {row.required:<14} {row.verdict:<14}{row.note}".rstrip())
 
 

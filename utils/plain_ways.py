@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from utils.cam import to_uint8
-from utils.copy_paste import MAX_SHARE, PLACES, SCALES, Pasted
+from utils.copy_paste import MAX_SHARE, PLACES, SCALES, Pasted, smooth_interpolation
 from utils.foreground_bank import SALIENT, Foreground
 
 
@@ -35,8 +35,7 @@ def plain_paste(
     (height, width), size = foreground.mask.shape, image.shape[:2]
     factor = min(1.0, MAX_SHARE * size[0] / height, MAX_SHARE * size[1] / width) * rng.uniform(*SCALES)
     width, height = round(width * factor), round(height * factor)
-    smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    color = cv2.resize(foreground.image, (width, height), interpolation=smooth)
+    color = cv2.resize(foreground.image, (width, height), interpolation=smooth_interpolation(factor))
     trust = cv2.resize(foreground.saliency, (width, height), interpolation=cv2.INTER_NEAREST)
     mask = cv2.resize(foreground.mask.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     tops, lefts = (rng.integers(0, side - own + 1, PLACES) for side, own in zip(size, (height, width)))
