@@ -150,6 +150,19 @@ def test_interrupted_bank_has_no_index_and_goes_on(options, monkeypatch):
     assert {name: stamps(folder)[name] for name in kept} == kept
 
 
+def test_bank_that_is_being_made_again_is_unfinished(options, monkeypatch):
+    folder = make(options)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build_foregrounds, "write_foreground", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make(options, overwrite=True)
+    with pytest.raises(FileNotFoundError, match="is not finished"):
+        ForegroundBank.open(folder, CLASSES)
+
+
 def test_bank_of_other_settings_is_refused_until_all_is_made_again(options):
     folder = make(options)
     with pytest.raises(ValueError, match=r"foregrounds of other settings \(min_side: 4 then, 7 now\)"):

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.images import find_image, read_gray, read_label, read_rgb, write_image, write_label_png
+from utils.images import (
+    find_image,
+    image_or_guess,
+    read_gray,
+    read_label,
+    read_rgb,
+    read_rgba,
+    write_image,
+    write_label_png,
+)
 
 
 def test_label_png_keeps_indices_and_has_the_palette(tmp_path):
@@ -63,3 +72,20 @@ def test_image_is_found_whatever_its_suffix(tmp_path):
     assert find_image(tmp_path, "a.b").name == "a.b.JPEG"
     with pytest.raises(FileNotFoundError, match="none"):
         find_image(tmp_path, "none")
+
+
+def test_missing_image_has_the_name_it_would_usually_have(tmp_path):
+    (tmp_path / "a.png").touch()
+    assert image_or_guess(tmp_path, "a").name == "a.png"
+    assert image_or_guess(tmp_path, "b").name == "b.jpg"
+    assert image_or_guess(tmp_path, "b", suffix=".png").name == "b.png"
+
+
+def test_alpha_is_read_back_whatever_the_compression(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
+    for level in (None, 0, 9):
+        write_image(tmp_path / "a.png", pixels, compress_level=level)
+        assert np.array_equal(read_rgba(tmp_path / "a.png"), pixels)
+    write_image(tmp_path / "b.png", pixels[..., :3])
+    with pytest.raises(ValueError, match=r"b\.png is a RGB image: it must be RGBA"):
+        read_rgba(tmp_path / "b.png")

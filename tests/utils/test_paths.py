@@ -7,6 +7,7 @@ from utils.paths import (
     RunPaths,
     atomic_path,
     existing_path,
+    foreground_bank_dir,
     open_dataset,
     pseudo_label_dir,
     weights_path,
@@ -78,6 +79,10 @@ def test_experiment_name_cannot_leave_its_folder(name):
 
 def test_pseudo_labels_are_in_the_project():
     assert pseudo_label_dir("voc12", "exp") == PROJECT_ROOT / "data" / "voc12" / "pseudo_seg_labels_exp"
+
+
+def test_foreground_bank_of_a_run_is_in_the_project():
+    assert foreground_bank_dir("exp") == PROJECT_ROOT / "sem_seg_fg" / "exp"
 
 
 def test_weights_are_found_in_an_installed_package(tmp_path, monkeypatch):
