@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The whole job on VOC 2012 with the published numbers, from images with tags to pseudo labels and their pictures:
 #   bash train_test_L2G_voc.sh [EXP [further flags of train_l2g.py]]
-# Run again after an interruption it goes on where it stopped, and skips what is done.
+# Run again after an interruption it goes on where it stopped, and skips what is done. Flags beat the presets of both
+# stages (configs/voc12.yaml, and configs/stage2_cda.yaml on top of it): with STAGE=2 they are those of stage 2 alone.
 #   STAGE=1      trains epochs 0 to 9 and nothing else; likewise
 #   STAGE=bank   the foreground bank that CDA+ pastes from, by way of the pseudo labels of stage 1
 #   STAGE=2      epochs 10 to 12 with CDA+
@@ -60,10 +61,10 @@ if wanted 2 && [[ ! -f "${MODEL}_$((EPOCHS + CDA_EPOCHS - 1)).pth" ]]; then
   fi
   "${LAUNCH[@]}" "$ROOT/train_l2g.py" \
     --config="$ROOT/configs/voc12.yaml" \
+    --config="$ROOT/configs/stage2_cda.yaml" \
     --experiment_name="$EXP" \
     --resume \
     "${@:2}" \
-    --config="$ROOT/configs/stage2_cda.yaml" \
     --cda_bank="$BANK" \
     --epochs="$((EPOCHS + CDA_EPOCHS))"
 fi
