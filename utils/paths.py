@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,13 @@ from utils import catalog
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
-def existing_path(path: str | Path, what: str) -> Path:
-    """An input path as the user means it: absolute, else from the current folder, else from the project's folder.
+def existing_path(path: str | Path, what: str, *, places: Sequence[Path] = ()) -> Path:
+    """An input path as the user means it: absolute, else from the current folder, `places`, the project's folder.
 
     Raises FileNotFoundError naming every place looked at.
     """
     path = Path(path).expanduser()
-    candidates = [path] if path.is_absolute() else [Path.cwd() / path, PROJECT_ROOT / path]
+    candidates = [path] if path.is_absolute() else [place / path for place in (Path.cwd(), *places, PROJECT_ROOT)]
     for candidate in candidates:
         if candidate.exists():
             return candidate
