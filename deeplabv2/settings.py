@@ -18,6 +18,8 @@ class ExperimentSettings:
 
     ID: str = "l2g_voc"
     """The experiment: names the results, and the pseudo labels that are trained on."""
+    RUN: str | None = None
+    """Folder below ID for the results, where several trainings share the labels of one experiment."""
     OUTPUT_DIR: str = "data"
     """Folder that gets models/ID, features/ID and scores/ID; a relative one lies in deeplabv2/."""
 
@@ -279,9 +281,12 @@ def _rules(settings: Settings) -> list[tuple[bool, str]]:
     }
     return [
         *((value < 1, f"{name}={value}: must be at least 1") for name, value in at_least_one.items()),
-        (
-            not settings.EXP.ID or "/" in settings.EXP.ID or settings.EXP.ID in (".", ".."),
-            f"EXP.ID={settings.EXP.ID!r} names folders: use a name without '/'",
+        *(
+            (
+                not name or "/" in name or name in (".", ".."),
+                f"{key}={name!r} names folders: use a name without '/'",
+            )
+            for key, name in (("EXP.ID", settings.EXP.ID), ("EXP.RUN", settings.EXP.RUN or settings.EXP.ID))
         ),
         (
             not 2 <= data.N_CLASSES <= IGNORE_INDEX,

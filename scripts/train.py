@@ -14,11 +14,12 @@ from utils import schedule
 from utils.classifier_loop import Saver, train_classifier
 from utils.cli import save_options
 from utils.image_list import ImageEntry, read_image_list
-from utils.l2g_data import EpochBatches, L2GDataset, check_files, make_loader
+from utils.l2g_data import EpochBatches, L2GDataset, check_files
 from utils.options import TrainOptions
 from utils.paths import Dataset, RunPaths, existing_path, open_dataset, weights_path
 from utils.run_data import find_image_dir
 from utils.runtime import Process, open_log, start_process, unsafe_in_channels_last, write_versions
+from utils.sampling import make_loader
 from utils.train_loop import Position, Recorder, Stepper
 from utils.train_state import restore, state_of
 

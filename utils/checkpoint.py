@@ -1,5 +1,6 @@
 """Checkpoints of a run: written whole, found again, thinned out; and weights in the files that others publish."""
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,26 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return content.get("state_dict", content)
 
 
+def weights_digest(network: torch.nn.Module) -> str:
+    """A short text that other weights would not have; the network is on the CPU."""
+    digest = hashlib.blake2b(digest_size=8)
+    for tensor in network.state_dict().values():
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def epoch_path(model_dir: Path, prefix: str, epoch: int) -> Path:
     """The checkpoint after `epoch`, counted from 0."""
-    return model_dir / f"{prefix}_epoch_{epoch}.pth"
+    return kept_path(model_dir, prefix, epoch, kind="epoch")
+
+
+def kept_path(model_dir: Path, prefix: str, number: int, *, kind: str) -> Path:
+    """The checkpoint that stays after epoch `number`, or after `number` steps (kind `iter`)."""
+    return model_dir / f"{prefix}_{kind}_{number}.pth"
 
 
 def step_path(model_dir: Path, prefix: str, step: int) -> Path:
-    """The checkpoint inside an epoch, after `step` steps of the run."""
+    """The checkpoint between two kept ones, after `step` steps of the run."""
     return model_dir / f"{prefix}_step_{step}.pth"
 
 
@@ -55,10 +69,10 @@ def _numbered(model_dir: Path, kind: str) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for match, path in found if match and not path.name.startswith("."))
 
 
-def latest_checkpoint(model_dir: Path) -> Path | None:
-    """The newest checkpoint of a run: the one inside an epoch if there is one (it goes when its epoch ends)."""
-    for kind in ("step", "epoch"):
-        if found := _numbered(model_dir, kind):
+def latest_checkpoint(model_dir: Path, *, kind: str = "epoch") -> Path | None:
+    """The newest checkpoint of a run: the one between kept ones if there is one (it goes with the next kept one)."""
+    for each in ("step", kind):
+        if found := _numbered(model_dir, each):
             return found[-1][1]
     return None
 
@@ -73,14 +87,14 @@ def final_checkpoint(model_dir: Path) -> Path:
     return found[-1][1]
 
 
-def thin_out(model_dir: Path, *, keep: int) -> None:
-    """Removes all epoch checkpoints but the last `keep`, and those inside an epoch."""
-    for _, path in _numbered(model_dir, "epoch")[:-keep] + _numbered(model_dir, "step"):
+def thin_out(model_dir: Path, *, keep: int, kind: str = "epoch") -> None:
+    """Removes all kept checkpoints but the last `keep`, and those between them."""
+    for _, path in _numbered(model_dir, kind)[:-keep] + _numbered(model_dir, "step"):
         path.unlink()
 
 
 def thin_out_steps(model_dir: Path, *, newest: Path) -> None:
-    """Removes the checkpoints inside an epoch but `newest`."""
+    """Removes the checkpoints between kept ones but `newest`."""
     for _, path in _numbered(model_dir, "step"):
         if path != newest:
             path.unlink()

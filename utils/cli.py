@@ -143,9 +143,11 @@ def load_options(options_class: type[OptionsT], path: Path) -> OptionsT:
     return parse_options(options_class, [f"--config={path}"])
 
 
-def main(options_class: type[OptionsT], run: Any) -> None:
+def main(
+    options_class: type[OptionsT], run: Any, *, argv: Sequence[str] | None = None, places: Sequence[Path] = ()
+) -> None:
     """The body of an entry point: parse, run, and turn what a user can mend into one line and status 1."""
-    options = parse_options(options_class)
+    options = parse_options(options_class, argv, places=places)
     try:
         run(options)
     except (ValueError, FileNotFoundError, FileExistsError) as error:

@@ -1,11 +1,12 @@
-"""One function over many items on many processes, with a progress bar."""
+"""One function over many items on many processes, with a progress bar; jobs in threads behind the network."""
 
 import multiprocessing
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -98,3 +99,15 @@ def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
             raise type(error)(f"{name}: {error}") from error
         error.add_note(f"while working on {name}")
         raise
+
+
+def run_in_threads(jobs: Iterator[Callable[[], None]], *, num_threads: int) -> Iterator[None]:
+    """Runs the jobs in threads while the next are made; at most four a thread wait, so that memory stays bounded."""
+    waiting: deque[Future] = deque()
+    with ThreadPoolExecutor(num_threads) as threads:
+        for job in jobs:
+            waiting.append(threads.submit(job))
+            while len(waiting) > 4 * num_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

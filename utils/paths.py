@@ -88,8 +88,10 @@ class Dataset:
         return self.root / catalog.TRAIN_MASKS
 
 
-def open_dataset(folder: str | Path) -> Dataset:
-    """Opens a data set by its folder: class names from its classes.txt, else the known ones of its name.
+def open_dataset(
+    folder: str | Path, *, option: str = "--dataset", classes: Sequence[str] = (), places: Sequence[Path] = ()
+) -> Dataset:
+    """Opens a data set by its folder: class names as given, else from its classes.txt, else the known ones of its name.
 
     A known data set may still be empty: what it lacks is for the stage that reads it to tell, all at once.
     Raises FileNotFoundError where another folder is missing, ValueError where nothing tells its classes.
@@ -97,14 +99,16 @@ def open_dataset(folder: str | Path) -> Dataset:
     folder = catalog.DATASET_ALIASES.get(str(folder), str(folder))
     known = catalog.KNOWN_DATASETS.get(Path(folder).name)
     try:
-        root = existing_path(folder, "--dataset")
+        root = existing_path(folder, option, places=places)
     except FileNotFoundError:
         if known is None:
             raise
         root = PROJECT_ROOT / folder
     name = root.resolve().name
     listing = root / catalog.CLASSES_FILE
-    if listing.is_file():
+    if classes:
+        classes = tuple(classes)
+    elif listing.is_file():
         classes = tuple(line.strip() for line in listing.read_text().splitlines() if line.strip())
         repeated = sorted({c for c in classes if classes.count(c) > 1})
         if not classes or repeated:

@@ -53,12 +53,17 @@ def restore(
     _check_same_run(path, state, options, steps_per_epoch)
     for name, network in networks.items():
         load(network, state, which=name)
+    restore_optimizer(stepper, state)
+    return Position(state["step"], Averages(state["averages"]))
+
+
+def restore_optimizer(stepper: Stepper, state: Mapping[str, Any]) -> None:
+    """Gives the optimiser its momentum and moments back; rate, momentum's factor and decay stay as the options say."""
     settings = [{k: v for k, v in g.items() if k != "params"} for g in stepper.optimizer.param_groups]
     stepper.optimizer.load_state_dict(state["optimizer"])
     for group, setting in zip(stepper.optimizer.param_groups, settings):
         group.update(setting)
     stepper.scaler.load_state_dict(state["scaler"])
-    return Position(state["step"], Averages(state["averages"]))
 
 
 def _check_same_run(path: Path, state: Mapping[str, Any], options: TrainOptions, steps_per_epoch: int) -> None:

@@ -11,7 +11,8 @@ import torch
 from tests.small_training import make_training_data, small_options
 from utils.image_list import ImageEntry, read_image_list
 from utils.images import write_image
-from utils.l2g_data import EpochBatches, L2GDataset, check_files, derived_seed, make_loader, patch_boxes
+from utils.l2g_data import EpochBatches, L2GDataset, check_files, patch_boxes
+from utils.sampling import derived_seed, make_loader
 
 TAKEN = ("resize", "resize_mode", "input_size", "crop_size", "num_patches", "corner_patches", "color_jitter", "flip")
 
