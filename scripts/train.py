@@ -96,7 +96,10 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
             pretrained=fresh and options.init_weights == "timm",
         )
         if fresh and options.init_weights not in ("none", "timm"):
-            net.load_backbone(ckpt.read_weights(weights_path(options.init_weights)))
+            state = ckpt.read_weights(weights_path(options.init_weights))
+            if options.backbone.startswith("timm:"):  # other libraries name the layers of the same models otherwise
+                state = ckpt.under_names_of(net.backbone_state(), state, what=options.backbone)
+            net.load_backbone(state)
         net.freeze(stages=options.frozen_stages, batch_norm=options.freeze_batch_norm)
         return net
 

