@@ -98,7 +98,8 @@ def open_split(
     try:
         entries = read_image_list(list_file, len(data.classes))
     except FileNotFoundError as error:
-        problems.append(str(error))
+        there = ", ".join(sorted(path.stem for path in list_file.parent.glob("*.txt"))) or "none"
+        problems.append(f"{error}; lists there: {there}")
     names = [entry.name for entry in entries]
     problems += missing_files("images", image_dir, names)
     if label_dir is not None:

@@ -10,13 +10,14 @@ from torch.utils.data import DataLoader
 
 from deeplabv2 import inputs
 from deeplabv2.dataset import SegmentationDataset
-from deeplabv2.initial_weights import find_initial, load_initial
+from deeplabv2.inference import make_network
+from deeplabv2.initial_weights import initial_path, load_initial
 from deeplabv2.inputs import Split
 from deeplabv2.label_check import LabelSummary, check_labels
-from deeplabv2.models import Segmenter, build_segmenter
+from deeplabv2.models import Segmenter
 from deeplabv2.places import Places, TrainingPaths
 from deeplabv2.segmenter_loop import RESUME_FLAG, loss_module, train_segmenter
-from deeplabv2.settings import ModelSettings, Settings, SolverSettings
+from deeplabv2.settings import Settings, SolverSettings
 from deeplabv2.train_state import check_same_training, facts_of, restore, state_of
 from utils import checkpoint as ckpt
 from utils import schedule
@@ -49,7 +50,9 @@ def run(settings: Settings) -> Path:
                 log.info(f"{latest} is there: nothing is left to train")
                 return latest
         torch.manual_seed(settings.SOLVER.SEED)
-        network = make_network(settings.MODEL, settings.DATASET.N_CLASSES, fresh=latest is None)
+        network = make_network(settings.MODEL, settings.DATASET.N_CLASSES)
+        if latest is None:  # else the weights are the checkpoint's
+            log.info(load_initial(network, settings.MODEL.INIT_MODEL))
         log.info(
             f"{settings.EXP.ID}: {len(split.entries)} images of {split.list_file}, labels {split.label_dir}, "
             f"{settings.MODEL.NAME}, {process.world_size} x {process.device}"
@@ -62,7 +65,7 @@ def check_input(settings: Settings, data: Dataset) -> Split:
     chosen, problems = settings.DATASET, []
     label_dir, remedy = inputs.training_labels_dir(chosen, data, settings.EXP.ID)
     try:
-        find_initial(settings.MODEL.INIT_MODEL)
+        initial_path(settings.MODEL.INIT_MODEL)
     except FileNotFoundError as error:
         problems.append(str(error))
     return inputs.open_split(
@@ -100,22 +103,6 @@ def look_at_labels(
 def latest_checkpoint(paths: TrainingPaths) -> Path | None:
     """The final checkpoint, else the newest one of an unfinished training."""
     return paths.final if paths.final.is_file() else ckpt.latest_checkpoint(paths.model_dir, kind="iter")
-
-
-def make_network(settings: ModelSettings, num_labels: int, *, fresh: bool) -> Segmenter:
-    """The network; with its initial weights if `fresh`, else those of a checkpoint come later."""
-    network = build_segmenter(
-        settings.NAME,
-        num_labels,
-        output_stride=settings.OUTPUT_STRIDE,
-        atrous_rates=settings.ATROUS_RATES,
-        n_blocks=settings.N_BLOCKS,
-        scales=settings.SCALES,
-        width=settings.WIDTH,
-    )
-    if fresh and settings.INIT_MODEL not in (None, "none"):
-        load_initial(network, settings.INIT_MODEL)
-    return network.freeze_batch_norm() if settings.FREEZE_BATCH_NORM else network
 
 
 def make_optimizer(network: Segmenter, solver: SolverSettings) -> torch.optim.Optimizer:

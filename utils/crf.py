@@ -1,12 +1,16 @@
 """Dense CRF: sharpens label probabilities along the edges of the photograph."""
 
 import numpy as np
+import torch
 from pydensecrf.densecrf import DenseCRF2D
 from pydensecrf.utils import unary_from_softmax
+from torch import Tensor
 
 # IRN (Ahn et al., CVPR 2019), step "cam_to_ir_label": the usual CRF on labels that were made from CAMs
 CAM_CRF = {"iterations": 10, "pos_w": 3, "pos_xy_std": 3, "bi_w": 10, "bi_xy_std": 50, "bi_rgb_std": 5}
 CAM_CONFIDENCE = 0.7
+# a label takes part in the CRF if it is somewhere at least this many times as probable as the strongest one there
+COMPETING_RATIO = 0.02
 
 
 def dense_crf(
@@ -54,3 +58,26 @@ def refine_label(image: np.ndarray, label: np.ndarray) -> np.ndarray:
     own = np.arange(len(present)).reshape(-1, 1, 1) == index.reshape(label.shape)
     refined = dense_crf(image, np.where(own, np.float32(CAM_CONFIDENCE), np.float32(rest)), **CAM_CRF)
     return present[refined.argmax(axis=0)]
+
+
+def competing_labels(probabilities: Tensor, *, ratio: float = COMPETING_RATIO) -> Tensor:
+    """The labels that come near to winning a pixel: (K,) long, rising. probabilities (L, H, W).
+
+    The CRF makes labels win that neighbours have, where they are nearly as probable as the strongest one already; a
+    label that is far behind everywhere has no such neighbours, and leaving it out changes next to nothing.
+    """
+    share = (probabilities / probabilities.amax(dim=0)).amax(dim=(1, 2))
+    return torch.nonzero(share >= ratio).flatten()
+
+
+def crf_label(image: np.ndarray, probabilities: np.ndarray, **strengths: float) -> np.ndarray:
+    """Each pixel's label after the dense CRF over the labels that compete, (H, W) uint8.
+
+    image (H, W, 3) uint8 RGB, probabilities (L, H, W), strengths as in dense_crf.
+    """
+    labels = competing_labels(torch.from_numpy(probabilities)).numpy()
+    if len(labels) == 1:
+        return np.full(image.shape[:2], labels[0], np.uint8)
+    chosen = probabilities[labels]
+    refined = dense_crf(image, chosen / chosen.sum(axis=0), **strengths)
+    return labels[refined.argmax(axis=0)].astype(np.uint8)

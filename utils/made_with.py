@@ -26,7 +26,9 @@ def start_folder(folder: Path, settings: dict[str, Any], *, suffix: str, may_rep
     if earlier == settings:
         return 0
     if files and earlier is None:
-        raise FileExistsError(f"{folder} holds {len(files)} {suffix} files, but no {RECORD} that tells of them: {remedy}")
+        raise FileExistsError(
+            f"{folder} holds {len(files)} {suffix} files, but no {RECORD} that tells of them: {remedy}"
+        )
     if files and not may_replace:
         changed = [f"{key}: {(earlier or {}).get(key)} then, {value} now" for key, value in settings.items()]
         changed = [line for line, key in zip(changed, settings) if (earlier or {}).get(key) != settings[key]]
