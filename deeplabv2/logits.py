@@ -1,6 +1,6 @@
 """A network's answer for an image on disk: logits in half precision at the network's resolution, NAME.npz.
 
-labels (K,) uint8: the labels that compete for a pixel somewhere, see utils.crf.competing_labels; the others cannot win
+labels (K,) uint8: those at least STORED_RATIO times as probable as the strongest one on some pixel
 logits (K, h, w) float16
 size   (2,) int32: height and width of the image, pixels
 """
@@ -17,6 +17,9 @@ from torch import Tensor
 
 from utils.crf import competing_labels
 from utils.paths import atomic_path
+
+# labels below it win nowhere, before the CRF or after it
+STORED_RATIO = 0.01
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def reduce_logits(logits: Tensor, size: tuple[int, int]) -> StoredLogits:
     logits = logits.half()
     if not torch.isfinite(logits).all():
         raise ValueError("the network gives logits that are not finite: it was not trained well, or SOLVER.AMP=fp16")
-    labels = competing_labels(enlarged(logits.float(), size).softmax(dim=0)).cpu()
+    labels = competing_labels(enlarged(logits.float(), size).softmax(dim=0), ratio=STORED_RATIO).cpu()
     return StoredLogits(labels.numpy().astype(np.uint8), logits.cpu()[labels].numpy(), size)
 
 

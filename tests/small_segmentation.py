@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from utils.cli import parse_options
 from utils.images import write_image, write_label_png
@@ -58,7 +57,7 @@ def small_settings(data: Path, settings_class: type, **changes: Any) -> Any:
         "MODEL.WIDTH": 0.0625,
         "MODEL.ATROUS_RATES": [1, 2],
         "MODEL.SCALES": [0.5],
-        "MODEL.FREEZE_BATCH_NORM": False,
+        "MODEL.FREEZE_BATCH_NORM": "false",
         "SOLVER.BATCH_SIZE.TRAIN": 2,
         "SOLVER.ITER_SIZE": 1,
         "SOLVER.ITER_MAX": 6,
@@ -74,4 +73,4 @@ def small_settings(data: Path, settings_class: type, **changes: Any) -> Any:
 
 def flags(values: dict[str, Any]) -> list[str]:
     """The command line that says the same."""
-    return [f"--{key}={yaml.safe_dump(value, default_flow_style=True).split(chr(10))[0]}" for key, value in values.items()]
+    return [f"--{key}={'null' if value is None else value}" for key, value in values.items()]
