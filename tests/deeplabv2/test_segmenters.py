@@ -140,6 +140,13 @@ def test_features_are_those_of_torchvision_but_for_strides():
         torch.testing.assert_close(ours.layer2(x), theirs.layer1(x))
 
 
+def test_dilations_reach_every_head():
+    for name, options in NETWORKS:
+        net = build(name, atrous_rates=(2, 3, 5), **options)
+        dilations = {m.dilation[0] for n, m in net.named_modules() if isinstance(m, nn.Conv2d) and net.is_head(n)}
+        assert dilations - {1} == {2, 3, 5}, name
+
+
 @pytest.mark.parametrize("name", ["deeplabv2_resnet101_msc", "DEEPLABV2_RESNET101_MSC"])
 def test_names_are_read_in_any_case(name):
     assert build(name, **SMALL).name == PUBLISHED
@@ -164,6 +171,8 @@ def test_a_deep_copy_uses_its_own_layers():
         ("DeepLabV2_timm:test_efficientnet", {"width": 0.5}, "n_blocks and width are of DeepLabV2_ResNet101"),
         ("DeepLabV3Plus_vgg11", {}, "encoder is one of resnet18"),
         ("DeepLabV3Plus_ResNet18", {"output_stride": 4}, "output_stride 4.*8 or 16"),
+        ("DeepLabV3Plus_ResNet18", {"atrous_rates": (6, 12)}, "three dilations"),
+        ("DeepLabV2_ResNet101", {"scales": (0.5,)} | SMALL, "DeepLabV2_ResNet101_MSC looks at several"),
         (PUBLISHED, {"output_stride": 32}, "output_stride 32.*8 or 16"),
         (PUBLISHED, {"n_blocks": (1, 1)}, "four counts"),
         (PUBLISHED, {"scales": ()} | SMALL, "one or more factors between 0 and 1"),
