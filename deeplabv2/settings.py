@@ -126,7 +126,7 @@ class ModelSettings:
     WIDTH: float = 1.0
     """Multiplier of every channel count of DeepLabV2_ResNet101."""
     ATROUS_RATES: tuple[int, ...] = (6, 12, 18, 24)
-    """Dilations of the head's 3x3 convolutions, in steps of the feature map."""
+    """Dilations of the head's 3x3 convolutions, in steps of the feature map; DeepLabV3Plus takes its own three."""
     SCALES: tuple[float, ...] = (0.5, 0.75)
     """Sizes, beside the image's own, that a multi-scale network (..._MSC) looks at."""
     OUTPUT_STRIDE: int | None = None
@@ -263,34 +263,19 @@ def find_path(path: str | Path, what: str) -> Path:
 
 def _rules(settings: Settings) -> list[tuple[bool, str]]:
     """Whether each rule over the values is broken, with what is said then; types and choices are the parser's."""
-    data, image, model, solver = settings.DATASET, settings.IMAGE, settings.MODEL, settings.SOLVER
-    mean = (image.MEAN.R, image.MEAN.G, image.MEAN.B)
-    at_least_one = {
-        "IMAGE.SIZE.TRAIN": image.SIZE.TRAIN,
-        "IMAGE.SIZE.BASE": image.SIZE.BASE or 1,
-        "SOLVER.BATCH_SIZE.TRAIN": solver.BATCH_SIZE.TRAIN,
-        "SOLVER.BATCH_SIZE.TEST": solver.BATCH_SIZE.TEST,
-        "SOLVER.ITER_MAX": solver.ITER_MAX,
-        "SOLVER.ITER_SIZE": solver.ITER_SIZE,
-        "SOLVER.ITER_SAVE": solver.ITER_SAVE,
-        "SOLVER.ITER_TB": solver.ITER_TB,
-        "SOLVER.AVERAGE_LOSS": solver.AVERAGE_LOSS,
-        "SOLVER.LR_DECAY": solver.LR_DECAY,
-        "SOLVER.KEEP_CHECKPOINTS": solver.KEEP_CHECKPOINTS,
-        "CRF.ITER_MAX": settings.CRF.ITER_MAX,
-    }
+    data, mean, model, solver = settings.DATASET, settings.IMAGE.MEAN, settings.MODEL, settings.SOLVER
+    given = [value is not None for value in (mean.R, mean.G, mean.B)]
+    labels = data.N_CLASSES
+    folders = {"EXP.ID": settings.EXP.ID} | ({} if settings.EXP.RUN is None else {"EXP.RUN": settings.EXP.RUN})
     return [
-        *((value < 1, f"{name}={value}: must be at least 1") for name, value in at_least_one.items()),
+        *((value < 1, f"{key}={value}: must be at least 1") for key, value in _counts(settings).items()),
         *(
-            (
-                not name or "/" in name or name in (".", ".."),
-                f"{key}={name!r} names folders: use a name without '/'",
-            )
-            for key, name in (("EXP.ID", settings.EXP.ID), ("EXP.RUN", settings.EXP.RUN or settings.EXP.ID))
+            (not name or "/" in name or name in (".", ".."), f"{key}={name!r} names folders: use a name without '/'")
+            for key, name in folders.items()
         ),
         (
-            not 2 <= data.N_CLASSES <= IGNORE_INDEX,
-            f"DATASET.N_CLASSES={data.N_CLASSES}: must be 2 to {IGNORE_INDEX}, background counted",
+            not 2 <= labels <= IGNORE_INDEX,
+            f"DATASET.N_CLASSES={labels}: must be 2 to {IGNORE_INDEX}, background counted",
         ),
         (
             data.IGNORE_LABEL != IGNORE_INDEX,
@@ -302,11 +287,24 @@ def _rules(settings: Settings) -> list[tuple[bool, str]]:
             f"DATASET.SCALES={list(data.SCALES)}: give one or more factors above 0",
         ),
         (not 0 <= data.FLIP <= 1, f"DATASET.FLIP={data.FLIP}: a probability is 0 to 1"),
-        (None in mean and any(v is not None for v in mean), f"IMAGE.MEAN={mean}: give R, G and B, or none of them"),
+        (any(given) and not all(given), f"IMAGE.MEAN={mean}: give R, G and B, or none of them"),
         (solver.LR <= 0, f"SOLVER.LR={solver.LR}: must be above 0"),
         (solver.FOCAL_GAMMA < 0, f"SOLVER.FOCAL_GAMMA={solver.FOCAL_GAMMA}: must be 0 or above"),
         (
-            bool(model.SCALES) and not all(0 < scale < 1 for scale in model.SCALES),
+            not all(0 < scale < 1 for scale in model.SCALES),
             f"MODEL.SCALES={list(model.SCALES)}: factors between 0 and 1; the image's own size is always looked at",
         ),
     ]
+
+
+def _counts(settings: Settings) -> dict[str, int]:
+    """What must be at least 1."""
+    image, solver = settings.IMAGE, settings.SOLVER
+    steps = ("ITER_MAX", "ITER_SIZE", "ITER_SAVE", "ITER_TB", "AVERAGE_LOSS", "LR_DECAY", "KEEP_CHECKPOINTS")
+    return {
+        "IMAGE.SIZE.TRAIN": image.SIZE.TRAIN,
+        "IMAGE.SIZE.BASE": 1 if image.SIZE.BASE is None else image.SIZE.BASE,
+        "SOLVER.BATCH_SIZE.TRAIN": solver.BATCH_SIZE.TRAIN,
+        "SOLVER.BATCH_SIZE.TEST": solver.BATCH_SIZE.TEST,
+        "CRF.ITER_MAX": settings.CRF.ITER_MAX,
+    } | {f"SOLVER.{key}": getattr(solver, key) for key in steps}

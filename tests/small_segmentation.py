@@ -39,7 +39,12 @@ def make_segmentation_data(folder: Path) -> Path:
 
 
 def small_settings(data: Path, settings_class: type, **changes: Any) -> Any:
-    """Settings of a tiny ResNet at two scales, on the CPU, that write beside the data.
+    """The settings that small_flags says."""
+    return parse_options(settings_class, small_flags(data, **changes))
+
+
+def small_flags(data: Path, **changes: Any) -> list[str]:
+    """Flags for a tiny ResNet at two scales, on the CPU, that write beside the data.
 
     `changes` are written as keys with __ for the dot: SOLVER__LR=0.1.
     """
@@ -68,9 +73,4 @@ def small_settings(data: Path, settings_class: type, **changes: Any) -> Any:
         "SOLVER.DEVICE": "cpu",
         "CRF.BI_XY_STD": 10.0,
     } | {key.replace("__", "."): value for key, value in changes.items()}
-    return parse_options(settings_class, flags(values))
-
-
-def flags(values: dict[str, Any]) -> list[str]:
-    """The command line that says the same."""
     return [f"--{key}={'null' if value is None else value}" for key, value in values.items()]

@@ -1,6 +1,6 @@
 """DeepLab v3+ of segmentation-models-pytorch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import segmentation_models_pytorch as smp
 import torch.nn.functional as F
@@ -21,19 +21,24 @@ class DeepLabV3Plus(SingleScale):
     head_prefixes = ("network.decoder.", "network.segmentation_head.")
     output_stride = LOGIT_STRIDE
 
-    def __init__(self, encoder: str, num_labels: int, *, output_stride: int = 16) -> None:
+    def __init__(
+        self, encoder: str, num_labels: int, *, output_stride: int = 16, atrous_rates: Sequence[int] = (12, 24, 36)
+    ) -> None:
         super().__init__()
         legal = [name for name in get_encoder_names() if name.startswith("resnet")]
         if encoder not in legal:
             raise ValueError(f"DeepLabV3Plus_{encoder}: the encoder is one of {', '.join(legal)}")
         if output_stride not in (8, 16):
             raise ValueError(f"output_stride {output_stride}: DeepLabV3Plus has 8 or 16")
+        if len(atrous_rates) != 3 or min(atrous_rates) < 1:
+            raise ValueError(f"atrous_rates {list(atrous_rates)}: DeepLabV3Plus takes three dilations of at least 1")
         self.name = f"DeepLabV3Plus_{encoder}"
         self.encoder_name, self.num_labels = encoder, num_labels
         self.network = smp.DeepLabV3Plus(
             encoder_name=encoder,
             encoder_weights=None,
             encoder_output_stride=output_stride,
+            decoder_atrous_rates=tuple(atrous_rates),
             classes=num_labels,
             upsampling=1,  # losses and scores resize from the logits' own size, whatever the network
         )

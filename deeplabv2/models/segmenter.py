@@ -17,7 +17,10 @@ HEAD_LR_FACTOR = 10.0
 
 
 class Segmenter(nn.Module, ABC):
-    """Images (N, 3, H, W), prepared by `normalisation`, -> logits (N, L, h, w); in training mode a list of them."""
+    """Images (N, 3, H, W), prepared by `normalisation`, -> logits (N, L, h, w); in training mode a list of them.
+
+    `output_stride` is H / h; `head_prefixes` begin the names of what has no image-pretrained weights.
+    """
 
     name: str
     num_labels: int
