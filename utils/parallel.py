@@ -1,5 +1,6 @@
 """One function over many items on many processes, with a progress bar; jobs in threads behind the network."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from tqdm import tqdm
+
+# with fewer items a process, starting it takes longer than it saves
+ITEMS_PER_PROCESS = 8
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -24,16 +28,18 @@ def available_cores() -> int:
 def parallel_map(
     function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, num_workers: int = 0, description: str = ""
 ) -> Iterator[ResultT]:
-    """Yields function(item) in the order of `items`, computed on num_workers processes; 0 is one a core.
+    """Yields function(item) in the order of `items`, computed on num_workers processes.
 
-    1 computes in this process. `function` must be picklable: a module's function, or functools.partial of one.
+    0 is one a core, and fewer for a handful of items; 1 computes in this process. `function` must be picklable: a module's function, or functools.partial of one.
     An error stops the work and names its item. Raises ValueError for a negative number of workers.
     """
     if num_workers < 0:
         raise ValueError(f"num_workers={num_workers}: give 0 (one a core) or more")
     if not items:
         return
-    num_workers = min(num_workers or available_cores(), len(items))
+    if num_workers == 0:
+        num_workers = min(available_cores(), math.ceil(len(items) / ITEMS_PER_PROCESS))
+    num_workers = min(num_workers, len(items))
     call = partial(_call, function)
     # mininterval: a log file gets a line every few seconds and not ten a second
     interval = 0.1 if sys.stderr.isatty() else 5.0
