@@ -91,6 +91,10 @@ class CamNet(nn.Module, ABC):
         """The modules of the stem and the next `stages` - 1 stages; none for 0."""
 
     @abstractmethod
+    def backbone_state(self) -> dict[str, Tensor]:
+        """What `load_backbone` fills, under the names that it expects."""
+
+    @abstractmethod
     def load_backbone(self, state: Mapping[str, Tensor]) -> None:
         """Load image-pretrained weights into every layer but the new ones. ValueError unless all of them are given."""
 

@@ -154,10 +154,14 @@ class ResNet38Cam(CamNet):
             raise ValueError(f"cannot freeze {stages} stages of resnet38: give 0 (none) to 7")
         return [self.get_submodule(name) for stage in range(1, stages + 1) for name in self._stages[stage]]
 
+    def backbone_state(self) -> dict[str, Tensor]:
+        new = self.new_prefixes()
+        return {n: t for n, t in self.state_dict().items() if not n.startswith(new)}
+
     def load_backbone(self, state: Mapping[str, Tensor]) -> None:
         """Load weights by name (a converted ImageNet file, or a checkpoint, of which the new layers are left out)."""
-        own, given, new = self.state_dict(), strip_prefix(state), self.new_prefixes()
-        wanted = [n for n in own if not n.startswith(new) and not n.endswith("num_batches_tracked")]
+        own, given = self.backbone_state(), strip_prefix(state)
+        wanted = [n for n in own if not n.endswith("num_batches_tracked")]
         missing = [n for n in wanted if n not in given]
         misfit = [n for n in wanted if n in given and given[n].shape != own[n].shape]
         if missing or misfit:

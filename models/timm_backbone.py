@@ -139,35 +139,19 @@ class TimmCam(CamNet):
         parents = {name[:i] for name in names[end:] for i, letter in enumerate(name) if letter == "."} | {""}
         return [self.backbone.get_submodule(name) for name in names[:end] if name not in parents]
 
-    def load_backbone(self, state: Mapping[str, Tensor]) -> None:
-        """Load weights by name, or, from a file with names of its own, by order if all shapes agree."""
-        given = {n: t for n, t in strip_prefix(state).items() if not n.endswith("num_batches_tracked")}
-        own = {n: t for n, t in self.backbone.state_dict().items() if not n.endswith("num_batches_tracked")}
-        prefixed = {n.removeprefix("backbone."): t for n, t in given.items() if n.startswith("backbone.")}
-        matched = prefixed or given
-        if not own.keys() <= matched.keys():
-            matched = self._by_order(own, given)
-        misfit = [n for n in own if matched[n].shape != own[n].shape]
-        if misfit:
-            raise ValueError(f"weights for {self.backbone_name}: of another shape {some(misfit)}, of {len(own)}")
-        self.backbone.load_state_dict({n: matched[n] for n in own}, strict=False)
+    def backbone_state(self) -> dict[str, Tensor]:
+        return self.backbone.state_dict()
 
-    def _by_order(self, own: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`given` under the names of `own`: the same tensors in the same order, a classifier behind them dropped."""
-        tensors = list(given.items())
-        extra = tensors[len(own) :]
-        if len(tensors) < len(own) or len(extra) > 2 or (extra and extra[0][1].shape[0] != extra[-1][1].shape[0]):
-            missing = [n for n in own if n not in given]
+    def load_backbone(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights by timm's names, which may stand behind `backbone.` or `module.`; others are left out."""
+        given = strip_prefix(state)
+        given = {n.removeprefix("backbone."): t for n, t in given.items() if n.startswith("backbone.")} or given
+        wanted = {n: t for n, t in self.backbone_state().items() if not n.endswith("num_batches_tracked")}
+        missing = [n for n in wanted if n not in given]
+        misfit = [n for n in wanted if n in given and given[n].shape != wanted[n].shape]
+        if missing or misfit:
             raise ValueError(
-                f"these are not the weights of {self.backbone_name}: {len(tensors)} tensors for {len(own)}, and "
-                f"missing by name {some(missing)}, unexpected {some(n for n in given if n not in own)}"
+                f"these are not the weights of {self.backbone_name}: missing by name {some(missing)}, of another shape "
+                f"{some(misfit)}, of {len(wanted)}"
             )
-        pairs = list(zip(own, tensors, strict=False))
-        differing = [
-            f"{theirs} {tuple(tensor.shape)} for {mine} {tuple(own[mine].shape)}"
-            for mine, (theirs, tensor) in pairs
-            if tensor.shape != own[mine].shape or mine.rpartition(".")[2] != theirs.rpartition(".")[2]
-        ]
-        if differing:
-            raise ValueError(f"weights in another order than those of {self.backbone_name}: {some(differing)}")
-        return {mine: tensor for mine, (_, tensor) in pairs}
+        self.backbone.load_state_dict({n: given[n] for n in wanted}, strict=False)

@@ -1,8 +1,9 @@
-# Sourced by the shell scripts: ROOT is the project's folder, EXP the experiment (first argument), PYTHON the interpreter.
+# Sourced by the shell scripts: ROOT is the project's folder, PYTHON the interpreter, EXP the experiment: the first
+# argument, else what the environment says.
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
 # The one default of every script for VOC 2012, so that they find each other's run.
-EXP="${1:-l2g_voc}"
+EXP="${1:-${EXP:-l2g_voc}}"
 
 CHOSEN_PYTHON="${PYTHON:-}"
 if [[ -z "$CHOSEN_PYTHON" ]]; then
@@ -26,4 +27,27 @@ make_environment() {
     cp "$ROOT/requirements.txt" "$stamp"
   fi
   PYTHON="$ROOT/.venv/bin/python"
+}
+
+# The segmentation trainer from EXP's pseudo labels to scores and the archive: run_segmentation CONFIG [flags].
+# Each step skips what is done and goes on where it was stopped.
+run_segmentation() {
+  local launch=("$PYTHON")
+  if [[ "${NPROC:-1}" -gt 1 ]]; then
+    launch=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node="$NPROC")
+  fi
+  local deeplab="$ROOT/deeplabv2"
+  local settings=(--config-path="$deeplab/configs/$1.yaml" --EXP.ID="$EXP" --EXP.RUN="$1" "${@:2}")
+
+  "${launch[@]}" "$deeplab/main.py" train "${settings[@]}" --SOLVER.RESUME=true
+  "${launch[@]}" "$deeplab/main.py" test "${settings[@]}"
+  "$PYTHON" "$deeplab/main.py" crf "${settings[@]}"
+
+  # the server takes labels of the test images; where their list is missing, what it would take is made of val
+  local split=test
+  if [[ ! -f "$ROOT/data/voc12/test.txt" ]]; then
+    split=val
+    echo "data/voc12/test.txt is missing: results.tar.gz is made of the val images"
+  fi
+  "${launch[@]}" "$deeplab/eval.py" "${settings[@]}" --split="$split"
 }

@@ -1,32 +1,28 @@
 """Step 2: the CAMs of a trained run at several scales -> runs/EXP/cam/NAME.npz, and exports for random walks."""
 
-import hashlib
 import json
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from models.cam_net import CamNet, build_cam_net, load_weights
 from utils import cam
 from utils.cam_outputs import CamOutputs
-from utils.checkpoint import final_checkpoint, read_checkpoint
+from utils.checkpoint import final_checkpoint, read_checkpoint, weights_digest
 from utils.cli import load_options
+from utils.image_batches import batches_of_one_size, read_batches
 from utils.image_list import ImageEntry, read_image_list
-from utils.images import find_image, read_rgb
+from utils.images import find_image
 from utils.multi_scale import raw_maps
 from utils.options import CamOptions, TrainOptions
+from utils.parallel import run_in_threads
 from utils.paths import RunPaths, atomic_path, existing_path
 from utils.run_data import dataset_of_run, image_dir_of_run, train_list_of_run
 from utils.runtime import Process, start_process
@@ -96,13 +92,10 @@ def load_network(train: TrainOptions, num_classes: int, path: Path, content: dic
 
 def settings_of(options: CamOptions, network: nn.Module, checkpoint: str, step: int | None, data: str) -> dict:
     """What the CAMs of a folder have in common."""
-    digest = hashlib.blake2b(digest_size=8)
-    for tensor in network.state_dict().values():
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
     return {
         "checkpoint": checkpoint,
         "step": step,
-        "weights": digest.hexdigest(),  # the same name and step also come from training again
+        "weights": weights_digest(network),  # the same name and step also come from training again
         "network": options.network,
         "dataset": data,
         "scales": list(options.scales),
@@ -134,39 +127,6 @@ def write_settings(path: Path, settings: dict) -> None:
         temporary.write_text(json.dumps(settings, indent=2) + "\n")
 
 
-class _Batches(Dataset):
-    """Batches of images of one size, decoded: item -> entries and (N, H, W, 3) uint8, or the error met."""
-
-    def __init__(self, batches: Sequence[Sequence[ImageEntry]], files: dict[str, Path]) -> None:
-        self.batches, self.files = batches, files
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> tuple[Sequence[ImageEntry], np.ndarray | Exception]:
-        batch = self.batches[index]
-        try:
-            return batch, np.stack([np.asarray(read_rgb(self.files[entry.name])) for entry in batch])
-        except (ValueError, FileNotFoundError) as error:
-            return batch, error  # raised in the main process, where it is shown as one line
-
-
-def _as_is(item: Any) -> Any:
-    return item
-
-
-def batches_of_one_size(entries: Sequence[ImageEntry], files: dict[str, Path], size: int) -> list[list[ImageEntry]]:
-    """Groups of at most `size` images that have the same height and width; list order if size is 1."""
-    if size <= 1:
-        return [[entry] for entry in entries]
-    by_shape: dict[tuple[int, int], list[ImageEntry]] = {}
-    for entry in entries:
-        with Image.open(files[entry.name]) as image:  # reads the header only
-            by_shape.setdefault(image.size, []).append(entry)
-    groups = (iter(group) for group in by_shape.values())
-    return [batch for group in groups for batch in iter(lambda group=group: list(islice(group, size)), [])]
-
-
 def make_all(
     network: CamNet,
     train: TrainOptions,
@@ -178,8 +138,6 @@ def make_all(
 ) -> None:
     """Reads ahead in worker processes, runs the network, and compresses and writes in threads."""
     batches = batches_of_one_size(entries, files, options.batch_size)
-    # arrays stay arrays: tensors would need the shared memory that containers are short of
-    loader = DataLoader(_Batches(batches, files), batch_size=None, num_workers=options.num_workers, collate_fn=_as_is)
     infer = partial(
         raw_maps,
         network,
@@ -192,7 +150,7 @@ def make_all(
     with tqdm(total=len(entries), desc="CAMs", unit="image", disable=not process.is_main) as bar:
         jobs = (
             partial(outputs.write, entry, *maps)
-            for batch, images in loader
+            for batch, images in read_batches(batches, files, num_workers=options.num_workers)
             for entry, maps in results_of_batch(infer, batch, images, options, outputs, process.device)
         )
         for _ in run_in_threads(jobs, num_threads=max(1, options.num_workers)):
@@ -203,14 +161,12 @@ def make_all(
 def results_of_batch(
     infer: Callable[[Tensor], list[Tensor]],
     batch: Sequence[ImageEntry],
-    images: np.ndarray | Exception,
+    images: np.ndarray,
     options: CamOptions,
     outputs: CamOutputs,
     device: torch.device,
 ) -> list[tuple[ImageEntry, tuple[Tensor, Tensor | None, Tensor | None]]]:
     """Each image's merged CAMs (K, H, W), and where an export is wanted its strided and high-resolution ones."""
-    if isinstance(images, Exception):
-        raise images
     size = images.shape[1:3]
     tagged = any(entry.tags for entry in batch)  # images without tags need no network
     maps = infer(torch.from_numpy(images).to(device).permute(0, 3, 1, 2)) if tagged else []
@@ -225,15 +181,3 @@ def results_of_batch(
         high_res = cam.high_res_cam(own, size, **keys) if outputs.irn or outputs.affinity else None
         results.append((entry, (cam.merge_scales(own, size, **keys), strided, high_res)))
     return results
-
-
-def run_in_threads(jobs: Iterator[Callable[[], None]], *, num_threads: int) -> Iterator[None]:
-    """Runs the jobs in threads while the next are made; at most four a thread wait, so that memory stays bounded."""
-    waiting: deque[Future] = deque()
-    with ThreadPoolExecutor(num_threads) as threads:
-        for job in jobs:
-            waiting.append(threads.submit(job))
-            while len(waiting) > 4 * num_threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

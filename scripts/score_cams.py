@@ -1,8 +1,6 @@
 """Score a run's CAMs, a folder of exported CAMs, or a folder of labels against masks."""
 
-import json
 import math
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from utils.options import ScoreOptions
 from utils.parallel import parallel_map
 from utils.paths import Dataset, RunPaths, atomic_path, existing_path, pseudo_label_dir
 from utils.run_data import check_present, dataset_of_run
+from utils.score_report import print_class_iou, scores_as_json, write_json
 
 _SUFFIXES = {"cam": ".npz", "png": ".png", "npy": ".npy"}
 _REMEDIES = {
@@ -131,10 +130,10 @@ def _count_labels(pair: _Pair, *, num_labels: int) -> np.ndarray:
 
 def _write_cam_scores(path: Path, facts: dict[str, Any], totals: ThresholdScores, data: Dataset) -> Path:
     scores = totals.scores()
-    table = [{"threshold": t, **_as_json(s, data)} for t, s in zip(totals.thresholds, scores)]
+    table = [{"threshold": t, **scores_as_json(s, data.classes)} for t, s in zip(totals.thresholds, scores)]
     best = max(range(len(scores)), key=lambda i: -1 if math.isnan(scores[i].mean_iou) else scores[i].mean_iou)
     content = {**facts, "best_threshold": totals.thresholds[best], "best_mean_iou": table[best]["mean_iou"]}
-    _write_json(path, {**content, "thresholds": table})
+    write_json(path, {**content, "thresholds": table})
     _plot(path.with_suffix(".png"), totals.thresholds, scores, best)
     for threshold, score in zip(totals.thresholds, scores):
         print(
@@ -142,37 +141,18 @@ def _write_cam_scores(path: Path, facts: dict[str, Any], totals: ThresholdScores
             f"FP={score.false_positive_rate:.4f}, FN={score.false_negative_rate:.4f}"
         )
     print(f"Best Th={totals.thresholds[best]:.2f}, mIoU={scores[best].mean_iou:.3%}")
-    _print_classes(scores[best], data)
+    print_class_iou(scores[best], data.classes)
     return path
 
 
 def _write_label_scores(path: Path, facts: dict[str, Any], scores: Scores, data: Dataset) -> Path:
-    _write_json(path, {**facts, **_as_json(scores, data)})
+    write_json(path, {**facts, **scores_as_json(scores, data.classes)})
     print(
         f"mIoU={scores.mean_iou:.3%}, pixel accuracy={scores.pixel_accuracy:.3%}, "
         f"FP={scores.false_positive_rate:.4f}, FN={scores.false_negative_rate:.4f}"
     )
-    _print_classes(scores, data)
+    print_class_iou(scores, data.classes)
     return path
-
-
-def _as_json(scores: Scores, data: Dataset) -> dict[str, Any]:
-    """Scores with class names; null is what masks and predictions do not hold."""
-    plain = {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in vars(scores).items()}
-    names = ("background", *data.classes)
-    plain["class_iou"] = {n: None if math.isnan(v) else v for n, v in zip(names, scores.class_iou)}
-    return plain
-
-
-def _print_classes(scores: Scores, data: Dataset) -> None:
-    for name, iou in zip(("background", *data.classes), scores.class_iou):
-        print(f"  {name:<16} {'absent' if math.isnan(iou) else f'{iou:.3%}'}")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    print(f"written: {path}", file=sys.stderr)
 
 
 def _plot(path: Path, thresholds: tuple[float, ...], scores: list[Scores], best: int) -> None:

@@ -17,11 +17,12 @@ from utils.cli import save_options
 from utils.copy_paste import Paster
 from utils.foreground_bank import ForegroundBank
 from utils.image_list import ImageEntry, read_image_list
-from utils.l2g_data import EpochBatches, L2GDataset, check_files, make_loader
+from utils.l2g_data import EpochBatches, L2GDataset, check_files
 from utils.options import TrainOptions
 from utils.paths import Dataset, RunPaths, existing_path, foreground_bank_dir, open_dataset, weights_path
 from utils.run_data import find_image_dir
 from utils.runtime import Process, open_log, start_process, unsafe_in_channels_last, write_versions
+from utils.sampling import make_loader
 from utils.train_loop import Position, Recorder, Stepper
 from utils.train_state import go_on_from, restore, state_of
 
@@ -143,7 +144,10 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
             pretrained=fresh and options.init_weights == "timm",
         )
         if fresh and options.init_weights not in ("none", "timm"):
-            net.load_backbone(ckpt.read_weights(weights_path(options.init_weights)))
+            state = ckpt.read_weights(weights_path(options.init_weights))
+            if options.backbone.startswith("timm:"):  # other libraries name the layers of the same models otherwise
+                state = ckpt.under_names_of(net.backbone_state(), state, what=options.backbone)
+            net.load_backbone(state)
         net.freeze(stages=options.frozen_stages, batch_norm=options.freeze_batch_norm)
         return net
 

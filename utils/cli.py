@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,64 +22,116 @@ class _Parser(ArgumentParser):
     """Adds the legal names to what is said of an unknown option."""
 
     legal: ClassVar[list[str]] = []
+    files: ClassVar[list[str]] = []
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        words = [word.strip("'\"-.,:;()").split("=")[0] for word in str(message).split()]
-        unknown = [w for w in words if w and w not in self.legal]
-        near = sorted({hit for w in unknown for hit in difflib.get_close_matches(w, self.legal, n=2, cutoff=0.75)})
-        hint = f"\nDid you mean: {', '.join('--' + n for n in near)}?" if near else ""
-        is_unknown = "unrecognized" in str(message) or "not accepted" in str(message)
+        message = str(message)
+        in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
+        in_file = in_group or "not accepted" in message
+        if in_group:
+            message = f"Option '{in_group[1]}.{in_group[2]}' is not accepted"
+        if in_file and self.files:
+            message = f"{' or '.join(self.files)}: {message}"
+        is_unknown = in_file or "unrecognized" in message
         legal = f"\nOptions: {', '.join('--' + name for name in self.legal)}" if is_unknown else ""
+        near = self._near(message) if is_unknown else []
+        hint = f"\nDid you mean: {', '.join('--' + name for name in near)}?" if near else ""
         self.exit(2, f"{self.prog}: error: {message}{hint}{legal}\n(--help explains each option)\n")
+
+    def _near(self, message: str) -> list[str]:
+        """Legal names like the words of the message, or of which a word is the last part."""
+        words = {word.strip("'\"-.,:;()").split("=")[0] for word in message.split()} - {"", *self.legal}
+        close = {hit for w in words for hit in difflib.get_close_matches(w, self.legal, n=2, cutoff=0.75)}
+        return sorted(close | {name for name in self.legal if name.rpartition(".")[2] in words})
+
+
+def option_fields(options_class: type, prefix: str = "") -> dict[str, dataclasses.Field]:
+    """Every option by its flag's name; those of a nested dataclass as `OUTER.INNER`."""
+    result = {}
+    for field in dataclasses.fields(options_class):
+        if dataclasses.is_dataclass(field.type):
+            result |= option_fields(field.type, f"{prefix}{field.name}.")
+        else:
+            result[prefix + field.name] = field
+    return result
 
 
 def parse_options(
-    options_class: type[OptionsT], argv: Sequence[str] | None = None, *, defaults: Mapping[str, Any] | None = None
+    options_class: type[OptionsT],
+    argv: Sequence[str] | None = None,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    places: Sequence[Path] = (),
 ) -> OptionsT:
     """Parses argv (default: the command line) into `options_class`; leaves with status 2 and one message if it cannot.
 
     Published flag names in `options_class.ALIASES` keep working; a bare `--flag` of a boolean option means true.
-    `defaults` replaces default values, e.g. by what a run's config.yaml says.
+    `defaults` replaces default values, e.g. by what a run's config.yaml says. The --config file is also looked for in
+    `places`. A field whose type is a dataclass is a group: its options are `--OUTER.INNER`.
     """
-    fields = {field.name: field for field in dataclasses.fields(options_class)}
+    fields = option_fields(options_class)
     parser = _Parser(description=(options_class.__doc__ or "").strip(), parser_mode="yaml")
     parser.legal = [*fields, "config"]
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of options, e.g. configs/voc12.yaml")
     parser.add_class_arguments(options_class, nested_key=None, as_group=False)
     if defaults:
         parser.set_defaults(dict(defaults))
-    argv = _published_names(list(sys.argv[1:] if argv is None else argv), options_class, fields)
-    namespace = parser.parse_args(argv)
+    argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return options_class(**{name: namespace[name] for name in fields})
-    except ValueError as error:
+        argv = _published_names(argv, options_class, fields, places)
+        parser.files = [word.removeprefix("--config=") for word in argv if word.startswith("--config=")]
+        namespace = parser.parse_args(argv)
+        return _filled(options_class, namespace)
+    except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
 
 
-def _published_names(argv: list[str], options_class: type, fields: Mapping[str, dataclasses.Field]) -> list[str]:
+def _filled(options_class: type[OptionsT], values: Any) -> OptionsT:
+    """The dataclass with the parsed values, nested ones made first."""
+    parsed = {field.name: values[field.name] for field in dataclasses.fields(options_class)}
+    for field in dataclasses.fields(options_class):
+        if dataclasses.is_dataclass(field.type) and not isinstance(parsed[field.name], field.type):
+            parsed[field.name] = _filled(field.type, parsed[field.name])
+    return options_class(**parsed)
+
+
+def _published_names(
+    argv: Sequence[str], options_class: type, fields: Mapping[str, dataclasses.Field], places: Sequence[Path]
+) -> list[str]:
     aliases = getattr(options_class, "ALIASES", {})
-    result = []
-    for position, argument in enumerate(argv):
-        flag, equals, value = argument.partition("=")
-        if flag.startswith("--"):
-            name = aliases.get(flag[2:], flag[2:])
-            flag = f"--{name}"
-            followed = position + 1 < len(argv) and not argv[position + 1].startswith("--")
-            if name in fields and fields[name].type in (bool, "bool") and not equals and not followed:
-                equals, value = "=", "true"
-            if name in fields and "tuple" in str(fields[name].type) and equals and value[:1] not in ("[", "(", "n"):
-                value = f"[{value}]"  # the published scripts write 5,10
-            if name == "config":
-                value = str(existing_path(value, "--config")) if equals else value
-        result.append(flag + equals + value)
-    return result
+    words, files, flags = list(argv), [], []
+    while words:
+        given, equals, value = words.pop(0).partition("=")
+        if not given.startswith("--"):
+            flags.append(given + equals + value)
+            continue
+        name = aliases.get(given[2:], given[2:])
+        followed = bool(words) and not words[0].startswith("--")
+        if name == "config":
+            if not equals and followed:
+                value = words.pop(0)
+            # the parser obeys in order: a flag before the file must beat it too
+            files.append(f"--config={existing_path(value, given, places=places)}" if value else "--config")
+            continue
+        if name in fields and fields[name].type in (bool, "bool") and not equals and not followed:
+            equals, value = "=", "true"
+        if name in fields and "tuple" in str(fields[name].type) and equals and value[:1] not in ("[", "(", "n"):
+            value = f"[{value}]"  # the published scripts write 5,10
+        flags.append(f"--{name}{equals}{value}")
+    return files + flags
 
 
 def save_options(options: Any, path: Path) -> None:
     """Writes every option of a dataclass as YAML, so that `--config` reads the same options back."""
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(options).items()}
     with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(plain, sort_keys=False))
+        temporary.write_text(yaml.safe_dump(_plain(dataclasses.asdict(options)), sort_keys=False))
+
+
+def _plain(value: Any) -> Any:
+    """The value in the types that YAML writes."""
+    if isinstance(value, dict):
+        return {key: _plain(member) for key, member in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def load_options(options_class: type[OptionsT], path: Path) -> OptionsT:
@@ -90,9 +143,11 @@ def load_options(options_class: type[OptionsT], path: Path) -> OptionsT:
     return parse_options(options_class, [f"--config={path}"])
 
 
-def main(options_class: type[OptionsT], run: Any) -> None:
+def main(
+    options_class: type[OptionsT], run: Any, *, argv: Sequence[str] | None = None, places: Sequence[Path] = ()
+) -> None:
     """The body of an entry point: parse, run, and turn what a user can mend into one line and status 1."""
-    options = parse_options(options_class)
+    options = parse_options(options_class, argv, places=places)
     try:
         run(options)
     except (ValueError, FileNotFoundError, FileExistsError) as error:

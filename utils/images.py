@@ -1,5 +1,6 @@
 """Images, saliency maps and label maps on disk."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,19 @@ def image_or_guess(folder: Path, name: str, *, suffix: str = ".jpg") -> Path:
         return find_image(folder, name)
     except FileNotFoundError:
         return folder / f"{name}{suffix}"
+
+
+def missing_files(what: str, folder: Path, names: Sequence[str], *, remedy: str = "") -> list[str]:
+    """A line that says which of the named images `folder` lacks, whatever their suffix; empty if none."""
+    remedy = f" ({remedy})" if remedy else ""
+    if not folder.is_dir():
+        return [f"{what}: put them into {folder}{remedy}"]
+    there = {path.stem for path in folder.iterdir()}
+    missing = [name for name in names if name not in there]
+    if not missing:
+        return []
+    some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+    return [f"{what}: {len(missing)} of {len(names)} are missing in {folder} ({some}){remedy}"]
 
 
 def read_rgb(path: Path) -> Image.Image:

@@ -1,29 +1,24 @@
 """Training samples: an image crop, its saliency, its tags and the boxes of its patches; and the image's pasted twin."""
 
-import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from utils.copy_paste import Paster
 from utils.image_list import ImageEntry
-from utils.images import find_image, read_gray, read_rgb
+from utils.images import find_image, missing_files, read_gray, read_rgb
+from utils.sampling import derived_seed
 
 SampleKey = tuple[int, int, bool]  # epoch, index, whether it is the pasted twin
 PLAIN, TWIN = False, True
 # which samples of each image a batch holds
 COMPOSITIONS = {"plain": (PLAIN,), "pair": (PLAIN, TWIN), "twin": (TWIN,)}
-
-
-def derived_seed(*parts: int) -> int:
-    """One seed that follows from several whole numbers, e.g. (seed, epoch, index)."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint32)[0])
 
 
 def patch_boxes(size: int, crop: int, count: int, *, corners: bool, generator: torch.Generator) -> Tensor:
@@ -205,38 +200,11 @@ class EpochBatches(Sampler[list[SampleKey]]):
             yield [(self.epoch, index, kind) for index in indices for kind in self.samples]
 
 
-def make_loader(dataset: L2GDataset, batches: EpochBatches, *, num_workers: int, pin: bool) -> DataLoader:
-    """Workers live as long as the loader; each uses one thread, for the cores are shared out among them."""
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-        pin_memory=pin,
-        # its own generator: the loader would otherwise draw from the one that dropout uses
-        generator=torch.Generator(),
-        worker_init_fn=leave_signals_to_main,
-    )
-
-
-def leave_signals_to_main(_worker: int) -> None:
-    """Ctrl-C and torchrun signal the workers too: the main process ends them, after its checkpoint."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
 def check_files(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | None) -> list[str]:
     """What is missing of the listed images and their saliency maps, in one line a folder; empty if nothing is."""
     problems = []
     for what, folder in (("images", image_dir), ("saliency maps (or train with --sal_dir=none)", sal_dir)):
         if folder is None:
             continue
-        if not folder.is_dir():
-            problems.append(f"{what}: put them into {folder}")
-            continue
-        there = {path.stem for path in folder.iterdir()}
-        missing = [entry.name for entry in entries if entry.name not in there]
-        if missing:
-            some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-            problems.append(f"{what}: {len(missing)} of {len(entries)} are missing in {folder} ({some})")
+        problems += missing_files(what, folder, [entry.name for entry in entries])
     return problems

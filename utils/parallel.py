@@ -1,15 +1,20 @@
-"""One function over many items on many processes, with a progress bar."""
+"""One function over many items on many processes, with a progress bar; jobs in threads behind the network."""
 
+import math
 import multiprocessing
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 from tqdm import tqdm
+
+# with fewer items a process, starting it takes longer than it saves
+ITEMS_PER_PROCESS = 8
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -23,16 +28,19 @@ def available_cores() -> int:
 def parallel_map(
     function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, num_workers: int = 0, description: str = ""
 ) -> Iterator[ResultT]:
-    """Yields function(item) in the order of `items`, computed on num_workers processes; 0 is one a core.
+    """Yields function(item) in the order of `items`, computed on num_workers processes.
 
-    1 computes in this process. `function` must be picklable: a module's function, or functools.partial of one.
-    An error stops the work and names its item. Raises ValueError for a negative number of workers.
+    0 is one a core, and fewer for a handful of items; 1 computes in this process. `function` must be picklable: a
+    module's function, or functools.partial of one. An error stops the work and names its item. Raises ValueError for
+    a negative number of workers.
     """
     if num_workers < 0:
         raise ValueError(f"num_workers={num_workers}: give 0 (one a core) or more")
     if not items:
         return
-    num_workers = min(num_workers or available_cores(), len(items))
+    if num_workers == 0:
+        num_workers = min(available_cores(), math.ceil(len(items) / ITEMS_PER_PROCESS))
+    num_workers = min(num_workers, len(items))
     call = partial(_call, function)
     # mininterval: a log file gets a line every few seconds and not ten a second
     interval = 0.1 if sys.stderr.isatty() else 5.0
@@ -98,3 +106,15 @@ def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
             raise type(error)(f"{name}: {error}") from error
         error.add_note(f"while working on {name}")
         raise
+
+
+def run_in_threads(jobs: Iterator[Callable[[], None]], *, num_threads: int) -> Iterator[None]:
+    """Runs the jobs in threads while the next are made; at most four a thread wait, so that memory stays bounded."""
+    waiting: deque[Future] = deque()
+    with ThreadPoolExecutor(num_threads) as threads:
+        for job in jobs:
+            waiting.append(threads.submit(job))
+            while len(waiting) > 4 * num_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

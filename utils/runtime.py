@@ -51,6 +51,13 @@ class Process:
             return flag
         return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
 
+    def from_main(self, text: str) -> str:
+        """The main process's text, on every process."""
+        box = [text]
+        if self.world_size > 1:
+            dist.broadcast_object_list(box, src=0)
+        return box[0]
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.world_size > 1:

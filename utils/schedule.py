@@ -1,13 +1,15 @@
 """Learning rates as pure functions of the step, and the optimiser that they steer."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import nn
 
 # Biases learn at twice the rate of weights, in pretrained layers and in new ones.
 BIAS_FACTOR = 2.0
+BOTH_KINDS = MappingProxyType({"pretrained": BIAS_FACTOR, "new": BIAS_FACTOR})
 
 
 def poly(step: int, total: int, *, power: float, every: int = 1) -> float:
@@ -27,12 +29,19 @@ def warm_up(step: int, steps: int, *, start: float) -> float:
 
 
 def parameter_groups(
-    networks: Iterable[nn.Module], kinds: Callable[[nn.Module], Mapping[str, str]], *, lr: float, new_lr_factor: float
+    networks: Iterable[nn.Module],
+    kinds: Callable[[nn.Module], Mapping[str, str]],
+    *,
+    lr: float,
+    new_lr_factor: float,
+    bias_factors: Mapping[str, float] = BOTH_KINDS,
+    biases_without_decay: Collection[str] = (),
 ) -> list[dict]:
     """Sorts every trainable parameter into one of four groups: pretrained or new, weight or bias.
 
-    kinds(network) tells for each parameter name `pretrained` or `new`. Raises ValueError if a parameter is left out,
-    stands twice or has no known kind: a layer that no group holds would keep its random start in silence.
+    kinds(network) tells for each parameter name `pretrained` or `new`. `bias_factors` of each kind multiply the rate
+    of its biases; those of the kinds `biases_without_decay` get no weight decay. Raises ValueError if a parameter is
+    left out, stands twice or has no known kind: a layer that no group holds would keep its random start in silence.
     """
     rates = {"pretrained": lr, "new": lr * new_lr_factor}
     groups = {(k, b): [] for k in rates for b in (False, True)}
@@ -49,11 +58,13 @@ def parameter_groups(
     held = [id(p) for members in groups.values() for p in members]
     if sorted(held) != sorted({id(p) for p in expected}):
         raise ValueError("a parameter stands in two optimiser groups or in none")
-    return [
-        {"params": members, "base_lr": rates[kind] * (BIAS_FACTOR if bias else 1.0), "name": f"{kind} {bias=}"}
-        for (kind, bias), members in groups.items()
-        if members
-    ]
+    result = []
+    for (kind, bias), members in groups.items():
+        if members:
+            base_lr = rates[kind] * (bias_factors[kind] if bias else 1.0)
+            decay = {"weight_decay": 0.0} if bias and kind in biases_without_decay else {}
+            result.append({"params": members, "base_lr": base_lr, "name": f"{kind} {bias=}", **decay})
+    return result
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

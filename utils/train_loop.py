@@ -16,20 +16,20 @@ from utils.paths import RunPaths, atomic_path
 from utils.runtime import AMP_TYPES, open_log
 
 RECENT_STEPS = 50
+NOT_FINITE_REMEDY = "Lower --lr, set --clip_grad=5, or train with --amp=off"
 
 
 class NonFiniteLossError(ValueError):
     """A loss that is not a number stops a run: every step after it would train on nothing."""
 
 
-def check_finite(losses: Mapping[str, Tensor], *, step: int) -> None:
+def check_finite(losses: Mapping[str, Tensor], *, step: int, remedy: str = NOT_FINITE_REMEDY) -> None:
     """Raises NonFiniteLossError naming the step and every loss if one of them is infinite or not a number."""
     values = {name: value.item() for name, value in losses.items()}
     if not all(math.isfinite(value) for value in values.values()):
         named = ", ".join(f"{name}={value:g}" for name, value in values.items())
         raise NonFiniteLossError(
-            f"step {step}: the loss is not finite ({named}); the last good checkpoint is kept. "
-            "Lower --lr, set --clip_grad=5, or train with --amp=off"
+            f"step {step}: the loss is not finite ({named}); the last good checkpoint is kept. {remedy}"
         )
 
 
@@ -82,7 +82,7 @@ class Position:
 
 
 class MetricsFile:
-    """metrics.jsonl: one line an epoch. Lines after the step that a run resumes from are taken back."""
+    """metrics.jsonl: one line an epoch or interval. Lines after the step that a run resumes from are taken back."""
 
     def __init__(self, path: Path, *, step: int) -> None:
         self.path = path
@@ -101,12 +101,14 @@ class MetricsFile:
 class Recorder:
     """What a run leaves behind while it trains: log lines, metrics.jsonl, TensorBoard curves. Mute unless `main`."""
 
-    def __init__(self, paths: RunPaths, *, step: int, log_every: int, main: bool) -> None:
+    def __init__(
+        self, paths: RunPaths, *, step: int, log_every: int, main: bool, recent_steps: int = RECENT_STEPS
+    ) -> None:
         self.log = open_log(paths.log if main else None)
         self.metrics = MetricsFile(paths.metrics, step=step) if main else None
         self.curves = SummaryWriter(str(paths.tensorboard), purge_step=step) if main else None
         self.log_every = log_every
-        self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT_STEPS))
+        self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=recent_steps))
 
     def __enter__(self) -> "Recorder":
         return self
@@ -129,9 +131,18 @@ class Recorder:
         return sum(self._recent[name]) / len(self._recent[name])
 
     def epoch(self, epoch: int, step: int, means: Mapping[str, float], steps_per_second: float | None) -> None:
-        self.say(f"epoch {epoch}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
+        self._interval(f"epoch {epoch}", {"epoch": epoch, "step": step}, means, steps_per_second)
+
+    def steps(self, step: int, means: Mapping[str, float], steps_per_second: float | None) -> None:
+        """Means up to `step` of a run that is counted in steps and not in epochs."""
+        self._interval(f"step {step}", {"step": step}, means, steps_per_second)
+
+    def _interval(
+        self, name: str, place: Mapping[str, int], means: Mapping[str, float], steps_per_second: float | None
+    ) -> None:
+        self.say(f"{name}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
         if self.metrics:
-            self.metrics.write({"epoch": epoch, "step": step, "steps_per_second": steps_per_second or 0.0, **means})
+            self.metrics.write({**place, "steps_per_second": steps_per_second or 0.0, **means})
 
 
 class Timer:

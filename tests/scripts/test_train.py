@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from importlib.metadata import version
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import nn
 
 from models.cam_net import build_cam_net
 from scripts import train
+from tests.interrupting import Killed, ask_to_stop, assert_same_values, at_step, be_killed
 from tests.small_bank import block, make_small_bank
 from tests.small_training import make_training_data, small_options
 from utils import classifier_loop, l2g_data
@@ -27,10 +27,6 @@ from utils.train_loop import NonFiniteLossError, Stepper
 
 # softmax over positions leaves a constant added to every position without effect: no gradient, in exact arithmetic
 WITHOUT_GRADIENT = ("pam_layer.key_conv.bias",)
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing in the program catches it."""
 
 
 @pytest.fixture(scope="module")
@@ -63,42 +59,6 @@ def paths_of(options):
 
 def metrics_of(options):
     return [json.loads(line) for line in paths_of(options).metrics.read_text().splitlines()]
-
-
-def at_step(monkeypatch, number, action):
-    """Calls `action` in the `number`-th optimiser step from now, counted from 1."""
-    done, original = [], Stepper.step
-
-    def step(self):
-        original(self)
-        done.append(None)
-        if len(done) == number:
-            action()
-
-    monkeypatch.setattr(Stepper, "step", step)
-
-
-def ask_to_stop():
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def be_killed():
-    raise Killed
-
-
-def assert_same_values(one, other):
-    """Equal bit by bit, through dictionaries, lists and tensors."""
-    assert type(one) is type(other)
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            assert_same_values(one[key], other[key])
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other)
-        for a, b in zip(one, other):
-            assert_same_values(a, b)
-    else:
-        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 def assert_same_run(one, other):

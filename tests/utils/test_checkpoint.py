@@ -132,3 +132,40 @@ def test_weights_are_read_from_both_kinds_of_file(tmp_path):
         assert torch.equal(read["conv.weight"], weights["conv.weight"])
     with pytest.raises(FileNotFoundError, match="no such weights file"):
         ckpt.read_weights(tmp_path / "absent.params")
+
+
+def test_a_file_without_a_state_dict_is_an_error(tmp_path):
+    for content in ([1, 2], {}, {"step": 3}, {"state_dict": {"w": 1}}):
+        torch.save(content, tmp_path / "a.pth")
+        with pytest.raises(ValueError, match=r"a\.pth holds no state dict"):
+            ckpt.read_weights(tmp_path / "a.pth")
+
+
+OWN = {"conv.weight": torch.zeros(2, 3), "bn.weight": torch.zeros(2), "bn.num_batches_tracked": torch.tensor(0)}
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "module.", "module.backbone."])
+def test_weights_are_found_under_their_names_behind_a_wrappers_prefix(prefix):
+    given = {f"{prefix}bn.weight": torch.ones(2), f"{prefix}conv.weight": torch.ones(2, 3), "fc.weight": torch.ones(9)}
+    found = ckpt.under_names_of(OWN, given, what="net")
+    assert list(found) == ["conv.weight", "bn.weight"]
+    assert torch.equal(found["bn.weight"], torch.ones(2))
+
+
+def test_weights_under_foreign_names_are_found_by_order():
+    given = {"a.weight": torch.ones(2, 3), "b.weight": torch.ones(2), "b.num_batches_tracked": torch.tensor(7)}
+    found = ckpt.under_names_of(OWN, given | {"classifier.weight": torch.ones(5)}, what="net")
+    assert torch.equal(found["conv.weight"], given["a.weight"]) and torch.equal(found["bn.weight"], given["b.weight"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"b.weight": torch.ones(2), "a.weight": torch.ones(2, 3)}, "2 of 2 in another order or of another shape"),
+        ({"a.weight": torch.ones(2, 3), "b.bias": torch.ones(2)}, r"b\.bias \(2,\) for bn\.weight \(2,\)"),
+        ({"a.weight": torch.ones(2, 3)}, r"not the weights of net: 1 tensors for 2, missing by name 2, such as conv"),
+    ],
+)
+def test_weights_of_another_network_are_an_error(given, message):
+    with pytest.raises(ValueError, match=message):
+        ckpt.under_names_of(OWN, given, what="net")

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from utils.crf import dense_crf, refine_label
+from utils.crf import COMPETING_AREA, COMPETING_RATIO, competing_labels, crf_label, dense_crf, refine_label
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SETTINGS = {"iterations": 10, "pos_w": 3, "pos_xy_std": 1, "bi_w": 4, "bi_xy_std": 67, "bi_rgb_std": 3}
@@ -45,3 +45,52 @@ def test_label_moves_to_the_edge_in_the_image():
 def test_label_of_one_class_stays():
     label = np.full((4, 5), 3, np.uint8)
     assert (refine_label(np.zeros((4, 5, 3), np.uint8), label) == 3).all()
+
+
+def scene(seed=0):
+    """Image, probabilities (21, 90, 120) like a trained network's, unsure at edges, and the truth of three labels."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((90, 120), np.uint8)
+    truth[20:70, 15:60], truth[30:80, 70:110] = 7, 15
+    image = np.stack([60 + 9 * truth, 200 - 8 * truth, 90 + 4 * truth], axis=-1) + rng.normal(0, 6, (90, 120, 3))
+    logits = rng.normal(0, 0.7, (1, 21, 12, 15)).astype(np.float32)
+    for label in (0, 7, 15):
+        share = torch.from_numpy((np.roll(truth, 2, axis=1) == label).astype(np.float32))
+        logits[0, label] += 9 * F.adaptive_avg_pool2d(share[None], (12, 15))[0].numpy()
+    large = F.interpolate(torch.from_numpy(logits), (90, 120), mode="bilinear", align_corners=False)
+    return image.clip(0, 255).astype(np.uint8), large.softmax(dim=1)[0], truth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_leaving_out_labels_that_cannot_win_changes_next_to_nothing(seed):
+    image, probabilities, truth = scene(seed)
+    kept = competing_labels(probabilities, ratio=COMPETING_RATIO, area=COMPETING_AREA)
+    assert {0, 7, 15} <= set(kept.tolist()) and len(kept) <= 4
+    restricted = crf_label(image, probabilities.numpy(), **SETTINGS)
+    whole = dense_crf(image, probabilities.numpy(), **SETTINGS).argmax(axis=0)
+    assert restricted.dtype == np.uint8 and restricted.shape == truth.shape
+    assert (restricted == whole).mean() >= 0.999
+    assert (restricted == truth).mean() > (probabilities.argmax(dim=0).numpy() == truth).mean()
+
+
+def test_the_golden_image_keeps_its_label_with_fewer_labels():
+    golden = np.load(GOLDEN / "crf.npz", allow_pickle=False)
+    image = golden["image"]
+    logit = F.interpolate(torch.from_numpy(golden["logit"]), image.shape[:2], mode="bilinear", align_corners=False)
+    label = crf_label(image, logit.softmax(dim=1)[0].numpy(), **SETTINGS)
+    assert (label == golden["label"]).mean() >= 0.999
+
+
+def test_labels_compete_by_their_nearest_approach_to_winning():
+    probabilities = torch.tensor([0.9, 0.09, 0.01]).reshape(3, 1, 1).repeat(1, 2, 2)
+    assert competing_labels(probabilities, ratio=0.05).tolist() == [0, 1]
+    probabilities[:, 1, 1] = torch.tensor([0.5, 0.1, 0.4])
+    assert competing_labels(probabilities, ratio=0.05).tolist() == [0, 1, 2]
+    assert competing_labels(probabilities, ratio=0.5).tolist() == [0, 2]
+    assert competing_labels(probabilities, ratio=0.5, area=0.3).tolist() == [0]
+
+
+def test_an_image_of_one_label_needs_no_crf():
+    probabilities = np.full((3, 4, 5), 1e-6, np.float32)
+    probabilities[2] = 1
+    assert (crf_label(np.zeros((4, 5, 3), np.uint8), probabilities, **SETTINGS) == 2).all()

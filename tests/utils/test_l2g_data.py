@@ -14,17 +14,8 @@ from utils.copy_paste import Paster
 from utils.foreground_bank import ForegroundBank
 from utils.image_list import ImageEntry, read_image_list
 from utils.images import write_image
-from utils.l2g_data import (
-    PLAIN,
-    TWIN,
-    EpochBatches,
-    L2GDataset,
-    check_files,
-    derived_seed,
-    make_loader,
-    patch_boxes,
-    visible_share,
-)
+from utils.l2g_data import PLAIN, TWIN, EpochBatches, L2GDataset, check_files, patch_boxes, visible_share
+from utils.sampling import derived_seed, make_loader
 
 TAKEN = ("resize", "resize_mode", "input_size", "crop_size", "num_patches", "corner_patches", "color_jitter", "flip")
 

@@ -67,3 +67,8 @@ def test_error_ends_the_work_before_the_queue_is_empty(tmp_path):
     with pytest.raises(ValueError, match="item 0"):
         list(parallel_map(partial(fail_at_zero, folder=tmp_path), range(80), num_workers=2))
     assert len(list(tmp_path.iterdir())) < 30
+
+
+def test_a_handful_of_items_starts_no_processes_unless_told_to():
+    own = {pid for _, pid in parallel_map(slow_square, range(5), num_workers=0)}
+    assert own == {os.getpid()}

@@ -1,0 +1,118 @@
+"""Step 4: labels of SPLIT.TEST packed for the PASCAL VOC evaluation server -> data/scores/EXP/results.tar.gz."""
+
+import gzip
+import io
+import sys
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from deeplabv2 import inputs
+from deeplabv2.crf import crf_strengths, refine_all
+from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
+from deeplabv2.places import Places
+from utils.catalog import PALETTE
+from utils.paths import atomic_path
+from utils.runtime import start_process
+
+# where the server looks; comp6 is for entries that were trained on more than its own data
+FOLDER = "results/VOC2012/Segmentation/{competition}_test_cls"
+
+
+@dataclass(frozen=True)
+class ArchiveSettings(StepSettings):
+    """Label the images of a split and pack them for the evaluation server."""
+
+    split: Literal["test", "val"] = "test"
+    """Which of DATASET.SPLIT's lists."""
+    competition: Literal["comp5", "comp6"] = "comp5"
+    """comp5: trained on the challenge's own data alone; comp6: on more."""
+    crf: bool = True
+    """Refine the labels by the dense CRF."""
+
+
+def run(settings: ArchiveSettings) -> Path:
+    """Makes the labels that are missing, checks and packs all, and returns the archive."""
+    data = inputs.open_data(settings.DATASET)
+    places = Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
+    name = getattr(settings.DATASET.SPLIT, settings.split.upper())
+    split = inputs.open_split(
+        data,
+        inputs.list_path(data, name, f"DATASET.SPLIT.{settings.split.upper()}"),
+        image_dir=inputs.find_image_dir(settings.DATASET, data),
+        step="packing",
+    )
+    checkpoint = checkpoint_path(settings.model_path, places.training)
+    logits_dir = places.logits_dir(name)
+    with start_process(settings.SOLVER.DEVICE) as process:
+        make_logits(settings, split.entries, split.files, logits_dir, process, checkpoint=checkpoint)
+        if not process.is_main:
+            return places.archive
+    strengths = crf_strengths(settings.CRF) if settings.crf else None
+    label_dir = places.crf_dir(name) if settings.crf else places.crf_dir(name).with_name("labels")
+    labels = refine_all(split.names, split.files, logits_dir, label_dir, strengths, settings.num_workers)
+    pack(
+        places.archive,
+        split.names,
+        labels,
+        split.files,
+        folder=FOLDER.format(competition=settings.competition),
+        num_labels=settings.DATASET.N_CLASSES,
+    )
+    print(f"written: {places.archive} ({len(labels)} labels of {split.list_file})", file=sys.stderr)
+    return places.archive
+
+
+def pack(
+    archive: Path,
+    names: Sequence[str],
+    labels: Mapping[str, Path],
+    files: Mapping[str, Path],
+    *,
+    folder: str,
+    num_labels: int,
+) -> None:
+    """Packs the label PNG of every name as FOLDER/NAME.png, the same bytes for the same labels.
+
+    labels, files: name -> label, image. Raises ValueError before anything is written where a label is missing, is not
+    an indexed PNG with VOC's palette, has another size than its image, or holds more than labels 0..num_labels-1.
+    """
+    problems = [problem for name in names if (problem := label_problem(labels.get(name), files[name], num_labels))]
+    if problems:
+        some = "\n  ".join(problems[:5]) + ("\n  …" if len(problems) > 5 else "")
+        raise ValueError(f"{len(problems)} of {len(names)} labels cannot be packed: make them again\n  {some}")
+    with (
+        atomic_path(archive) as temporary,
+        temporary.open("wb") as raw,
+        # without a name and a time, equal labels give equal archives
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for name in names:
+            content = labels[name].read_bytes()
+            member = tarfile.TarInfo(f"{folder}/{name}.png")
+            member.size, member.mode = len(content), 0o644
+            tar.addfile(member, io.BytesIO(content))
+
+
+def label_problem(path: Path | None, image_file: Path, num_labels: int) -> str | None:
+    """What the server would refuse about a label, None if nothing."""
+    if path is None or not path.is_file():
+        return f"{image_file.stem} has no label"
+    with Image.open(path) as label, Image.open(image_file) as image:
+        if label.format != "PNG" or label.mode != "P":
+            return f"{path} is a {label.format} image of mode {label.mode}: it must be an indexed PNG"
+        if label.size != image.size:
+            return f"{path} is {label.width}x{label.height}, its image {image.width}x{image.height}"
+        values = np.unique(np.asarray(label))
+        if values[-1] >= num_labels:
+            return f"{path} holds {values[-1]}: legal are 0 to {num_labels - 1}"
+        palette = np.asarray(label.getpalette()).reshape(-1, 3)
+        if (palette[:num_labels] != PALETTE[: len(palette)][:num_labels]).any():
+            return f"{path} has another palette than VOC's"
+    return None

@@ -1,0 +1,109 @@
+"""Step 3: the dense CRF on stored logits -> data/features/EXP/VAL/crf/NAME.png, data/scores/EXP/scores_crf.json."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeplabv2 import inputs
+from deeplabv2.inference import StepSettings
+from deeplabv2.logits import read_logits
+from deeplabv2.places import Places
+from deeplabv2.scoring import report_scores, score_files
+from deeplabv2.settings import CrfSettings
+from deeplabv2.test import masked_split
+from utils.crf import crf_label
+from utils.images import read_label, read_rgb, write_label_png
+from utils.made_with import is_current, read_record, start_folder
+from utils.parallel import parallel_map
+from utils.run_data import check_present
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The files of one image."""
+
+    name: str
+    image: Path
+    logits: Path
+    label: Path
+
+
+def run(settings: StepSettings) -> Path:
+    """Refines the logits of SPLIT.VAL that are not refined yet, scores all labels, and returns scores_crf.json."""
+    data = inputs.open_data(settings.DATASET)
+    places = Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
+    split = masked_split(settings, data, step="the CRF")
+    name = settings.DATASET.SPLIT.VAL
+    strengths = crf_strengths(settings.CRF)
+    labels = refine_all(
+        split.names, split.files, places.logits_dir(name), places.crf_dir(name), strengths, settings.num_workers
+    )
+    scores = score_files(
+        labels,
+        split.label_dir,
+        label_of=read_label,
+        num_labels=settings.DATASET.N_CLASSES,
+        num_workers=settings.num_workers,
+    )
+    facts = {**read_record(places.crf_dir(name)), "list": str(split.list_file), "images": len(split.entries)}
+    return report_scores(places.crf_scores, scores, data.classes, facts)
+
+
+def crf_strengths(settings: CrfSettings) -> dict[str, float]:
+    """The settings under the names of utils.crf.dense_crf."""
+    return {
+        "iterations": settings.ITER_MAX,
+        "pos_w": settings.POS_W,
+        "pos_xy_std": settings.POS_XY_STD,
+        "bi_w": settings.BI_W,
+        "bi_xy_std": settings.BI_XY_STD,
+        "bi_rgb_std": settings.BI_RGB_STD,
+    }
+
+
+def refine_all(
+    names: Sequence[str],
+    files: Mapping[str, Path],
+    logits_dir: Path,
+    label_dir: Path,
+    strengths: Mapping[str, float] | None,
+    num_workers: int,
+) -> dict[str, Path]:
+    """Labels of all images from their logits, by the CRF or, with strengths None, without -> name -> label PNG.
+
+    files: name -> image. Labels that are there and newer than their logits are kept. Raises FileNotFoundError where
+    logits are missing.
+    """
+    jobs = [_Job(name, files[name], logits_dir / f"{name}.npz", label_dir / f"{name}.png") for name in names]
+    check_present([job.logits for job in jobs], "logits", "run main.py test first, with the same settings")
+    made_with = {"logits": read_record(logits_dir), "crf": dict(strengths) if strengths else None}
+    remedy = "move them away, or choose another folder"
+    removed = start_folder(label_dir, made_with, suffix=".png", may_replace=True, remedy=remedy)
+    if removed:
+        print(f"{label_dir}: {removed} labels of other weights or settings are made again", file=sys.stderr)
+    todo = [job for job in jobs if not is_current(job.label, job.logits)]
+    refine = partial(_refine, strengths=strengths)
+    description = "dense CRF" if strengths else "labels"
+    for _ in parallel_map(refine, todo, num_workers=num_workers, description=description):
+        pass
+    print(f"{label_dir}: {len(todo)} labels made, {len(jobs) - len(todo)} kept", file=sys.stderr)
+    return {job.name: job.label for job in jobs}
+
+
+def _refine(job: _Job, *, strengths: Mapping[str, Any] | None) -> None:
+    stored = read_logits(job.logits)
+    image = np.asarray(read_rgb(job.image))
+    if image.shape[:2] != stored.size:
+        raise ValueError(
+            f"{job.logits} is of an image of {stored.size[1]}x{stored.size[0]}, {job.image} is "
+            f"{image.shape[1]}x{image.shape[0]}: delete the logits and make them again"
+        )
+    if strengths is None:
+        write_label_png(job.label, stored.label())
+    else:
+        write_label_png(job.label, stored.labels[crf_label(image, stored.probabilities(), **strengths)])

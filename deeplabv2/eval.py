@@ -1,0 +1,13 @@
+"""Pack labels for the PASCAL VOC evaluation server: python3 eval.py --config_path FILE.yaml [--model_path FILE.pth]"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+
+from deeplabv2 import archive
+from deeplabv2.settings import DEEPLAB_ROOT
+from utils.cli import main
+
+if __name__ == "__main__":
+    main(archive.ArchiveSettings, archive.run, places=(DEEPLAB_ROOT,))

@@ -1,0 +1,152 @@
+"""A trained network over whole images -> one file of logits an image."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from deeplabv2.input_format import InputFormat
+from deeplabv2.logits import reduce_logits, write_logits
+from deeplabv2.models import Segmenter, build_segmenter
+from deeplabv2.places import TrainingPaths
+from deeplabv2.settings import ModelSettings, Settings, find_path
+from utils.checkpoint import read_checkpoint, weights_digest
+from utils.image_batches import batches_of_one_size, read_batches
+from utils.image_list import ImageEntry
+from utils.made_with import is_current, start_folder
+from utils.parallel import run_in_threads
+from utils.runtime import Process, autocast
+
+
+@dataclass(frozen=True)
+class StepSettings(Settings):
+    """What the steps after training take beside the settings of training."""
+
+    model_path: str | None = None
+    """Checkpoint; default the experiment's final one."""
+    num_workers: int = 0
+    """Processes for the CRF, scores and pictures; 0 is one a core."""
+
+    ALIASES = Settings.ALIASES | {"model-path": "model_path", "num-workers": "num_workers"}
+
+
+def checkpoint_path(model_path: str | None, training: TrainingPaths) -> Path:
+    """The named checkpoint, else the experiment's final one. Raises FileNotFoundError with the remedy."""
+    if model_path is not None:
+        return find_path(model_path, "--model_path")
+    if not training.final.is_file():
+        raise FileNotFoundError(f"{training.final} is missing: run main.py train first, or give --model_path")
+    return training.final
+
+
+def make_network(settings: ModelSettings, num_labels: int) -> Segmenter:
+    """The network of a configuration, with random weights."""
+    return build_segmenter(
+        settings.NAME,
+        num_labels,
+        output_stride=settings.OUTPUT_STRIDE,
+        atrous_rates=settings.ATROUS_RATES,
+        n_blocks=settings.N_BLOCKS,
+        scales=settings.SCALES,
+        width=settings.WIDTH,
+        freeze_batch_norm=settings.FREEZE_BATCH_NORM,
+    )
+
+
+def load_trained(network: Segmenter, path: Path) -> dict[str, Any]:
+    """Fills the whole network from a checkpoint of this trainer or a published state dict -> facts of it.
+
+    Raises ValueError naming the file and the first names that differ.
+    """
+    content = read_checkpoint(path)
+    state = {name.removeprefix("module."): tensor for name, tensor in content.get("state_dict", content).items()}
+    own = network.state_dict()
+    wrong = [name for name in own if name not in state or state[name].shape != own[name].shape]
+    wrong += [name for name in state if name not in own]
+    if wrong:
+        raise ValueError(
+            f"{path} does not hold this network ({network.name}, {network.num_labels} labels): {len(wrong)} tensors "
+            f"are missing, too many or of another shape, the first {wrong[0]}: check MODEL.* and DATASET.N_CLASSES"
+        )
+    network.load_state_dict(state)
+    return {"checkpoint": str(path), "step": content.get("step"), "weights": weights_digest(network)}
+
+
+def make_logits(
+    settings: StepSettings,
+    entries: Sequence[ImageEntry],
+    files: Mapping[str, Path],
+    folder: Path,
+    process: Process,
+    *,
+    checkpoint: Path,
+    may_replace: bool = True,
+) -> dict[str, Any]:
+    """Writes the logits that are not in `folder` yet; processes share the images out -> facts of the checkpoint.
+
+    files: name -> image. Raises FileExistsError where the folder holds logits of other weights and may_replace is
+    false.
+    """
+    network = make_network(settings.MODEL, settings.DATASET.N_CLASSES)
+    facts = load_trained(network, checkpoint)
+    if process.is_main:
+        made_with = {"weights": facts["weights"], "mean": settings.IMAGE.MEAN.as_rgb(), "amp": settings.SOLVER.AMP}
+        remedy = "add --overwrite to make all of them again, or choose another folder"
+        removed = start_folder(folder, made_with, suffix=".npz", may_replace=may_replace, remedy=remedy)
+        if removed:
+            print(f"{folder}: {removed} logits of other weights or settings are made again", file=sys.stderr)
+    process.wait()  # what is missing must be the same for all before anyone writes
+    todo = [entry for entry in entries if not is_current(folder / f"{entry.name}.npz", files[entry.name])]
+    if process.is_main:
+        print(f"{folder}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {checkpoint}")
+    process.wait()
+    network = network.eval().requires_grad_(False).to(process.device, memory_format=torch.channels_last)
+    infer = partial(
+        infer_batch,
+        network,
+        input_format=network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb()),
+        device=process.device,
+        amp=settings.SOLVER.AMP,
+    )
+    own = todo[process.rank :: process.world_size]
+    groups = batches_of_one_size(own, files, settings.SOLVER.BATCH_SIZE.TEST)
+    num_workers = settings.DATALOADER.NUM_WORKERS
+    with tqdm(total=len(own), desc="network", unit="image", disable=not process.is_main) as bar:
+        for _ in run_in_threads(_jobs(infer, groups, files, folder, num_workers), num_threads=max(1, num_workers)):
+            bar.update()
+    process.wait()
+    return facts
+
+
+def _jobs(
+    infer: Callable[[np.ndarray], Tensor],
+    groups: Sequence[Sequence[ImageEntry]],
+    files: Mapping[str, Path],
+    folder: Path,
+    num_workers: int,
+) -> Iterator[Callable[[], None]]:
+    """For each image, the writing of what the network gave for it."""
+    for batch, images in read_batches(groups, files, num_workers=num_workers):
+        for entry, logits in zip(batch, infer(images)):
+            try:
+                stored = reduce_logits(logits, images.shape[1:3])
+            except ValueError as error:
+                raise ValueError(f"{files[entry.name]}: {error}") from error
+            yield partial(write_logits, folder / f"{entry.name}.npz", stored)
+
+
+@torch.inference_mode()
+def infer_batch(
+    network: Segmenter, images: np.ndarray, *, input_format: InputFormat, device: torch.device, amp: str
+) -> Tensor:
+    """Logits (N, L, h, w) float32 of images (N, H, W, 3) uint8 RGB; the network looks at all its scales."""
+    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+    with autocast(device, amp):
+        return network(input_format.prepare(pixels)).float()

@@ -1,0 +1,52 @@
+"""How a network wants its images: order of channels, scale, mean and deviation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """input = (image * scale - mean) / std, image in 0..255; all of them in the order `channel_order`."""
+
+    channel_order: Literal["RGB", "BGR"]
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def prepare(self, rgb: Tensor) -> Tensor:
+        """RGB in 0..255, uint8 or float, (..., 3, H, W) -> the network's input, float32, same shape."""
+        image = rgb.to(torch.float32)
+        if self.channel_order == "BGR":
+            image = image.flip(-3)
+        mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return (image * self.scale - mean) / std
+
+    @property
+    def fill(self) -> tuple[float, float, float]:
+        """The colour (RGB, 0..255) that becomes 0: what lies beyond an image's edge is filled with it."""
+        return self._to_network_order([value / self.scale for value in self.mean])
+
+    def with_mean(self, rgb: Sequence[float] | None) -> Self:
+        """The same with another mean, given as RGB in 0..255; None changes nothing."""
+        if rgb is None:
+            return self
+        return replace(self, mean=self._to_network_order([value * self.scale for value in rgb]))
+
+    def _to_network_order(self, values: Sequence[float]) -> tuple[float, float, float]:
+        """Three channels from RGB to the network's order, or back, which is the same."""
+        first, second, third = values if self.channel_order == "RGB" else reversed(values)
+        return first, second, third
+
+
+def scaled_rgb(mean: Sequence[float], std: Sequence[float]) -> InputFormat:
+    """The format of torchvision and timm: RGB in 0..1, minus mean, by std."""
+    return InputFormat("RGB", 1 / 255, tuple(mean), tuple(std))
+
+
+# of the Caffe models that the published weights were converted from
+CAFFE = InputFormat("BGR", 1.0, (104.008, 116.669, 122.675), (1.0, 1.0, 1.0))
+IMAGENET = scaled_rgb((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -1,0 +1,109 @@
+"""What a step reads: the data set, its image lists, and the files that must be there before the work starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deeplabv2.settings import DEEPLAB_ROOT, DatasetSettings, find_path
+from utils.image_list import ImageEntry, read_image_list
+from utils.images import find_image, missing_files
+from utils.paths import Dataset, open_dataset, pseudo_label_dir
+
+
+@dataclass(frozen=True)
+class Split:
+    """The listed images of a split, with the folder of their labels or masks where a step needs these."""
+
+    list_file: Path
+    entries: list[ImageEntry]
+    files: dict[str, Path]  # name -> image
+    label_dir: Path | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return [entry.name for entry in self.entries]
+
+
+def open_data(settings: DatasetSettings) -> Dataset:
+    """The data set, with the class names that the settings give it. Raises ValueError where N_CLASSES differs."""
+    names = read_class_names(find_path(settings.LABELS, "DATASET.LABELS")) if settings.LABELS else ()
+    option = "DATASET.ROOT" if settings.ROOT else "DATASET.NAME"
+    data = open_dataset(settings.folder, option=option, classes=names, places=(DEEPLAB_ROOT,))
+    found = len(data.classes) + 1
+    if found != settings.N_CLASSES:
+        raise ValueError(
+            f"DATASET.N_CLASSES={settings.N_CLASSES}: {settings.LABELS or data.root} has {len(data.classes)} classes, "
+            f"with background {found}: give DATASET.N_CLASSES={found}"
+        )
+    return data
+
+
+def read_class_names(path: Path) -> list[str]:
+    """Names without background from lines of an index and a name, background first: `0 background`, `1 aeroplane`, …
+
+    Raises ValueError naming the line where the indices are not 0, 1, 2, …
+    """
+    names = []
+    for number, line in enumerate(filter(str.strip, path.read_text().splitlines())):
+        index, _, name = line.strip().replace("\t", " ").partition(" ")
+        if index != str(number) or not name.strip():
+            raise ValueError(
+                f"{path}: {line!r} stands where `{number} NAME` is due: indices count 0, 1, 2, … from background"
+            )
+        names.append(name.strip())
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ValueError(f"{path}: need background and one or more classes, none of them twice; found {names}")
+    return names[1:]
+
+
+def list_path(data: Dataset, value: str, key: str) -> Path:
+    """The file of an image list: VALUE.txt in the data set's folder, or a path. Raises FileNotFoundError for a path."""
+    named = data.root / f"{value}.txt"
+    if named.is_file() or ("/" not in value and not value.endswith(".txt")):
+        return named
+    return find_path(value, key)
+
+
+def find_image_dir(settings: DatasetSettings, data: Dataset) -> Path:
+    return find_path(settings.IMAGE_DIR, "DATASET.IMAGE_DIR") if settings.IMAGE_DIR else data.image_dir
+
+
+def find_mask_dir(settings: DatasetSettings, data: Dataset) -> Path:
+    return find_path(settings.MASK_DIR, "DATASET.MASK_DIR") if settings.MASK_DIR else data.mask_dir
+
+
+def training_labels_dir(settings: DatasetSettings, data: Dataset, experiment_id: str) -> tuple[Path, str]:
+    """The folder of the labels that are trained on, which may be missing, and who makes them."""
+    if settings.LABEL_DIR is None:
+        return pseudo_label_dir(data.name, experiment_id), f"gen_gt.py --experiment_name {experiment_id} makes them"
+    try:
+        return find_path(settings.LABEL_DIR, "DATASET.LABEL_DIR"), "see DATASET.LABEL_DIR"
+    except FileNotFoundError:
+        return Path(settings.LABEL_DIR).absolute(), "see DATASET.LABEL_DIR"
+
+
+def open_split(
+    data: Dataset,
+    list_file: Path,
+    *,
+    image_dir: Path,
+    label_dir: Path | None = None,
+    label_kind: str = "labels",
+    label_remedy: str = "",
+    other_problems: Sequence[str] = (),
+    step: str,
+) -> Split:
+    """The listed images, or one FileNotFoundError that names everything that is missing and where it goes."""
+    problems, entries = list(other_problems), []
+    try:
+        entries = read_image_list(list_file, len(data.classes))
+    except FileNotFoundError as error:
+        there = ", ".join(sorted(path.stem for path in list_file.parent.glob("*.txt"))) or "none"
+        problems.append(f"{error}; lists there: {there}")
+    names = [entry.name for entry in entries]
+    problems += missing_files("images", image_dir, names)
+    if label_dir is not None:
+        problems += missing_files(label_kind, label_dir, names, remedy=label_remedy)
+    if problems:
+        raise FileNotFoundError(f"{step} cannot start:\n  " + "\n  ".join(problems))
+    return Split(list_file, entries, {name: find_image(image_dir, name) for name in names}, label_dir)

@@ -1,0 +1,134 @@
+"""A look at every training label before hours of training: sizes, values, shares, and labels that cannot be meant."""
+
+import hashlib
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from utils.catalog import IGNORE_INDEX
+from utils.images import read_label
+from utils.parallel import parallel_map
+
+BORDERED = 20  # ignored pixels that touch an object, to each pixel where object and background touch: VOC's own masks
+MADE_HERE = "label_settings.json"  # gen_gt.py writes it beside its labels
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """What one label holds. counts (256,) pixels by value."""
+
+    problem: str | None
+    counts: np.ndarray
+    is_bordered: bool
+    is_mask: bool
+    checksum: int
+
+    @property
+    def has_object(self) -> bool:
+        return bool(self.counts[1:IGNORE_INDEX].any())
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """All labels: counts (256,) pixels by value, what looks wrong, and a digest that other labels would not have."""
+
+    counts: np.ndarray
+    warnings: tuple[str, ...]
+    digest: str
+
+    def shares(self, classes: Sequence[str]) -> str:
+        """The share of each class among labelled pixels, and of ignored pixels among all, as lines."""
+        labelled = max(1, int(self.counts[:IGNORE_INDEX].sum()))
+        lines = [
+            f"  {name:<16} {self.counts[index] / labelled:.2%}" for index, name in enumerate(("background", *classes))
+        ]
+        return "\n".join([*lines, f"  {'(ignored)':<16} {self.counts[IGNORE_INDEX] / max(1, self.counts.sum()):.2%}"])
+
+
+def check_labels(
+    names: Sequence[str],
+    files: Mapping[str, Path],
+    label_dir: Path,
+    *,
+    mask_dir: Path | None,
+    num_labels: int,
+    num_workers: int = 0,
+) -> LabelSummary:
+    """Reads the label of every named image on num_workers processes (0: one a core).
+
+    files: name -> image. mask_dir: ground truth, where there is any, to notice if it is what would be trained on.
+    Raises ValueError that counts and names labels of another size than their image's or with illegal values.
+    """
+    look = partial(look_at_label, label_dir=label_dir, mask_dir=mask_dir, num_labels=num_labels)
+    items = [(name, files[name]) for name in names]
+    reports = list(parallel_map(look, items, num_workers=num_workers, description="checking labels"))
+    problems = [report.problem for report in reports if report.problem]
+    if problems:
+        some = "\n  ".join(problems[:5]) + ("\n  …" if len(problems) > 5 else "")
+        raise ValueError(
+            f"{label_dir}: {len(problems)} of {len(names)} labels do not fit their images or DATASET.N_CLASSES="
+            f"{num_labels}: make them again, or check DATASET.LABEL_DIR\n  {some}"
+        )
+    digest = hashlib.blake2b(digest_size=8)
+    for name, report in zip(names, reports):
+        digest.update(f"{name} {report.checksum}\n".encode())
+    counts = np.sum([report.counts for report in reports], axis=0)
+    return LabelSummary(counts, _warnings(reports, label_dir), digest.hexdigest())
+
+
+def look_at_label(item: tuple[str, Path], *, label_dir: Path, mask_dir: Path | None, num_labels: int) -> LabelReport:
+    """One image's label; item: name and image."""
+    name, image_file = item
+    path = label_dir / f"{name}.png"
+    label = read_label(path)
+    counts = np.bincount(label.ravel(), minlength=256)
+    with Image.open(image_file) as image:  # reads the header only
+        width, height = image.size
+    problem = None
+    if label.shape != (height, width):
+        problem = f"{path.name} is {label.shape[1]}x{label.shape[0]}, its image {width}x{height}"
+    elif counts[num_labels:IGNORE_INDEX].any():
+        illegal = num_labels + int(np.flatnonzero(counts[num_labels:IGNORE_INDEX])[0])
+        problem = f"{path.name} holds {illegal}: legal are 0 to {num_labels - 1}, and {IGNORE_INDEX} for ignored pixels"
+    return LabelReport(
+        problem, counts, is_bordered(label), _is_mask(label, name, mask_dir), zlib.crc32(np.ascontiguousarray(label))
+    )
+
+
+def is_bordered(label: np.ndarray) -> bool:
+    """Whether objects stand behind a border of ignored pixels, as in VOC's own masks. label (H, W) uint8."""
+    direct = bordered = 0
+    for one, other in ((label[1:], label[:-1]), (label[:, 1:], label[:, :-1])):
+        is_object = [(side != 0) & (side != IGNORE_INDEX) for side in (one, other)]
+        ignored = [side == IGNORE_INDEX for side in (one, other)]
+        bordered += np.count_nonzero((is_object[0] & ignored[1]) | (is_object[1] & ignored[0]))
+        direct += np.count_nonzero((is_object[0] & (other == 0)) | (is_object[1] & (one == 0)))
+    return bordered > BORDERED * direct
+
+
+def _is_mask(label: np.ndarray, name: str, mask_dir: Path | None) -> bool:
+    path = mask_dir / f"{name}.png" if mask_dir else None
+    return path is not None and path.is_file() and np.array_equal(label, read_label(path))
+
+
+def _warnings(reports: Sequence[LabelReport], label_dir: Path) -> tuple[str, ...]:
+    objects = [report for report in reports if report.has_object]
+    if not objects:
+        return (
+            f"WARNING: all {len(reports)} labels in {label_dir} are background: a network trained on them finds "
+            "nothing. Were they made with too high a threshold?",
+        )
+    warnings = []
+    same = sum(report.is_mask for report in objects)
+    bordered = sum(report.is_bordered for report in objects)
+    if same > len(objects) / 10:
+        warnings.append(f"{same} of {len(objects)} labels with objects equal the ground truth")
+    # labels made here may have an ignore band of their own
+    if bordered > len(objects) / 2 and not (label_dir / MADE_HERE).is_file():
+        warnings.append(f"{bordered} of {len(objects)} have VOC's border of ignored pixels around their objects")
+    return tuple(f"WARNING: {label_dir}: {text}: are these pseudo labels?" for text in warnings)

@@ -1,0 +1,73 @@
+"""One way to make every segmentation network, by its name in the configuration."""
+
+import re
+from collections.abc import Sequence
+
+from deeplabv2.models.resnet101 import PUBLISHED_BLOCKS, DeepLabV2ResNet101
+from deeplabv2.models.segmenter import MultiScale, Segmenter, SingleScale
+
+PUBLISHED_RATES = (6, 12, 18, 24)
+PUBLISHED_SCALES = (0.5, 0.75)
+LEGAL_NAMES = "DeepLabV2_ResNet101, DeepLabV2_timm:NAME (any convolutional timm model), DeepLabV3Plus_ResNet101"
+NAME_FORM = re.compile(
+    r"(?P<published>deeplabv2_resnet101)|deeplabv2_timm:(?P<timm>\w[\w.]*?)|deeplabv3plus_(?P<encoder>\w+?)",
+    re.IGNORECASE,
+)
+
+__all__ = ["Segmenter", "build_segmenter"]
+
+
+def build_segmenter(
+    name: str,
+    num_labels: int,
+    *,
+    output_stride: int | None = None,
+    atrous_rates: Sequence[int] = PUBLISHED_RATES,
+    n_blocks: Sequence[int] = PUBLISHED_BLOCKS,
+    scales: Sequence[float] = PUBLISHED_SCALES,
+    width: float = 1.0,
+    freeze_batch_norm: bool = True,
+) -> Segmenter:
+    """A network from images (N, 3, H, W) to logits (N, num_labels, h, w), a list of them while training.
+
+    `name` is one of LEGAL_NAMES in any case, with _MSC behind it for several `scales` and their maximum.
+    `output_stride` None is the published one: 8, and 16 for DeepLabV3Plus's encoder, for which the default
+    `atrous_rates` stand for its own. `n_blocks` and `width` are of DeepLabV2_ResNet101. `freeze_batch_norm` fits
+    image-pretrained weights. Raises ValueError naming what is legal.
+    """
+    if num_labels < 2:
+        raise ValueError(f"num_labels {num_labels}: give at least two, background among them")
+    plain = re.sub(r"_msc$", "", name, flags=re.IGNORECASE)
+    match = NAME_FORM.fullmatch(plain)
+    if match is None:
+        raise ValueError(f"network {name!r} is none of {LEGAL_NAMES}, each also with _MSC behind it")
+    if not match["published"] and (tuple(n_blocks) != PUBLISHED_BLOCKS or width != 1.0):
+        raise ValueError(f"n_blocks and width are of DeepLabV2_ResNet101: {name} has none; choose another backbone")
+    net = _single_scale(match, num_labels, output_stride, atrous_rates, n_blocks, width)
+    if plain != name:
+        net = MultiScale(net, scales=scales)
+    elif tuple(scales) not in ((), PUBLISHED_SCALES):
+        raise ValueError(f"scales {list(scales)}: {name} looks at one; {name}_MSC looks at several")
+    return net.freeze_batch_norm() if freeze_batch_norm else net
+
+
+def _single_scale(
+    match: re.Match,
+    num_labels: int,
+    output_stride: int | None,
+    atrous_rates: Sequence[int],
+    n_blocks: Sequence[int],
+    width: float,
+) -> SingleScale:
+    if match["published"]:
+        return DeepLabV2ResNet101(
+            num_labels, output_stride=output_stride or 8, atrous_rates=atrous_rates, n_blocks=n_blocks, width=width
+        )
+    if match["timm"]:
+        from deeplabv2.models.timm_backbone import DeepLabV2Timm
+
+        return DeepLabV2Timm(match["timm"], num_labels, output_stride=output_stride or 8, atrous_rates=atrous_rates)
+    from deeplabv2.models.deeplabv3plus import DeepLabV3Plus
+
+    own_rates = {} if tuple(atrous_rates) == PUBLISHED_RATES else {"atrous_rates": atrous_rates}
+    return DeepLabV3Plus(match["encoder"].lower(), num_labels, output_stride=output_stride or 16, **own_rates)

@@ -1,0 +1,61 @@
+"""DeepLab v3+ of segmentation-models-pytorch."""
+
+from collections.abc import Mapping, Sequence
+
+import segmentation_models_pytorch as smp
+import torch.nn.functional as F
+from segmentation_models_pytorch.encoders import get_encoder_names
+from torch import Tensor
+
+from deeplabv2.input_format import IMAGENET
+from deeplabv2.models.segmenter import SingleScale
+
+LOGIT_STRIDE = 4
+SIZE_STEP = 16
+
+
+class DeepLabV3Plus(SingleScale):
+    """DeepLab v3+ (Chen et al., ECCV 2018) on a residual network; logits at a quarter of the image's size."""
+
+    normalisation = IMAGENET
+    head_prefixes = ("network.decoder.", "network.segmentation_head.")
+    output_stride = LOGIT_STRIDE
+
+    def __init__(
+        self, encoder: str, num_labels: int, *, output_stride: int = 16, atrous_rates: Sequence[int] = (12, 24, 36)
+    ) -> None:
+        super().__init__()
+        legal = [name for name in get_encoder_names() if name.startswith("resnet")]
+        if encoder not in legal:
+            raise ValueError(f"DeepLabV3Plus_{encoder}: the encoder is one of {', '.join(legal)}")
+        if output_stride not in (8, 16):
+            raise ValueError(f"output_stride {output_stride}: DeepLabV3Plus has 8 or 16")
+        if len(atrous_rates) != 3 or min(atrous_rates) < 1:
+            raise ValueError(f"atrous_rates {list(atrous_rates)}: DeepLabV3Plus takes three dilations of at least 1")
+        self.name = f"DeepLabV3Plus_{encoder}"
+        self.encoder_name, self.num_labels = encoder, num_labels
+        self.network = smp.DeepLabV3Plus(
+            encoder_name=encoder,
+            encoder_weights=None,
+            encoder_output_stride=output_stride,
+            decoder_atrous_rates=tuple(atrous_rates),
+            classes=num_labels,
+            upsampling=1,  # losses and scores resize from the logits' own size, whatever the network
+        )
+
+    def logits(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        # the decoder joins two strides, so the library takes whole multiples of the coarser one; 0 is the mean colour
+        padded = F.pad(images, (0, -width % SIZE_STEP, 0, -height % SIZE_STEP))
+        return self.network(padded)[:, :, : -(-height // LOGIT_STRIDE), : -(-width // LOGIT_STRIDE)]
+
+    def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """torchvision's and timm's residual networks, whose names the encoder keeps."""
+        own = self.network.encoder.state_dict()
+        return {f"network.encoder.{name}": state[name] for name in own if name in state}
+
+    def imagenet_state(self) -> dict[str, Tensor]:
+        return smp.encoders.get_encoder(self.encoder_name, weights="imagenet").state_dict()
+
+    def initial_files(self) -> str:
+        return f"torchvision's {self.encoder_name} (.pth), or a checkpoint of the same network"

@@ -1,0 +1,142 @@
+"""What every segmentation network of this trainer offers, and the wrapper that looks at several scales."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from deeplabv2.input_format import InputFormat
+from utils import schedule
+
+# as published: the head's weights learn at ten times the backbone's rate, its biases at twice that without decay
+HEAD_LR_FACTOR = 10.0
+
+
+class Segmenter(nn.Module, ABC):
+    """Images (N, 3, H, W), prepared by `normalisation`, -> logits (N, L, h, w); in training mode a list of them.
+
+    `output_stride` is H / h; `head_prefixes` begin the names of what has no image-pretrained weights.
+    """
+
+    name: str
+    num_labels: int
+    output_stride: int
+    normalisation: InputFormat
+    head_prefixes: tuple[str, ...]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch_norm_frozen = False
+
+    @abstractmethod
+    def single_scale(self) -> "SingleScale":
+        """The network that looks at one scale: this one, or the one that it wraps."""
+
+    def is_head(self, name: str) -> bool:
+        """Whether a parameter or buffer belongs to the head, which has no image-pretrained weights."""
+        return name.startswith(self.head_prefixes)
+
+    def parameter_kinds(self) -> dict[str, str]:
+        """Every parameter's name -> "pretrained" (backbone) or "new" (head)."""
+        return {name: "new" if self.is_head(name) else "pretrained" for name, _ in self.named_parameters()}
+
+    def parameter_groups(self, *, lr: float, head_lr_factor: float = HEAD_LR_FACTOR) -> list[dict]:
+        """Groups for the optimiser, as published: backbone lr; head 10 lr; head's biases 20 lr without decay.
+
+        A group's rate is its "base_lr" times the schedule's factor. Every trainable parameter stands in one group.
+        """
+        return schedule.parameter_groups(
+            [self],
+            lambda net: net.parameter_kinds(),
+            lr=lr,
+            new_lr_factor=head_lr_factor,
+            bias_factors={"pretrained": 1.0, "new": schedule.BIAS_FACTOR},
+            biases_without_decay=("new",),
+        )
+
+    def freeze_batch_norm(self) -> Self:
+        """Keep statistics, weights and biases of the backbone's batch norms as they are; it outlasts `train()`."""
+        self.batch_norm_frozen = True
+        for layer in self._backbone_batch_norms():
+            layer.requires_grad_(False)
+        return self.train(self.training)
+
+    def _backbone_batch_norms(self) -> list[nn.Module]:
+        return [m for name, m in self.named_modules() if isinstance(m, _BatchNorm) and not self.is_head(f"{name}.")]
+
+    def train(self, mode: bool = True) -> Self:
+        """As nn.Module.train, but frozen batch norms keep their statistics."""
+        super().train(mode)
+        if mode and self.batch_norm_frozen:
+            for layer in self._backbone_batch_norms():
+                layer.eval()
+        return self
+
+
+class SingleScale(Segmenter):
+    """A network that looks at the image once."""
+
+    @abstractmethod
+    def logits(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) -> logits (N, L, h, w), in either mode."""
+
+    @abstractmethod
+    def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Backbone weights under another library's names -> under this network's; what it does not know is left out.
+
+        Raises ValueError where no rule applies. The caller checks that nothing is missing.
+        """
+
+    @abstractmethod
+    def imagenet_state(self) -> dict[str, Tensor]:
+        """ImageNet weights of the backbone from the library that has them, under its names. Downloads."""
+
+    @abstractmethod
+    def initial_files(self) -> str:
+        """What files hold initial weights of this network, for error messages."""
+
+    def single_scale(self) -> "SingleScale":
+        return self
+
+    def forward(self, images: Tensor) -> list[Tensor] | Tensor:
+        """-> [logits (N, L, h, w)] in training mode, logits in test mode."""
+        logits = self.logits(images)
+        return [logits] if self.training else logits
+
+
+class MultiScale(Segmenter):
+    """One network at the image's size and at `scales` of it, and the maximum. DeepLab v2, TPAMI 2017, sec. 4.1.2."""
+
+    def __init__(self, base: SingleScale, *, scales: Sequence[float]) -> None:
+        super().__init__()
+        if not scales or not all(0 < scale < 1 for scale in scales):
+            raise ValueError(f"scales {list(scales)}: {base.name}_MSC needs one or more factors between 0 and 1")
+        self.base = base
+        self.scales = tuple(scales)
+        self.name = f"{base.name}_MSC"
+        self.num_labels, self.output_stride = base.num_labels, base.output_stride
+        self.normalisation = base.normalisation
+        self.head_prefixes = tuple(f"base.{prefix}" for prefix in base.head_prefixes)
+
+    def single_scale(self) -> SingleScale:
+        return self.base
+
+    def forward(self, images: Tensor) -> list[Tensor] | Tensor:
+        """-> [1x, one of each scale's own size, maximum] in training mode, the maximum in test mode.
+
+        The maximum is over scales, label by label, at the size of the 1x logits.
+        """
+        full = self.base.logits(images)
+        reduced = [self.base.logits(_reduced(images, scale)) for scale in self.scales]
+        enlarged = [F.interpolate(x, size=full.shape[2:], mode="bilinear", align_corners=False) for x in reduced]
+        maximum = torch.stack([full, *enlarged]).max(0).values
+        return [full, *reduced, maximum] if self.training else maximum
+
+
+def _reduced(images: Tensor, scale: float) -> Tensor:
+    # by factor, not by size: the factor then decides where pixels are taken from, as published
+    return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)

@@ -1,0 +1,86 @@
+"""Labels and overlays for any folder of images, no masks needed -> OUT/{labels/NAME.png,overlays/NAME.jpg}."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deeplabv2 import inputs
+from deeplabv2.crf import crf_strengths, refine_all
+from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
+from deeplabv2.places import Places
+from utils.image_list import IMAGE_SUFFIXES, ImageEntry
+from utils.images import read_label, read_rgb, write_image
+from utils.made_with import is_current
+from utils.parallel import parallel_map
+from utils.paths import existing_path
+from utils.runtime import start_process
+from utils.visual import overlay_label
+
+
+@dataclass(frozen=True)
+class PredictSettings(StepSettings):
+    """Segment a folder of images with a trained network."""
+
+    image_dir: str | None = None
+    """The folder of images."""
+    out: str | None = None
+    """Folder for labels (palette PNGs), overlays, and the network's logits."""
+    crf: bool = False
+    """Refine the labels by the dense CRF."""
+    overwrite: bool = False
+    """Replace what another network, or other settings, made in the same folder."""
+
+    ALIASES = StepSettings.ALIASES | {"image-dir": "image_dir"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for flag in ("image_dir", "out"):
+            if getattr(self, flag) is None:
+                raise ValueError(f"--{flag} is missing: predict needs a folder of images and a folder to write to")
+
+
+def run(settings: PredictSettings) -> Path:
+    """Makes what is missing in OUT and returns it. Raises ValueError or FileNotFoundError for bad input."""
+    inputs.open_data(settings.DATASET)  # N_CLASSES must be right
+    files = find_images(existing_path(settings.image_dir, "--image_dir"))
+    out = Path(settings.out).expanduser().absolute()
+    training = Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
+    checkpoint = checkpoint_path(settings.model_path, training)
+    with start_process(settings.SOLVER.DEVICE) as process:
+        make_logits(
+            settings,
+            [ImageEntry(name) for name in files],
+            files,
+            out / "logits",
+            process,
+            checkpoint=checkpoint,
+            may_replace=settings.overwrite,
+        )
+        if not process.is_main:
+            return out
+    strengths = crf_strengths(settings.CRF) if settings.crf else None
+    labels = refine_all(list(files), files, out / "logits", out / "labels", strengths, settings.num_workers)
+    jobs = [(files[name], label, out / "overlays" / f"{name}.jpg") for name, label in labels.items()]
+    todo = [job for job in jobs if not is_current(job[2], job[1])]
+    for _ in parallel_map(_draw, todo, num_workers=settings.num_workers, description="overlays"):
+        pass
+    return out
+
+
+def find_images(folder: Path) -> dict[str, Path]:
+    """Name -> image, of every image in the folder, sorted. Raises ValueError where a name stands twice or none does."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in IMAGE_SUFFIXES and not path.name.startswith("."):
+            if path.stem in files:
+                raise ValueError(f"{files[path.stem]} and {path.name}: both would give {path.stem}.png; rename one")
+            files[path.stem] = path
+    if not files:
+        raise ValueError(f"--image_dir={folder} holds no image with a suffix of {', '.join(IMAGE_SUFFIXES[:3])}")
+    return files
+
+
+def _draw(job: tuple[Path, Path, Path]) -> None:
+    image, label, overlay = job
+    write_image(overlay, overlay_label(np.asarray(read_rgb(image)), read_label(label)))

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# From pseudo labels of VOC 2012 to scores and the archive for the evaluation server, with the published numbers and
+# weights that were trained on MS COCO:
+#   bash run_voc12_coco_pretrained.sh [EXP] [further flags, e.g. --SOLVER.AMP=bf16]
+# EXP, also as EXP=... before it, names the labels data/voc12/pseudo_seg_labels_EXP and the results in
+# deeplabv2/data/{models,features,scores}/EXP. Run again after an interruption it goes on where it stopped.
+# On several GPUs: NPROC=4 bash run_voc12_coco_pretrained.sh
+set -euo pipefail
+[[ "${1:-}" == --* ]] && set -- "" "$@" # flags alone: EXP comes from the environment
+source "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
+
+run_segmentation voc12_coco_pretrained "${@:2}"

@@ -1,0 +1,58 @@
+"""Scores of labels against masks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeplabv2.logits import read_logits
+from utils.images import read_label
+from utils.metrics import ConfusionMatrix, Scores
+from utils.parallel import parallel_map
+from utils.score_report import print_class_iou, scores_as_json, write_json
+
+
+def label_of_logits(path: Path) -> np.ndarray:
+    """(H, W) uint8 from a file of logits."""
+    return read_logits(path).label()
+
+
+def score_files(
+    predictions: Mapping[str, Path],
+    mask_dir: Path,
+    *,
+    label_of: Callable[[Path], np.ndarray],
+    num_labels: int,
+    num_workers: int,
+) -> Scores:
+    """Scores of all predictions, name -> file, which label_of reads, against mask_dir/NAME.png."""
+    total = ConfusionMatrix(num_labels)
+    pairs = [(path, mask_dir / f"{name}.png") for name, path in predictions.items()]
+    count = partial(_count, label_of=label_of, num_labels=num_labels)
+    for matrix in parallel_map(count, pairs, num_workers=num_workers, description="scoring"):
+        total += ConfusionMatrix(num_labels, matrix)
+    return total.scores()
+
+
+def _count(pair: tuple[Path, Path], *, label_of: Callable[[Path], np.ndarray], num_labels: int) -> np.ndarray:
+    prediction, mask = pair
+    matrix = ConfusionMatrix(num_labels)
+    label, target = label_of(prediction), read_label(mask)
+    try:
+        matrix.update(label, target)
+    except ValueError as error:
+        raise ValueError(f"{prediction} against {mask}: {error}") from None
+    return matrix.matrix
+
+
+def report_scores(path: Path, scores: Scores, classes: Sequence[str], facts: Mapping[str, Any]) -> Path:
+    """Prints a table and writes it with the facts as JSON; `classes` without background."""
+    write_json(path, {**facts, **scores_as_json(scores, classes)})
+    print(f"{'mIoU':<18} {scores.mean_iou:.3%}")
+    print(f"{'pixel accuracy':<18} {scores.pixel_accuracy:.3%}")
+    print(f"{'mean accuracy':<18} {scores.mean_accuracy:.3%}")
+    print(f"{'frequency w. IoU':<18} {scores.frequency_weighted_iou:.3%}")
+    print_class_iou(scores, classes)
+    return path

@@ -1,0 +1,46 @@
+"""Step 2: test whole images of SPLIT.VAL -> data/features/EXP/VAL/logits, data/scores/EXP/scores.json."""
+
+from pathlib import Path
+
+from deeplabv2 import inputs
+from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
+from deeplabv2.inputs import Split
+from deeplabv2.places import Places
+from deeplabv2.scoring import label_of_logits, report_scores, score_files
+from utils.paths import Dataset
+from utils.runtime import start_process
+
+
+def run(settings: StepSettings) -> Path:
+    """Makes the logits that are missing, scores all, and returns scores.json; under torchrun images are shared out."""
+    data = inputs.open_data(settings.DATASET)
+    places = Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
+    split = masked_split(settings, data, step="testing")
+    folder = places.logits_dir(settings.DATASET.SPLIT.VAL)
+    checkpoint = checkpoint_path(settings.model_path, places.training)
+    with start_process(settings.SOLVER.DEVICE) as process:
+        facts = make_logits(settings, split.entries, split.files, folder, process, checkpoint=checkpoint)
+        if not process.is_main:
+            return places.scores
+    scores = score_files(
+        {name: folder / f"{name}.npz" for name in split.names},
+        split.label_dir,
+        label_of=label_of_logits,
+        num_labels=settings.DATASET.N_CLASSES,
+        num_workers=settings.num_workers,
+    )
+    facts |= {"list": str(split.list_file), "images": len(split.entries), "masks": str(split.label_dir)}
+    return report_scores(places.scores, scores, data.classes, facts)
+
+
+def masked_split(settings: StepSettings, data: Dataset, *, step: str) -> Split:
+    """The images of SPLIT.VAL with their masks, or one error that names all that is missing."""
+    return inputs.open_split(
+        data,
+        inputs.list_path(data, settings.DATASET.SPLIT.VAL, "DATASET.SPLIT.VAL"),
+        image_dir=inputs.find_image_dir(settings.DATASET, data),
+        label_dir=inputs.find_mask_dir(settings.DATASET, data),
+        label_kind="masks",
+        label_remedy="ground truth of the images in SPLIT.VAL; main.py predict needs none",
+        step=step,
+    )

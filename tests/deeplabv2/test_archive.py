@@ -1,0 +1,75 @@
+"""The archive for the evaluation server: what is in it, and what is refused."""
+
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplabv2.archive import FOLDER, pack
+from utils.images import write_image, write_label_png
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index, name in enumerate(("2008_1", "2008_2")):
+        write_image(tmp_path / "images" / f"{name}.png", np.zeros((4, 6 + index, 3), np.uint8))
+        write_label_png(tmp_path / "labels" / f"{name}.png", np.full((4, 6 + index), index, np.uint8))
+    return tmp_path
+
+
+def pack_folder(folder, *, competition="comp5", archive="results.tar.gz"):
+    names = ("2008_1", "2008_2")
+    files, labels = ({name: folder / kind / f"{name}.png" for name in names} for kind in ("images", "labels"))
+    pack(folder / archive, names, labels, files, folder=FOLDER.format(competition=competition), num_labels=2)
+
+
+@pytest.mark.parametrize("competition", ["comp5", "comp6"])
+def test_archive_holds_every_label_where_the_server_looks(folder, competition):
+    pack_folder(folder, competition=competition)
+    with tarfile.open(folder / "results.tar.gz", "r:gz") as tar:
+        names = tar.getnames()
+        assert names == [f"results/VOC2012/Segmentation/{competition}_test_cls/2008_{i}.png" for i in (1, 2)]
+        image = Image.open(tar.extractfile(names[1]))
+        assert image.mode == "P" and image.size == (7, 4)
+        assert (np.asarray(image) == 1).all()
+        assert image.getpalette()[3:6] == [128, 0, 0]
+
+
+def test_equal_labels_give_equal_bytes(folder):
+    pack_folder(folder, archive="one.tar.gz")
+    pack_folder(folder, archive="two.tar.gz")
+    assert (folder / "one.tar.gz").read_bytes() == (folder / "two.tar.gz").read_bytes()
+
+
+def spoil(path, kind):
+    if kind == "missing":
+        path.unlink()
+    elif kind == "size":
+        write_label_png(path, np.zeros((4, 7), np.uint8))
+    elif kind == "value":
+        write_label_png(path, np.full((4, 6), 255, np.uint8))
+    elif kind == "grey":
+        Image.fromarray(np.zeros((4, 6), np.uint8)).save(path)
+    elif kind == "palette":
+        image = Image.fromarray(np.zeros((4, 6), np.uint8))
+        image.putpalette([7] * 768)
+        image.save(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "2008_1 has no label"),
+        ("size", "is 7x4, its image 6x4"),
+        ("value", "holds 255: legal are 0 to 1"),
+        ("grey", "of mode L: it must be an indexed PNG"),
+        ("palette", "another palette than VOC's"),
+    ],
+)
+def test_what_the_server_would_refuse_is_refused_before_anything_is_written(folder, kind, message):
+    spoil(folder / "labels" / "2008_1.png", kind)
+    with pytest.raises(ValueError, match=r"1 of 2 labels cannot be packed") as error:
+        pack_folder(folder)
+    assert message in str(error.value)
+    assert not (folder / "results.tar.gz").exists()

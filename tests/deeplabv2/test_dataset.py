@@ -1,0 +1,87 @@
+"""Training samples of the segmentation trainer: alignment, padding, and what their randomness follows from."""
+
+import numpy as np
+import pytest
+import torch
+
+from deeplabv2.dataset import SegmentationDataset
+from deeplabv2.input_format import CAFFE
+from utils.image_list import ImageEntry
+from utils.images import write_image, write_label_png
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A data set of one image 8 x 10 whose red channel says its label: 40 * label, in four blocks."""
+    label = np.zeros((8, 10), np.uint8)
+    label[:4, 5:], label[4:, :5], label[4:, 5:] = 1, 2, 3
+    image = np.stack([label * 40, np.full_like(label, 9), np.full_like(label, 7)], axis=-1)
+    write_image(tmp_path / "a.png", image)
+    write_label_png(tmp_path / "labels" / "a.png", label)
+
+    def dataset(**changes):
+        options = {"scales": (1.0,), "base_size": None, "crop_size": 8, "flip": 0.0, "seed": 0, "input_format": CAFFE}
+        files, labels = {"a": tmp_path / "a.png"}, tmp_path / "labels"
+        return SegmentationDataset([ImageEntry("a")], files, labels, **{**options, **changes})
+
+    return dataset
+
+
+def red_of(sample):
+    return sample["images"][2] + 122.675  # BGR minus the mean
+
+
+def test_sample_has_the_documented_shapes_and_types(make):
+    sample = make()[0, 0]
+    assert sample["images"].shape == (3, 8, 8) and sample["images"].dtype == torch.float32
+    assert sample["labels"].shape == (8, 8) and sample["labels"].dtype == torch.long
+    assert all(type(value) is torch.Tensor for value in sample.values())
+
+
+def test_image_and_label_stay_aligned_through_scale_crop_and_mirror(make):
+    dataset = make(scales=(4.0,), crop_size=16, flip=0.5)
+    firsts = set()
+    for epoch in range(20):
+        sample = dataset[epoch, 0]
+        inside = (red_of(sample) / 40).round() == sample["labels"]
+        assert inside.float().mean() > 0.8  # bilinear values at the edges between blocks are none of the four
+        firsts.add(tuple(sample["labels"].flatten()[[0, -1]].tolist()))
+    assert len(firsts) > 3  # crops and mirrors vary
+
+
+def test_beyond_the_image_is_the_mean_and_ignored(make):
+    sample = make(crop_size=16)[0, 0]
+    beyond = sample["labels"] == 255
+    assert (~beyond).sum() == 80  # the whole image, 8 x 10
+    assert (sample["images"][:, beyond] == 0).all()
+    assert (red_of(sample)[~beyond] / 40).allclose(sample["labels"][~beyond].float(), atol=1e-4)
+
+
+def test_base_size_is_the_longer_side_before_the_scale(make):
+    sample = make(base_size=20, scales=(0.5,), crop_size=16)[0, 0]
+    assert (sample["labels"] != 255).sum() == 80
+    sample = make(base_size=5, scales=(1.0,), crop_size=16)[0, 0]
+    assert (sample["labels"] != 255).sum() == 20
+
+
+def test_every_scale_is_drawn(make):
+    dataset = make(scales=(0.5, 1.0, 2.0), crop_size=24)
+    areas = {int((dataset[epoch, 0]["labels"] != 255).sum()) for epoch in range(20)}
+    assert areas == {20, 80, 320}
+
+
+def test_sample_follows_from_seed_epoch_and_index_alone(make):
+    options = {"scales": (0.5, 1.0, 1.5), "flip": 0.5}
+    first = make(**options)[3, 0]
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    again = make(**options)[3, 0]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    others = [make(**options)[epoch, 0] for epoch in range(4, 9)] + [make(seed=1, **options)[3, 0]]
+    assert any(not torch.equal(first["labels"], other["labels"]) for other in others)
+
+
+def test_the_image_mean_may_be_another_one(make):
+    sample = make(crop_size=8, input_format=CAFFE.with_mean((10.0, 20.0, 30.0)))[0, 0]
+    assert sample["images"][2].min() == -10 and (sample["images"][1] == 9 - 20).all()

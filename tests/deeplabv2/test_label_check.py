@@ -1,0 +1,101 @@
+"""The look at all labels before training: what is refused, what is pointed out, what is said."""
+
+import numpy as np
+import pytest
+
+from deeplabv2.label_check import check_labels, is_bordered
+from utils.images import write_image, write_label_png
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in "abcd":
+        write_image(tmp_path / "images" / f"{name}.png", np.zeros((6, 8, 3), np.uint8))
+        label = np.zeros((6, 8), np.uint8)
+        label[2:4, 2:5] = 1
+        write_label_png(tmp_path / "labels" / f"{name}.png", label)
+    return tmp_path
+
+
+def check(folder, **changes):
+    files = {name: folder / "images" / f"{name}.png" for name in "abcd"}
+    options = {"mask_dir": None, "num_labels": 3, "num_workers": 1, **changes}
+    return check_labels("abcd", files, folder / "labels", **options)
+
+
+def bordered(thickness):
+    label = np.zeros((12, 14), np.uint8)
+    label[2:10, 2:10] = 255
+    label[2 + thickness : 10 - thickness, 2 + thickness : 10 - thickness] = 2
+    return label
+
+
+def test_shares_are_of_labelled_pixels_and_ignored_ones_of_all(folder):
+    label = np.full((6, 8), 255, np.uint8)
+    label[0] = 2
+    write_label_png(folder / "labels" / "d.png", label)
+    summary = check(folder)
+    assert summary.counts[:3].tolist() == [126, 18, 8] and summary.counts[255] == 40
+    text = summary.shares(("cat", "dog"))
+    assert "background       82.89%" in text and "cat              11.84%" in text and "dog              5.26%" in text
+    assert "(ignored)        20.83%" in text
+    assert summary.warnings == ()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_labels_of_another_size_or_value_are_refused_together(folder, workers):
+    write_label_png(folder / "labels" / "b.png", np.zeros((8, 6), np.uint8))
+    write_label_png(folder / "labels" / "c.png", np.full((6, 8), 3, np.uint8))
+    with pytest.raises(ValueError, match=r"2 of 4 labels .*DATASET\.N_CLASSES=3") as error:
+        check(folder, num_workers=workers)
+    assert "b.png is 6x8, its image 8x6" in str(error.value)
+    assert "c.png holds 3: legal are 0 to 2, and 255 for ignored pixels" in str(error.value)
+
+
+def test_labels_without_any_object_are_pointed_out(folder):
+    for name in "abcd":
+        write_label_png(folder / "labels" / f"{name}.png", np.zeros((6, 8), np.uint8))
+    (warning,) = check(folder).warnings
+    assert "all 4 labels" in warning and "background" in warning
+
+
+def test_ground_truth_where_pseudo_labels_are_meant_is_pointed_out(folder):
+    masks = folder / "masks"
+    for name in "ab":
+        masks.mkdir(exist_ok=True)
+        (masks / f"{name}.png").write_bytes((folder / "labels" / f"{name}.png").read_bytes())
+    (warning,) = check(folder, mask_dir=masks).warnings
+    assert "2 of 4 labels with objects equal the ground truth: are these pseudo labels?" in warning
+    changed = np.zeros((6, 8), np.uint8)
+    changed[0, 0] = 1
+    for name in "ab":
+        write_label_png(masks / f"{name}.png", changed)
+    assert check(folder, mask_dir=masks).warnings == ()
+
+
+def test_the_border_of_voc_masks_is_pointed_out_unless_the_labels_were_made_here(folder):
+    for name in "abcd":
+        write_image(folder / "images" / f"{name}.png", np.zeros((12, 14, 3), np.uint8))
+        write_label_png(folder / "labels" / f"{name}.png", bordered(1))
+    (warning,) = check(folder).warnings
+    assert "4 of 4 have VOC's border of ignored pixels" in warning
+    (folder / "labels" / "label_settings.json").write_text("{}")
+    assert check(folder).warnings == ()
+
+
+def test_border_is_recognised_by_what_touches_objects():
+    assert is_bordered(bordered(1)) and is_bordered(bordered(2))
+    assert not is_bordered(bordered(0))
+    half = bordered(1)
+    half[:, 6:][half[:, 6:] == 255] = 0  # some ignored pixels, but objects touch background too
+    assert not is_bordered(half)
+    assert not is_bordered(np.zeros((4, 4), np.uint8))
+
+
+def test_digest_tells_other_labels_and_other_names_apart(folder):
+    before = check(folder).digest
+    assert check(folder).digest == before
+    label = np.zeros((6, 8), np.uint8)
+    label[2:4, 3:6] = 1  # as many pixels, one to the right
+    write_label_png(folder / "labels" / "a.png", label)
+    assert check(folder).digest != before

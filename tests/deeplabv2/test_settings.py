@@ -1,0 +1,255 @@
+"""The configuration: published files and flags are read, everything else is an error that names what is legal."""
+
+from dataclasses import dataclass
+from operator import attrgetter
+
+import pytest
+import yaml
+
+from deeplabv2.models import build_segmenter
+from deeplabv2.settings import DEEPLAB_ROOT, Settings, find_path, parse_settings
+from utils.cli import save_options
+from utils.paths import PROJECT_ROOT, existing_path
+
+CONFIGS = sorted((DEEPLAB_ROOT / "configs").glob("*.yaml"))
+
+# every key of the published PyTorch port's files, with values that are not the defaults here
+PUBLISHED = """
+EXP:
+    ID: voc12
+    OUTPUT_DIR: somewhere
+DATASET:
+    NAME: vocaug
+    ROOT: /VOCdevkit
+    LABELS: ./labels.txt
+    N_CLASSES: 22
+    IGNORE_LABEL: 255
+    SCALES: [0.5, 1.0]
+    SPLIT:
+        TRAIN: train_weak
+        VAL: minival
+        TEST: minitest
+DATALOADER:
+    NUM_WORKERS: 0
+IMAGE:
+    MEAN:
+        R: 122.675
+        G: 116.669
+        B: 104.008
+    SIZE:
+        BASE: # None
+        TRAIN: 300
+        TEST: 513
+MODEL:
+    NAME: DeepLabV2_ResNet101
+    N_BLOCKS: [3, 4, 6, 3]
+    ATROUS_RATES: [3, 6]
+    INIT_MODEL: data/init.pth
+SOLVER:
+    BATCH_SIZE:
+        TRAIN: 4
+        TEST: 2
+    ITER_MAX: 100
+    ITER_SIZE: 3
+    ITER_SAVE: 50
+    ITER_TB: 7
+    LR_DECAY: 5
+    LR: 2.0e-4
+    MOMENTUM: 0.8
+    OPTIMIZER: sgd
+    POLY_POWER: 0.8
+    WEIGHT_DECAY: 5.0e-3
+    AVERAGE_LOSS: 10
+CRF:
+    ITER_MAX: 5
+    POS_W: 2
+    POS_XY_STD: 2
+    BI_W: 5
+    BI_XY_STD: 60
+    BI_RGB_STD: 4
+"""
+
+
+def refusal(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_settings(argv)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def config_file(folder, text):
+    path = folder / "a.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("flag", ["--config-path={}", "--config_path={}", "--config={}", "--config-path {}"])
+def test_a_published_file_is_read(tmp_path, flag):
+    settings = parse_settings(flag.format(config_file(tmp_path, PUBLISHED)).split())
+    assert (settings.EXP.ID, settings.DATASET.folder, settings.DATASET.SPLIT.VAL) == ("voc12", "/VOCdevkit", "minival")
+    assert settings.IMAGE.MEAN.as_rgb() == (122.675, 116.669, 104.008)
+    assert (settings.IMAGE.SIZE.BASE, settings.IMAGE.SIZE.TRAIN, settings.IMAGE.SIZE.TEST) == (None, 300, 513)
+    assert (settings.MODEL.N_BLOCKS, settings.MODEL.ATROUS_RATES) == ((3, 4, 6, 3), (3, 6))
+    assert (settings.SOLVER.BATCH_SIZE.TRAIN, settings.SOLVER.LR, settings.SOLVER.WEIGHT_DECAY) == (4, 2e-4, 5e-3)
+    assert (settings.CRF.POS_W, settings.CRF.BI_XY_STD) == (2.0, 60.0)
+
+
+def test_defaults_have_the_published_numbers():
+    settings = Settings()
+    assert (settings.DATASET.SCALES, settings.IMAGE.SIZE.TRAIN) == ((0.5, 0.75, 1.0, 1.25, 1.5), 321)
+    assert (settings.MODEL.NAME, settings.MODEL.FREEZE_BATCH_NORM) == ("DeepLabV2_ResNet101_MSC", True)
+    assert (settings.MODEL.N_BLOCKS, settings.MODEL.ATROUS_RATES) == ((3, 4, 23, 3), (6, 12, 18, 24))
+    solver = settings.SOLVER
+    assert (solver.BATCH_SIZE.TRAIN, solver.ITER_SIZE, solver.ITER_MAX) == (5, 2, 20_000)
+    assert (solver.POLY_POWER, solver.LR_DECAY, solver.HEAD_LR_FACTOR) == (0.9, 10, 10.0)
+    assert (solver.OPTIMIZER, solver.MOMENTUM, solver.WEIGHT_DECAY) == ("sgd", 0.9, 5e-4)
+    crf = settings.CRF
+    assert (crf.ITER_MAX, crf.POS_W, crf.POS_XY_STD) == (10, 3.0, 1.0)
+    assert (crf.BI_W, crf.BI_XY_STD, crf.BI_RGB_STD) == (4.0, 67.0, 3.0)
+
+
+def test_a_flag_beats_the_file_wherever_it_stands(tmp_path):
+    path = config_file(tmp_path, PUBLISHED)
+    for argv in (["--SOLVER.LR=0.5", f"--config-path={path}"], [f"--config-path={path}", "--SOLVER.LR=0.5"]):
+        settings = parse_settings(argv)
+        assert (settings.SOLVER.LR, settings.SOLVER.MOMENTUM) == (0.5, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown", "near"),
+    [
+        ("SOLVER:\n  LRR: 3\n", "SOLVER.LRR", "--SOLVER.LR"),
+        ("SOLVRE:\n  LR: 3\n", "SOLVRE.LR", "--SOLVER.LR"),
+        ("IMAGE:\n  SIZE:\n    TRIAN: 3\n", "IMAGE.SIZE.TRIAN", "--IMAGE.SIZE.TRAIN"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_file_nearest_and_legal_ones(tmp_path, capsys, text, unknown, near):
+    path = config_file(tmp_path, text)
+    message = refusal([f"--config-path={path}"], capsys)
+    assert f"{path}: Option '{unknown}' is not accepted" in message
+    assert near in message.split("Did you mean:")[1].splitlines()[0]
+    assert "--CRF.BI_RGB_STD" in message
+
+
+def test_an_unknown_flag_is_answered_with_the_nearest_and_legal_ones(capsys):
+    message = refusal(["--LR=3"], capsys)
+    assert "unrecognized arguments: --LR=3" in message and "Did you mean: --SOLVER.LR?" in message
+    assert "--DATASET.N_CLASSES" in message
+
+
+@pytest.mark.parametrize(
+    ("flag", "parts"),
+    [
+        ("SOLVER.LOSS=dice", ("SOLVER.LOSS", "'balanced'", "dice")),
+        ("SOLVER.ITER_MAX=0", ("SOLVER.ITER_MAX=0", "at least 1")),
+        ("SOLVER.LR=-1", ("SOLVER.LR=-1", "above 0")),
+        ("SOLVER.FOCAL_GAMMA=-1", ("FOCAL_GAMMA", "0 or above")),
+        ("DATASET.N_CLASSES=256", ("N_CLASSES=256", "2 to 255")),
+        ("DATASET.IGNORE_LABEL=21", ("IGNORE_LABEL=21", "must be 255", "rewrite the labels")),
+        ("DATASET.SCALES=0,1", ("DATASET.SCALES", "above 0")),
+        ("DATASET.FLIP=2", ("DATASET.FLIP=2", "0 to 1")),
+        ("MODEL.SCALES=0.5,1.0", ("MODEL.SCALES", "between 0 and 1")),
+        ("IMAGE.MEAN.R=3", ("IMAGE.MEAN", "R, G and B")),
+        ("EXP.ID=a/b", ("EXP.ID='a/b'", "without '/'")),
+        ("MODEL.N_BLOCKS=1,2", ("MODEL.N_BLOCKS",)),
+        ("config-path=no_such.yaml", ("--config-path", "no_such.yaml does not exist")),
+    ],
+)
+def test_an_illegal_value_is_named_with_its_rule(capsys, flag, parts):
+    message = refusal([f"--{flag}"], capsys)
+    assert [part for part in parts if part not in message] == []
+
+
+def test_the_published_mean_is_the_default_of_the_published_network():
+    net = build_segmenter("DeepLabV2_ResNet101", 2, n_blocks=(1, 1, 1, 1), width=0.125)
+    assert net.normalisation.with_mean((122.675, 116.669, 104.008)) == net.normalisation
+    assert Settings().IMAGE.MEAN.as_rgb() is None
+
+
+def test_saved_settings_are_read_back(tmp_path):
+    settings = parse_settings(["--SOLVER.LR=3e-5", "--DATASET.SCALES=1,2", "--SOLVER.RESUME", "--DATASET.ROOT=a b"])
+    assert settings.SOLVER.RESUME and settings.DATASET.SCALES == (1.0, 2.0)
+    save_options(settings, tmp_path / "config.yaml")
+    assert parse_settings([f"--config-path={tmp_path / 'config.yaml'}"]) == settings
+
+
+def test_a_program_adds_flags_of_its_own():
+    @dataclass(frozen=True)
+    class Predict(Settings):
+        image_dir: str = "images"
+        """Folder."""
+
+    settings = parse_settings(["--image_dir=photos", "--CRF.ITER_MAX=3"], settings_class=Predict)
+    assert (settings.image_dir, settings.CRF.ITER_MAX) == ("photos", 3)
+
+
+def test_paths_are_found_from_here_then_the_trainer_then_the_project(tmp_path, monkeypatch):
+    trainer, project = DEEPLAB_ROOT / "configs" / "demo.yaml", PROJECT_ROOT / "configs" / "demo.yaml"
+    monkeypatch.chdir(tmp_path)
+    assert find_path("configs/demo.yaml", "x") == trainer
+    assert existing_path("configs/demo.yaml", "x") == project
+    assert find_path("test.sh", "x") == PROJECT_ROOT / "test.sh"
+    assert parse_settings(["--config-path=configs/demo.yaml"]).EXP.ID == "demo"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "demo.yaml").write_text("EXP:\n  ID: mine\n")
+    assert parse_settings(["--config-path", "configs/demo.yaml"]).EXP.ID == "mine"
+    with pytest.raises(FileNotFoundError, match=rf"x: {tmp_path}/absent nor {DEEPLAB_ROOT}/absent nor"):
+        find_path("absent", "x")
+
+
+def configured(name):
+    return parse_settings([f"--config-path={DEEPLAB_ROOT / 'configs' / name}.yaml"])
+
+
+def test_all_configurations_are_there():
+    assert [path.stem for path in CONFIGS] == [
+        "coco14", "demo", "voc12_coco_pretrained", "voc12_imagenet_pretrained", "voc_light",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configurations_parse_differ_from_the_defaults_and_build(path):
+    settings = parse_settings([f"--config-path={path}"])
+    assert settings != Settings()
+    model = settings.MODEL
+    if model.NAME.startswith("DeepLabV2_timm") or model.WIDTH < 1:  # the full one is built elsewhere
+        net = build_segmenter(
+            model.NAME,
+            settings.DATASET.N_CLASSES,
+            output_stride=model.OUTPUT_STRIDE,
+            atrous_rates=model.ATROUS_RATES,
+            n_blocks=model.N_BLOCKS,
+            scales=model.SCALES,
+            width=model.WIDTH,
+            freeze_batch_norm=model.FREEZE_BATCH_NORM,
+        )
+        assert net.num_labels == settings.DATASET.N_CLASSES
+    assert (model.INIT_MODEL is None) == (not model.FREEZE_BATCH_NORM)
+
+
+def leaves(mapping, prefix=""):
+    for key, value in mapping.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configurations_state_only_differences(path):
+    found = parse_settings([f"--config-path={path}"])
+    stated = list(leaves(yaml.safe_load(path.read_text())))
+    assert stated and [name for name in stated if attrgetter(name)(found) == attrgetter(name)(Settings())] == []
+
+
+def test_configurations_have_the_published_numbers():
+    coco, imagenet, large = (configured(n) for n in ("voc12_coco_pretrained", "voc12_imagenet_pretrained", "coco14"))
+    assert (coco.SOLVER.LOSS, coco.SOLVER.LR, coco.SOLVER.ITER_MAX) == ("cross_entropy", 1e-4, 20_000)
+    assert (coco.SOLVER.BATCH_SIZE.TRAIN, coco.SOLVER.ITER_SIZE) == (5, 2)
+    assert coco.DATASET.SCALES == (0.5, 0.75, 1.0, 1.25, 1.5)
+    assert (imagenet.SOLVER.LOSS, imagenet.SOLVER.LR, imagenet.SOLVER.ITER_MAX) == ("balanced", 2.5e-4, 30_000)
+    assert imagenet.DATASET.SCALES == (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    assert (large.SOLVER.BATCH_SIZE.TRAIN, large.SOLVER.ITER_SIZE, large.SOLVER.ITER_MAX) == (20, 1, 50_000)
+    assert large.DATASET.N_CLASSES == 81
+    for settings, file in ((coco, "coco"), (imagenet, "imagenet"), (large, "imagenet")):
+        assert settings.MODEL.INIT_MODEL.endswith(f"deeplabv1_resnet101-{file}.pth")

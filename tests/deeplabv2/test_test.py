@@ -1,0 +1,191 @@
+"""Testing, the CRF and prediction with a trained network: files, scores, continuation, refusals."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplabv2 import crf, predict, test, train
+from deeplabv2.inference import StepSettings, load_trained, make_network
+from deeplabv2.logits import read_logits
+from deeplabv2.places import Places
+from deeplabv2.predict import PredictSettings
+from deeplabv2.settings import Settings
+from tests.small_segmentation import make_segmentation_data, small_settings
+from utils.checkpoint import read_checkpoint, write_checkpoint
+from utils.images import read_label, write_label_png
+from utils.metrics import ConfusionMatrix
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    data = make_segmentation_data(tmp_path_factory.mktemp("segmentation"))
+    train.run(small_settings(data, Settings, SOLVER__ITER_MAX=1))
+    return data
+
+
+@pytest.fixture
+def make(trained, tmp_path):
+    """Settings of a step after training, in a folder of its own."""
+    shutil.copytree(trained.parent / "out", tmp_path / "out")
+
+    def settings(settings_class=StepSettings, **changes):
+        own = {"EXP__OUTPUT_DIR": str(tmp_path / "out"), "num_workers": 1}
+        return small_settings(trained, settings_class, **{**own, **changes})
+
+    return settings
+
+
+def places_of(settings):
+    return Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
+
+
+def scores_by_hand(trained, label_of):
+    matrix = ConfusionMatrix(3)
+    for name in ("v0", "v1", "v2"):
+        matrix.update(label_of(name), read_label(trained / "SegmentationClass" / f"{name}.png"))
+    return matrix.scores()
+
+
+def test_scores_are_those_of_the_stored_logits(make, trained, capsys):
+    settings = make()
+    scores = json.loads(test.run(settings).read_text())
+    folder = places_of(settings).logits_dir("val")
+    expected = scores_by_hand(trained, lambda name: read_logits(folder / f"{name}.npz").label())
+    assert scores["mean_iou"] == pytest.approx(expected.mean_iou)
+    assert scores["pixel_accuracy"] == pytest.approx(expected.pixel_accuracy)
+    assert scores["mean_accuracy"] == pytest.approx(expected.mean_accuracy)
+    assert scores["frequency_weighted_iou"] == pytest.approx(expected.frequency_weighted_iou)
+    assert set(scores["class_iou"]) == {"background", "cat", "dog"}
+    assert scores["images"] == 3 and scores["step"] == 1 and scores["checkpoint"].endswith("checkpoint_final.pth")
+    printed = capsys.readouterr().out
+    assert "mIoU" in printed and "  cat " in printed
+
+
+def test_batches_of_one_size_give_the_logits_of_single_images(make):
+    settings = make()
+    test.run(settings)
+    folder = places_of(settings).logits_dir("val")
+    single = {path.name: read_logits(path) for path in folder.glob("*.npz")}
+    assert len(single) == 3
+    for path in folder.glob("*.npz"):
+        path.unlink()
+    test.run(make(SOLVER__BATCH_SIZE__TEST=2))
+    for name, stored in single.items():
+        again = read_logits(folder / name)
+        assert (again.labels == stored.labels).all() and again.size == stored.size
+        assert np.allclose(again.logits, stored.logits, atol=2e-3)
+
+
+def test_an_interrupted_test_and_crf_make_only_what_is_missing(make):
+    settings = make()
+    test.run(settings)
+    crf.run(settings)
+    places = places_of(settings)
+    stay = [places.logits_dir("val") / "v0.npz", places.crf_dir("val") / "v0.png"]
+    for path in stay:
+        os.utime(path, ns=(path.stat().st_mtime_ns + 5 * 10**9,) * 2)
+    times = {path: path.stat().st_mtime_ns for path in stay}
+    (places.logits_dir("val") / "v1.npz").unlink()
+    (places.crf_dir("val") / "v2.png").unlink()
+    places.scores.unlink()
+    places.crf_scores.unlink()
+    test.run(settings)
+    crf.run(settings)
+    assert {path: path.stat().st_mtime_ns for path in stay} == times
+    assert len(list(places.logits_dir("val").glob("*.npz"))) == len(list(places.crf_dir("val").glob("*.png"))) == 3
+
+
+def test_crf_scores_are_those_of_the_labels_it_leaves(make, trained):
+    settings = make()
+    test.run(settings)
+    scores = json.loads(crf.run(settings).read_text())
+    folder = places_of(settings).crf_dir("val")
+    expected = scores_by_hand(trained, lambda name: read_label(folder / f"{name}.png"))
+    assert scores["mean_iou"] == pytest.approx(expected.mean_iou)
+    assert scores["crf"]["bi_xy_std"] == 10.0
+
+
+def test_other_weights_and_other_crf_settings_make_everything_again(make, capsys):
+    settings = make()
+    test.run(settings)
+    crf.run(settings)
+    crf.run(make(CRF__POS_W=5.0))
+    assert "3 labels of other weights or settings are made again" in capsys.readouterr().err
+    final = places_of(settings).training.final
+    state = read_checkpoint(final)
+    bias = next(name for name in state["state_dict"] if name.endswith("c0.bias"))
+    state["state_dict"][bias] += 5
+    write_checkpoint(final, state)
+    test.run(settings)
+    crf.run(make(CRF__POS_W=5.0))
+    assert capsys.readouterr().err.count("are made again") == 2
+
+
+def test_the_crf_without_a_test_names_what_to_run(make):
+    with pytest.raises(FileNotFoundError, match=r"3 of 3 logits are missing .*run main\.py test first"):
+        crf.run(make())
+
+
+def test_a_test_without_a_training_names_what_to_run(make):
+    with pytest.raises(FileNotFoundError, match=r"checkpoint_final\.pth is missing: run main\.py train first"):
+        test.run(make(EXP__ID="other"))
+
+
+def test_masks_of_another_size_are_named(make, trained, tmp_path):
+    masks = shutil.copytree(trained / "SegmentationClass", tmp_path / "masks")
+    write_label_png(masks / "v1.png", np.zeros((5, 5), np.uint8))
+    with pytest.raises(ValueError, match=r"v1\.npz against .*v1\.png: .*one size"):
+        test.run(make(DATASET__MASK_DIR=str(masks)))
+
+
+def test_a_published_state_dict_is_used_and_one_of_another_network_refused(make, trained, tmp_path):
+    settings = make()
+    state = read_checkpoint(places_of(settings).training.final)["state_dict"]
+    write_checkpoint(tmp_path / "published.pth", {f"module.{name}": tensor for name, tensor in state.items()})
+    network = make_network(settings.MODEL, 3)
+    facts = load_trained(network, tmp_path / "published.pth")
+    assert facts["step"] is None
+    with pytest.raises(ValueError, match=r"published\.pth does not hold this network .* 4 labels"):
+        load_trained(make_network(settings.MODEL, 4), tmp_path / "published.pth")
+
+
+@pytest.mark.parametrize("refined", [False, True])
+def test_prediction_needs_no_masks_and_leaves_labels_and_overlays(make, trained, tmp_path, refined):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("t0", "v1"):
+        shutil.copy(trained / "JPEGImages" / f"{name}.png", photos)
+    (photos / "note.txt").write_text("no image")
+    options = {"image_dir": str(photos), "out": str(tmp_path / "seen"), "crf": refined}
+    out = predict.run(make(PredictSettings, **options))
+    found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    names = ("t0", "v1")
+    assert found == {
+        "logits/settings.json", "labels/settings.json",
+        *(f"logits/{name}.npz" for name in names),
+        *(f"labels/{name}.png" for name in names),
+        *(f"overlays/{name}.jpg" for name in names),
+    }  # fmt: skip
+    for name in names:
+        with Image.open(photos / f"{name}.png") as image, Image.open(out / "labels" / f"{name}.png") as label:
+            assert label.mode == "P" and label.size == image.size
+        with Image.open(out / "overlays" / f"{name}.jpg") as overlay:
+            assert overlay.mode == "RGB"
+    with pytest.raises(FileExistsError, match="add --overwrite"):
+        predict.run(make(PredictSettings, **options, IMAGE__MEAN__R=1.0, IMAGE__MEAN__G=2.0, IMAGE__MEAN__B=3.0))
+
+
+def test_prediction_refuses_two_images_of_one_name_and_empty_folders(make, trained, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    options = {"image_dir": str(photos), "out": str(tmp_path / "seen")}
+    with pytest.raises(ValueError, match="holds no image"):
+        predict.run(make(PredictSettings, **options))
+    shutil.copy(trained / "JPEGImages" / "t0.png", photos / "t0.png")
+    shutil.copy(trained / "JPEGImages" / "t0.png", photos / "t0.jpg")
+    with pytest.raises(ValueError, match=r"t0\.jpg and t0\.png: both would give t0\.png"):
+        predict.run(make(PredictSettings, **options))

@@ -1,0 +1,246 @@
+"""Training of the segmentation network: resumption, accumulation, records, refusals."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from deeplabv2 import train
+from deeplabv2.inference import make_network
+from deeplabv2.places import Places
+from deeplabv2.segmenter_loop import loss_module, next_end
+from deeplabv2.settings import Settings, SolverSettings
+from tests.golden_recipe import GOLDEN
+from tests.interrupting import Killed, ask_to_stop, assert_same_values, at_step, be_killed
+from tests.small_segmentation import make_segmentation_data, small_settings
+from utils.checkpoint import read_checkpoint
+from utils.images import write_label_png
+from utils.runtime import Process
+from utils.step_loop import optimiser_step
+from utils.train_loop import NonFiniteLossError, Stepper
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_segmentation_data(tmp_path_factory.mktemp("segmentation"))
+
+
+@pytest.fixture
+def make(data, tmp_path):
+    def settings(**changes):
+        return small_settings(data, Settings, **{"EXP__OUTPUT_DIR": str(tmp_path / "out"), **changes})
+
+    return settings
+
+
+def paths_of(settings):
+    return Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
+
+
+def metrics_of(settings):
+    return [json.loads(line) for line in paths_of(settings).metrics.read_text().splitlines()]
+
+
+def assert_same_training(one, other):
+    """The same final checkpoint, bit by bit, and the same lines of metrics."""
+    states = [read_checkpoint(paths_of(settings).final) for settings in (one, other)]
+    for state in states:
+        state.pop("settings")
+    assert_same_values(*states)
+    lines = [
+        [{k: v for k, v in line.items() if k != "steps_per_second"} for line in metrics_of(s)] for s in (one, other)
+    ]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize(
+    ("step", "left"), [(1, "checkpoint_step_1.pth"), (2, "checkpoint_step_2.pth"), (4, "checkpoint_iter_4.pth")]
+)
+def test_a_stopped_and_resumed_training_is_the_uninterrupted_one(make, monkeypatch, step, left):
+    """Inside an interval of records, at its end, and at a checkpoint that stays. The rate changes each step."""
+    whole, stopped = make(EXP__ID="whole"), make(SOLVER__RESUME=True)
+    train.run(whole)
+    with monkeypatch.context() as patch:
+        at_step(patch, step, ask_to_stop)
+        with pytest.raises(SystemExit) as exit_:
+            train.run(stopped)
+    assert exit_.value.code == 130
+    assert left in os.listdir(paths_of(stopped).root) and not paths_of(stopped).final.exists()
+    torch.manual_seed(99)  # a new process has another state
+    train.run(stopped)
+    assert_same_training(whole, stopped)
+    kept = {name for name in os.listdir(paths_of(stopped).root) if name.endswith(".pth")}
+    assert kept == {"checkpoint_iter_4.pth", "checkpoint_final.pth"}
+
+
+def test_a_killed_training_goes_on_from_its_newest_checkpoint(make, monkeypatch):
+    common = {"SOLVER__SAVE_MINUTES": 0.0, "SOLVER__ITER_SIZE": 2, "SOLVER__BATCH_SIZE__TRAIN": 1}
+    whole, killed = make(EXP__ID="whole", **common), make(SOLVER__RESUME=True, **common)
+    train.run(whole)
+    with monkeypatch.context() as patch:
+        at_step(patch, 4, be_killed)  # in step 3, after the line of metrics of step 2
+        with pytest.raises(Killed):
+            train.run(killed)
+    assert "checkpoint_step_3.pth" in os.listdir(paths_of(killed).root)
+    train.run(killed)
+    assert_same_training(whole, killed)
+
+
+def test_a_training_asked_to_stop_in_its_last_step_is_complete(make, monkeypatch):
+    at_step(monkeypatch, 6, ask_to_stop)
+    assert train.run(make()).name == "checkpoint_final.pth"
+
+
+def test_a_finished_training_is_left_alone_and_a_longer_one_goes_on(make):
+    final = train.run(make())
+    before = final.read_bytes()
+    assert train.run(make(SOLVER__RESUME=True)) == final and final.read_bytes() == before
+    assert len(metrics_of(make())) == 3
+    train.run(make(SOLVER__RESUME=True, SOLVER__ITER_MAX=8))
+    assert read_checkpoint(final)["step"] == 8
+    assert [line["step"] for line in metrics_of(make())] == [2, 4, 6, 8]
+    with pytest.raises(ValueError, match=r"8 steps behind it, SOLVER\.ITER_MAX=6 asks for fewer"):
+        train.run(make(SOLVER__RESUME=True))
+
+
+def test_accumulated_batches_are_one_larger_batch(make, tmp_path):
+    settings = make()
+    batch = {
+        "images": torch.randn(4, 3, 33, 33, generator=torch.Generator().manual_seed(0)),
+        "labels": torch.randint(0, 3, (4, 33, 33), generator=torch.Generator().manual_seed(1)),
+    }
+    states = []
+    for parts in (1, 2):
+        torch.manual_seed(0)
+        network = make_network(settings.MODEL, 3).freeze_batch_norm()  # live ones see the batch
+        process = Process(0, 1, CPU)
+        model = loss_module(network, kind="cross_entropy", gamma=2.0, process=process).train()
+        optimizer = train.make_optimizer(network, settings.SOLVER)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01
+        stepper = Stepper(optimizer, accumulate=parts, clip_grad=0.0, amp="off", device=CPU)
+        pieces = [dict(zip(batch, values)) for values in zip(*(value.chunk(parts) for value in batch.values()))]
+        values = optimiser_step(
+            lambda piece, model=model: ({"loss": model(**piece)}, {}), model, stepper, iter(pieces), step=0, amp="off",
+            channels_last=False, process=process,
+        )  # fmt: skip
+        states.append((values["loss"], network.state_dict()))
+    assert states[0][0] == pytest.approx(states[1][0], rel=1e-5)
+    torch.manual_seed(0)
+    start = make_network(settings.MODEL, 3).state_dict()
+    moved = [name for name, value in states[0][1].items() if not torch.equal(value, start[name])]
+    assert len(moved) > 10
+    for name, value in states[0][1].items():
+        assert torch.allclose(value, states[1][1][name], rtol=1e-4, atol=1e-6), name
+
+
+def test_rate_follows_the_published_schedule():
+    solver = SolverSettings(LR=2.5e-4, ITER_MAX=1000, LR_DECAY=10, POLY_POWER=0.9)
+    golden = np.load(GOLDEN / "poly_lr.npy", allow_pickle=False)
+    ours = [solver.LR * train.rate_factor(solver, step) for step in range(1, 1001)]
+    assert np.allclose(ours, golden, rtol=1e-6, atol=1e-12)
+
+
+def test_a_training_leaves_exactly_these_files(make):
+    settings = make(SOLVER__KEEP_CHECKPOINTS=1)
+    train.run(settings)
+    found = set(os.listdir(paths_of(settings).root))
+    assert found == {"config.yaml", "log.txt", "metrics.jsonl", "tensorboard", "versions.json", "checkpoint_final.pth"}
+    log = paths_of(settings).log.read_text()
+    assert "6 labels, share of pixels:" in log and "step 6: loss" in log
+    assert [line["step"] for line in metrics_of(settings)] == [2, 4, 6]
+
+
+def test_a_non_finite_loss_stops_the_training_and_keeps_the_last_checkpoint(make):
+    settings = make(SOLVER__LR=1e30, SOLVER__ITER_SAVE=1)
+    with pytest.raises(NonFiniteLossError, match=r"step \d.*Lower --SOLVER\.LR"):
+        train.run(settings)
+    assert any(name.startswith("checkpoint_iter_") for name in os.listdir(paths_of(settings).root))
+    assert not paths_of(settings).final.exists()
+
+
+def test_an_existing_training_is_not_overwritten(make):
+    final = train.run(make())
+    with pytest.raises(FileExistsError, match=r"checkpoint_final\.pth is there already: add --SOLVER\.RESUME=true"):
+        train.run(make())
+    assert final.is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"SOLVER__BATCH_SIZE__TRAIN": 3}, r"SOLVER\.BATCH_SIZE\.TRAIN 2, now 3"),
+        ({"SOLVER__SEED": 1}, r"SOLVER\.SEED 0, now 1"),
+        ({"DATASET__SPLIT__TRAIN": "val"}, r"number of images 6, now 3"),
+    ],
+)
+def test_another_training_is_not_gone_on_with(make, changes, message):
+    train.run(make())
+    before = paths_of(make()).config.read_text()
+    with pytest.raises(ValueError, match=message):
+        train.run(make(SOLVER__RESUME=True, **changes))
+    assert paths_of(make()).config.read_text() == before
+
+
+def test_labels_that_have_changed_since_are_noticed(make, data, tmp_path):
+    labels = shutil.copytree(data.parent / "labels", tmp_path / "labels")
+    settings = make(DATASET__LABEL_DIR=str(labels), SOLVER__RESUME=True)
+    train.run(settings)
+    write_label_png(labels / "t0.png", np.zeros((40, 48), np.uint8))
+    with pytest.raises(ValueError, match="digest of the labels"):
+        train.run(settings)
+
+
+def test_all_that_is_missing_is_told_at_once(make, data, tmp_path):
+    labels = shutil.copytree(data.parent / "labels", tmp_path / "labels")
+    for name in ("t1", "t2"):
+        (labels / f"{name}.png").unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        train.run(
+            make(
+                DATASET__LABEL_DIR=str(labels),
+                DATASET__IMAGE_DIR=str(labels),
+                MODEL__INIT_MODEL="data/models/none.pth",
+            )
+        )
+    message = str(error.value)
+    assert "training cannot start:" in message
+    assert "images: 2 of 6 are missing in" in message
+    assert f"pseudo labels: 2 of 6 are missing in {labels} (t1, t2)" in message
+    assert "data/models/none.pth does not exist" in message
+    assert not paths_of(make()).root.exists()
+
+
+def test_a_missing_list_names_those_that_there_are(make):
+    with pytest.raises(FileNotFoundError, match=r"train_aug\.txt.*lists there: classes, train, val"):
+        train.run(make(DATASET__SPLIT__TRAIN="train_aug"))
+
+
+def test_missing_labels_name_the_program_that_makes_them(make):
+    settings = make(DATASET__LABEL_DIR=None, EXP__ID="nobody")
+    with pytest.raises(FileNotFoundError, match=r"pseudo_seg_labels_nobody \(gen_gt\.py --experiment_name nobody"):
+        train.run(settings)
+
+
+def test_a_wrong_number_of_classes_is_refused(make):
+    with pytest.raises(ValueError, match=r"N_CLASSES=21: .*toy has 2 classes, with background 3: give DATASET"):
+        train.run(make(DATASET__N_CLASSES=21))
+
+
+def test_class_names_come_from_a_published_list_of_labels(make, tmp_path):
+    (tmp_path / "labels.txt").write_text("0\tbackground\n1\ttiger\n2\twolf\n")
+    settings = make(DATASET__LABELS=str(tmp_path / "labels.txt"))
+    train.run(settings)
+    assert "tiger" in paths_of(settings).log.read_text()
+    (tmp_path / "labels.txt").write_text("0 background\n2 wolf\n")
+    with pytest.raises(ValueError, match=r"'2 wolf' stands where `1 NAME` is due"):
+        train.run(settings)
+
+
+def test_intervals_end_at_the_next_record_checkpoint_or_end():
+    assert [next_end(step, 4, 6, iter_max=11) for step in range(11)] == [4, 4, 4, 4, 6, 6, 8, 8, 11, 11, 11]
