@@ -30,8 +30,9 @@ def parallel_map(
 ) -> Iterator[ResultT]:
     """Yields function(item) in the order of `items`, computed on num_workers processes.
 
-    0 is one a core, and fewer for a handful of items; 1 computes in this process. `function` must be picklable: a module's function, or functools.partial of one.
-    An error stops the work and names its item. Raises ValueError for a negative number of workers.
+    0 is one a core, and fewer for a handful of items; 1 computes in this process. `function` must be picklable: a
+    module's function, or functools.partial of one. An error stops the work and names its item. Raises ValueError for
+    a negative number of workers.
     """
     if num_workers < 0:
         raise ValueError(f"num_workers={num_workers}: give 0 (one a core) or more")
