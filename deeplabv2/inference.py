@@ -1,6 +1,7 @@
 """A trained network over whole images -> one file of logits an image."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -118,11 +119,13 @@ def make_logits(
     own = todo[process.rank :: process.world_size]
     groups = batches_of_one_size(own, files, settings.SOLVER.BATCH_SIZE.TEST)
     num_workers = settings.DATALOADER.NUM_WORKERS
+    start = time.monotonic()
     with tqdm(total=len(own), desc="network", unit="image", disable=not process.is_main) as bar:
         for _ in run_in_threads(_jobs(infer, groups, files, folder, num_workers), num_threads=max(1, num_workers)):
             bar.update()
+    rate = len(own) / (time.monotonic() - start)
     process.wait()
-    return facts
+    return {**facts, "images_per_second": round(rate * process.world_size, 2)} if own else facts
 
 
 def _jobs(

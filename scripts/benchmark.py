@@ -4,17 +4,16 @@ Ratios say the same on fast and slow machines. Nothing else should run meanwhile
 """
 
 import copy
-import statistics
+import json
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,22 +22,16 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
 from models.cam_net import CamNet, build_cam_net
-from models.l2g import cut_patches
-from models.resnet38 import ResNet38Cam
-from utils.cam import ZERO, read_cam, to_label, write_cam
-from utils.catalog import VOC_CLASSES
+from utils.cam import ZERO, to_label
+from utils.catalog import MASK_FOLDER, VOC_CLASSES
 from utils.cli import main
-from utils.copy_paste import Paster, paste
-from utils.foreground_bank import ForegroundBank, write_foreground, write_index
-from utils.image_list import ImageEntry
-from utils.images import read_label, write_image, write_label_png
-from utils.l2g_data import PLAIN, TWIN, L2GDataset
+from utils.hot_paths import measure_crf, measure_pasting, measure_samples, measure_scoring, write_photos
+from utils.images import write_label_png
 from utils.measuring import Row, in_turns, print_table, write_rows
-from utils.metrics import ThresholdScores, cam_histogram
 from utils.multi_scale import cams_of_image, scaled_images, scaled_sizes
-from utils.options import ScoreOptions, TrainOptions
-from utils.parallel import parallel_map
-from utils.plain_ways import blobs, plain_paste, scene_with_object
+from utils.options import TrainOptions
+from utils.paths import PROJECT_ROOT
+from utils.plain_ways import blobs, scene_with_object
 
 NUM_TAGS = 2
 TOLERANCE = 1e-3  # of float32 CAMs, which are in 0..1: a quarter of their 8-bit step
@@ -48,7 +41,7 @@ TOLERANCE = 1e-3  # of float32 CAMs, which are in 0..1: a quarter of their 8-bit
 class BenchmarkOptions:
     """Compare this project's way with the plain way on this machine."""
 
-    only: Literal["cams", "scoring", "pasting", "samples"] | None = None
+    only: Literal["cams", "scoring", "pasting", "samples", "crf", "segmentation"] | None = None
     """One section; default all of them."""
     width: float = 1.0
     """Multiplier of the channels of ResNet-38."""
@@ -155,137 +148,51 @@ def plain_cams(net: CamNet, image: Tensor, keys: Sequence[int], *, scales: Seque
     return (merged / merged.amax((1, 2), keepdim=True).clamp(min=ZERO))[list(keys)]
 
 
-def measure_scoring(options: BenchmarkOptions) -> list[Row]:
-    """CAM artefacts against masks: all thresholds against one, and the rate, in one process."""
-    thresholds = ScoreOptions().thresholds
-    with tempfile.TemporaryDirectory() as folder:
-        pairs = write_artefacts(Path(folder), options)
-        score_files(pairs[:1], thresholds)  # warms up
-        ways = {f"scoring, {len(t)} thresholds": partial(score_files, pairs, t) for t in (thresholds, thresholds[:1])}
-        seconds = list(in_turns(ways, options.repeats)[0].values())
-    return [
-        Row(f"scoring, {len(thresholds)} thresholds against 1", *seconds, seconds[0] / seconds[1], below=1.5),
-        Row("scoring, images a second a core", len(pairs) / seconds[0], at_least=30),
-    ]
+def measure_segmentation(options: BenchmarkOptions) -> list[Row]:
+    """Images a second of `deeplabv2/main.py test`, as its own record says, with the light network as it starts."""
+    program = [sys.executable, str(PROJECT_ROOT / "deeplabv2" / "main.py")]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        settings = write_segmentation_data(folder, options)
+        for command in ("train", "test"):
+            done = subprocess.run([*program, command, *settings], capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"main.py {command}: {done.stderr}")
+        scores = json.loads((folder / "out" / "scores" / "speed" / "scores.json").read_text())
+    note = f"EfficientNet-Lite0, {torch.get_num_threads()} threads"
+    return [Row("segmentation test, images a second", scores["images_per_second"], note=note)]
 
 
-def score_files(pairs: Sequence[tuple[Path, Path]], thresholds: tuple[float, ...]) -> list[float]:
-    """mIoU at each threshold, in this process, as each worker of scripts/score_cams.py counts."""
-    totals = ThresholdScores(len(VOC_CLASSES) + 1, thresholds)
-    for keys, histogram in parallel_map(partial(_count, thresholds=thresholds), pairs, num_workers=1):
-        totals.add(keys, histogram)
-    return [scores.mean_iou for scores in totals.scores()]
-
-
-def _count(pair: tuple[Path, Path], *, thresholds: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    (keys, cams), mask = read_cam(pair[0]), read_label(pair[1])
-    return keys, cam_histogram(keys, cams, mask, num_labels=len(VOC_CLASSES) + 1, thresholds=thresholds)
-
-
-def write_artefacts(folder: Path, options: BenchmarkOptions) -> list[tuple[Path, Path]]:
-    """CAMs of one to three classes an image, and masks that resemble them."""
-    rng, pairs = np.random.default_rng(options.seed), []
-    for index in range(options.images):
-        keys = rng.choice(len(VOC_CLASSES), size=rng.choice(3, p=(0.6, 0.3, 0.1)) + 1, replace=False)
-        pairs.append((folder / f"{index}.npz", folder / f"{index}.png"))
-        write_cam(pairs[-1][0], keys, blobs(rng, len(keys), options.size))
-        write_label_png(pairs[-1][1], to_label(keys, blobs(rng, len(keys), options.size), 0.5))
-    return pairs
-
-
-def measure_pasting(options: BenchmarkOptions) -> list[Row]:
-    """CDA+ pastes against the same done pixel by pixel. RuntimeError if both ways disagree."""
-    image, saliency, foreground = scene_with_object(
-        np.random.default_rng(options.seed), options.size, options.object_size
-    )
-    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
-    for number in range(options.pastes):
-        few = number < max(1, options.pastes // 10)  # the plain way takes long, and hardly varies
-        ways = {"ours": paste, **({"plain": plain_paste} if few else {})}
-        ways = {
-            name: partial(way, image, saliency, foreground, max_overlap=0.2, rng=np.random.default_rng(number))
-            for name, way in ways.items()
-        }
-        times, results = in_turns(ways, 1, verbose=False)
-        for name, value in times.items():
-            seconds[name].append(value)
-        if few and not all(np.array_equal(*pair) for pair in zip(results["ours"], results["plain"])):
-            raise RuntimeError(f"both ways of pasting differ at paste {number}")
-    ours, plain = (statistics.median(values) for values in seconds.values())
-    return [
-        Row("CDA+ paste", ours, plain, plain / ours, at_least=100),
-        Row("CDA+ paste, milliseconds", 1000 * ours, below=5),
-    ]
-
-
-def measure_samples(options: BenchmarkOptions) -> list[Row]:
-    """Training samples a second in one process: image, pasted twin, and the patches of both cut out."""
-    published = TrainOptions()
-    with tempfile.TemporaryDirectory() as folder, one_thread():
-        data = write_training_data(Path(folder), options, published)
-        sample_with_twin(data, 0)  # warms up
-        seconds = [
-            in_turns({"": partial(sample_with_twin, data, i)}, 1, verbose=False)[0][""] for i in range(len(data))
-        ]
-    rate = 1 / statistics.median(seconds)
-    return [Row("training samples a second a core", rate, at_least=12, note="image, twin, patches")]
-
-
-def sample_with_twin(data: L2GDataset, index: int) -> list[Tensor]:
-    samples = [data[0, index, kind] for kind in (PLAIN, TWIN)]
-    return [cut_patches(sample["images"][None], sample["boxes"][None]) for sample in samples]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """As in a loader's worker: one thread for torch and OpenCV."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
-
-
-def write_training_data(folder: Path, options: BenchmarkOptions, published: TrainOptions) -> L2GDataset:
-    """A data set and a bank of foregrounds, as CDA+ with the published settings reads them."""
-    image, saliency, foreground = scene_with_object(
-        np.random.default_rng(options.seed), options.size, options.object_size
-    )
-    entries = [ImageEntry(str(index), (index % 19 + 1,)) for index in range(options.pastes)]
+def write_segmentation_data(folder: Path, options: BenchmarkOptions) -> list[str]:
+    """Photographs with masks, a list, and the flags that train one step on them."""
+    image, saliency, _ = scene_with_object(options.seed, options.size, options.object_size)
+    entries = write_photos(folder, image, saliency, max(8, options.pastes // 2))
     for entry in entries:
-        write_image(folder / "images" / f"{entry.name}.jpg", np.roll(image, int(entry.name), axis=1))
-        write_image(folder / "saliency" / f"{entry.name}.png", saliency)
-    write_index(folder / "bank", [write_foreground(folder / "bank", foreground, VOC_CLASSES[0], agreement=1.0)])
-    bank = ForegroundBank.open(folder / "bank", VOC_CLASSES)
-    scale = options.input_size / published.input_size
-    return L2GDataset(
-        entries,
-        folder / "images",
-        folder / "saliency",
-        num_classes=len(VOC_CLASSES),
-        resize=round(published.resize * scale),
-        resize_mode=published.resize_mode,
-        input_size=options.input_size,
-        crop_size=round(published.crop_size * scale),
-        num_patches=published.num_patches,
-        corner_patches=published.corner_patches,
-        color_jitter=published.color_jitter,
-        flip=published.flip,
-        mean=ResNet38Cam.mean,
-        std=ResNet38Cam.std,
-        seed=options.seed,
-        paster=Paster(bank, len(VOC_CLASSES), max_overlap=published.cda_tr),
-    )
+        write_label_png(folder / MASK_FOLDER / f"{entry.name}.png", to_label(entry.tags, saliency[None], 0.5))
+    (folder / "list.txt").write_text("".join(f"{entry.name}\n" for entry in entries))
+    (folder / "classes.txt").write_text("\n".join(VOC_CLASSES))
+    values = {
+        "config-path": PROJECT_ROOT / "deeplabv2" / "configs" / "voc_light.yaml",
+        "EXP.ID": "speed",
+        "EXP.OUTPUT_DIR": folder / "out",
+        "DATASET.ROOT": folder,
+        "DATASET.LABEL_DIR": folder / MASK_FOLDER,
+        "DATASET.SPLIT.TRAIN": folder / "list.txt",
+        "DATASET.SPLIT.VAL": folder / "list.txt",
+        "SOLVER.ITER_MAX": 1,
+    }
+    return [f"--{name}={value}" for name, value in values.items()]
 
 
 SECTIONS: dict[str, Callable[[BenchmarkOptions], list[Row]]] = {
     "cams": measure_cams,
-    "scoring": measure_scoring,
-    "pasting": measure_pasting,
-    "samples": measure_samples,
+    "scoring": lambda o: measure_scoring(images=o.images, size=o.size, repeats=o.repeats, seed=o.seed),
+    "pasting": lambda o: measure_pasting(size=o.size, object_size=o.object_size, pastes=o.pastes, seed=o.seed),
+    "samples": lambda o: measure_samples(
+        size=o.size, object_size=o.object_size, input_size=o.input_size, samples=o.pastes, seed=o.seed
+    ),
+    "crf": lambda o: measure_crf(size=o.size, repeats=o.repeats, seed=o.seed),
+    "segmentation": measure_segmentation,
 }
 
 

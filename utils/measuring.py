@@ -31,6 +31,9 @@ class Row:
 
     @property
     def required(self) -> str:
+        """What the value has to reach, or nothing where it is only told."""
+        if self.at_least is None and self.below is None:
+            return "-"
         return f"under {self.below:g}" if self.at_least is None else f"at least {self.at_least:g}"
 
     @property
@@ -39,6 +42,8 @@ class Row:
         value = self.ours if self.ratio is None else self.ratio
         if value is None:
             return "not measured"
+        if self.at_least is None and self.below is None:
+            return "measured"
         return "met" if (value < self.below if self.at_least is None else value >= self.at_least) else "missed"
 
 

@@ -54,3 +54,21 @@ def plain_paste(
         saliency[place] = trust[y, x]
         where[place] = True
     return Pasted(image, saliency, where)
+
+
+def scene_with_labels(seed: int, size: tuple[int, int], num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image (H, W, 3) and probabilities (L, H, W) as of a trained network at an eighth of the size.
+
+    Background and two objects share the image; every other label is some e**4 behind, with noise.
+    """
+    rng = np.random.default_rng(seed)
+    image = np.stack(list(blobs(rng, 3, size)), axis=2)
+    hills = blobs(rng, 3, size).astype(np.float32) / 255
+    coarse = tuple(side // 8 for side in size)
+    logits = rng.normal(0, 0.5, (num_labels, *coarse)).astype(np.float32)
+    chosen = [0, *(1 + rng.permutation(num_labels - 1)[:2])]
+    for label, hill in zip(chosen, hills):
+        logits[label] += 4 + 4 * cv2.resize(hill, coarse[::-1])
+    full = np.stack([cv2.resize(logit, size[::-1], interpolation=cv2.INTER_LINEAR) for logit in logits])
+    powers = np.exp(full - full.max(axis=0))
+    return image, powers / powers.sum(axis=0)

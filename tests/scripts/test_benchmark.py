@@ -7,6 +7,7 @@ import torch
 from models import build_cam_net
 from scripts import benchmark
 from scripts.benchmark import BenchmarkOptions, plain_cams, run, strongest_classes
+from utils import hot_paths
 from utils.cli import parse_options
 from utils.measuring import Row
 from utils.multi_scale import cams_of_image
@@ -52,6 +53,7 @@ def test_all_sections_give_their_rows(tmp_path, capsys):
     assert [row["what"] for row in written["rows"]] == [row.what for row in rows]
     assert [row.required for row in rows] == [
         "at least 1.2", "at least 2.5", "under 1.5", "at least 30", "at least 100", "under 5", "at least 12",
+        "at least 3", "at least 99.9", "-",
     ]  # fmt: skip
     assert written["options"]["width"] == TINY["width"] and written["threads"] >= 1
     for row in rows:
@@ -63,7 +65,7 @@ def test_all_sections_give_their_rows(tmp_path, capsys):
 
 def test_ways_of_pasting_that_disagree_are_an_error(monkeypatch):
     wrong = lambda image, *_, **__: (255 - image, image, image)  # noqa: E731
-    monkeypatch.setattr(benchmark, "plain_paste", wrong)
+    monkeypatch.setattr(hot_paths, "plain_paste", wrong)
     with pytest.raises(RuntimeError, match="both ways of pasting differ"):
         run(BenchmarkOptions(only="pasting", **TINY))
 
@@ -81,6 +83,7 @@ def test_one_section_alone():
         (Row("a", 1, 1, 1.0, below=1.5), "met"),
         (Row("a", 3, 2, 1.5, below=1.5), "missed"),
         (Row("a", 30, at_least=30), "met"),
+        (Row("a", 30), "measured"),
         (Row("a", at_least=2.5, note="not on this CPU"), "not measured"),
     ],
 )
