@@ -12,8 +12,10 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from utils.copy_paste import Paster
+from utils.data_check import ImageFiles, look_at_headers, summary
 from utils.image_list import ImageEntry
-from utils.images import find_image, read_gray, read_rgb
+from utils.images import find_image, image_files, read_gray, read_rgb
+from utils.run_data import first_few
 
 SampleKey = tuple[int, int, bool]  # epoch, index, whether it is the pasted twin
 PLAIN, TWIN = False, True
@@ -234,9 +236,15 @@ def check_files(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | 
         if not folder.is_dir():
             problems.append(f"{what}: put them into {folder}")
             continue
-        there = {path.stem for path in folder.iterdir()}
+        there = image_files(folder)
         missing = [entry.name for entry in entries if entry.name not in there]
         if missing:
-            some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-            problems.append(f"{what}: {len(missing)} of {len(entries)} are missing in {folder} ({some})")
+            problems.append(f"{what}: {len(missing)} of {len(entries)} are missing in {folder} ({first_few(missing)})")
     return problems
+
+
+def check_headers(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | None) -> list[str]:
+    """What the headers of the files that are there tell: no image, another size than its image's; a line each."""
+    images, maps = (image_files(folder) if folder and folder.is_dir() else {} for folder in (image_dir, sal_dir))
+    listed = [entry.name for entry in entries if entry.name in images]
+    return summary(look_at_headers([ImageFiles(name, images[name], maps.get(name)) for name in listed]))
