@@ -134,17 +134,17 @@ def look_at_headers(items: Sequence[ImageFiles]) -> Iterator[Fault]:
             yield from report.faults
 
 
-def summary(faults: Iterable[Fault]) -> list[str]:
+def summary(faults: Iterable[Fault], *, shown: int = 3) -> list[str]:
     """A line for every kind of fault: how many, the first few, what to do."""
     by_kind: dict[str, list[Fault]] = {}
     for fault in faults:
         by_kind.setdefault(fault.kind, []).append(fault)
     return [
-        f"{len(by_kind[kind])} {kind}: {first_few(map(_shown, by_kind[kind]))}: {remedy}"
+        f"{len(by_kind[kind])} {kind}: {first_few(map(_told, by_kind[kind]), shown)}: {remedy}"
         for kind, remedy in REMEDIES.items()
         if kind in by_kind
     ]
 
 
-def _shown(fault: Fault) -> str:
+def _told(fault: Fault) -> str:
     return f"{fault.where} ({fault.detail})" if fault.detail else fault.where
