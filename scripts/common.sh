@@ -1,8 +1,8 @@
 # Sourced by the shell scripts: ROOT is the project's folder, EXP the experiment (first argument), PYTHON the interpreter.
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-# The one default of every script for VOC 2012, so that they find each other's run.
-EXP="${1:-l2g_voc}"
+# One default for the scripts of a data set, so that they find each other's run; those of COCO name their own.
+EXP="${1:-${DEFAULT_EXP:-l2g_voc}}"
 
 CHOSEN_PYTHON="${PYTHON:-}"
 if [[ -z "$CHOSEN_PYTHON" ]]; then

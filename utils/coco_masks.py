@@ -56,10 +56,16 @@ def read_instances(path: Path) -> list[AnnotatedImage]:
 
 def _annotated(image: dict[str, Any], annotations: Sequence[dict[str, Any]], tag_of: dict[int, int]) -> AnnotatedImage:
     instances = tuple(
-        Instance(tag_of[a["category_id"]], bool(a["iscrowd"]), float(a["area"]), a["segmentation"]) for a in annotations
+        Instance(tag_of[a["category_id"]], bool(a["iscrowd"]), float(a["area"]), _compact(a["segmentation"]))
+        for a in annotations
     )
     name = Path(image["file_name"])
     return AnnotatedImage(name.stem, name.name, int(image["height"]), int(image["width"]), instances)
+
+
+def _compact(shape: Any) -> Any:
+    """Polygons as arrays: as lists of numbers, those of all of COCO fill gigabytes."""
+    return [np.asarray(polygon, np.float64) for polygon in shape] if isinstance(shape, list) else shape
 
 
 def label_map(image: AnnotatedImage, *, crowd: str) -> np.ndarray:

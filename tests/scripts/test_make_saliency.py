@@ -92,7 +92,7 @@ def test_sigmoid_and_normalisation(data, tmp_path):
         write_image(path, np.full((36, 44, 3), 102, np.uint8))
     shifted = {"mean": (0.3, 0, 0), "std": (0.2, 1, 1), "out": str(tmp_path / "o")}
     values = np.unique(read_gray(make(data, onnx=model(tmp_path / "b.onnx", weights=(1, 0, 0)), **shifted) / "p1.png"))
-    assert values.tolist() == [128]  # (102 / 255 - 0.3) / 0.2 = 0.5
+    assert values.tolist() in ([127], [128])  # (102 / 255 - 0.3) / 0.2 = 0.5
 
 
 @pytest.mark.parametrize(
