@@ -170,9 +170,13 @@ def _place(out: Path, items: Sequence[_Item], turned: set[str], *, copy: bool, n
             if file:
                 sources[out / folder / f"{item.files.name}{file.suffix.lower()}"] = file
     place_all(sources, copy=copy, num_workers=num_workers, description="placing files")
-    todo = [(source, target) for source, target in sideways if not target.is_file()]
+    todo = [pair for pair in sideways if not _is_newer(*pair)]
     for _ in parallel_map(_write_upright, todo, num_workers=num_workers, description="turning photos"):
         pass
+
+
+def _is_newer(source: Path, target: Path) -> bool:
+    return target.is_file() and target.stat().st_mtime >= source.stat().st_mtime
 
 
 def _write_upright(pair: tuple[Path, Path]) -> None:

@@ -34,7 +34,7 @@ def is_free(source: Path, target: Path, *, copy: bool) -> bool:
     if target.resolve() == source.resolve():
         return copy and target.is_symlink()
     if target.is_file() and source.is_file() and target.stat().st_size == source.stat().st_size:
-        return False  # copied before
+        return target.stat().st_mtime < source.stat().st_mtime  # copied before, perhaps from what was changed since
     raise FileExistsError(f"{target} is there already and is not {source}: move it away, or choose another --out")
 
 

@@ -1,5 +1,7 @@
 """Files are linked or copied to where a data set has them, once."""
 
+import os
+
 import pytest
 
 from utils.place import place, place_all
@@ -33,6 +35,15 @@ def test_a_link_becomes_a_copy_that_outlives_its_source(source, tmp_path):
     place(source, target, copy=True)
     source.unlink()
     assert target.read_text() == "four"
+
+
+def test_a_copy_of_what_was_changed_since_is_renewed(source, tmp_path):
+    target = tmp_path / "file"
+    place(source, target, copy=True)
+    source.write_text("five")
+    os.utime(source, ns=(target.stat().st_mtime_ns + 10**9,) * 2)
+    place(source, target, copy=True)
+    assert target.read_text() == "five"
 
 
 def test_nothing_is_placed_where_something_else_is(source, tmp_path):
