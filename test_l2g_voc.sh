@@ -2,10 +2,6 @@
 # The CAMs of a run on VOC 2012 and their scores: bash test_l2g_voc.sh [EXP [further flags of test_l2g.py]]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
+source "$ROOT/scripts/pipeline.sh"
 
-"$PYTHON" "$ROOT/test_l2g.py" \
-  --experiment_name="$EXP" \
-  --save_attention \
-  "${@:2}"
-
-"$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP"
+cams_and_scores --save_attention "${@:2}"

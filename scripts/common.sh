@@ -2,8 +2,8 @@
 # argument, else what the environment says.
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-# The one default of every script for VOC 2012, so that they find each other's run.
-EXP="${1:-${EXP:-l2g_voc}}"
+# One default for the scripts of a data set, so that they find each other's run; those of COCO name their own.
+EXP="${1:-${EXP:-${DEFAULT_EXP:-l2g_voc}}}"
 
 CHOSEN_PYTHON="${PYTHON:-}"
 if [[ -z "$CHOSEN_PYTHON" ]]; then

@@ -17,10 +17,10 @@ from utils.cli import save_options
 from utils.copy_paste import Paster
 from utils.foreground_bank import ForegroundBank
 from utils.image_list import ImageEntry, read_image_list
-from utils.l2g_data import EpochBatches, L2GDataset, check_files
+from utils.l2g_data import EpochBatches, L2GDataset, check_files, check_headers
 from utils.options import TrainOptions
 from utils.paths import Dataset, RunPaths, existing_path, foreground_bank_dir, open_dataset, weights_path
-from utils.run_data import find_image_dir
+from utils.run_data import training_places
 from utils.runtime import Process, open_log, start_process, unsafe_in_channels_last, write_versions
 from utils.sampling import make_loader
 from utils.train_loop import Position, Recorder, Stepper
@@ -76,12 +76,13 @@ class Inputs(NamedTuple):
 
 
 def check_input(options: TrainOptions, dataset: Dataset) -> Inputs:
-    """What training reads, or one error that names everything that is missing and where it goes."""
-    image_dir = find_image_dir(dataset, options.image_dir)
-    sal_dir = None
-    if options.sal_dir != "none":
-        sal_dir = existing_path(options.sal_dir, "--sal_dir") if options.sal_dir else dataset.sal_dir
-    listing = existing_path(options.train_list, "--train_list") if options.train_list else dataset.train_list
+    """What training reads, or one error that names everything that is missing and where it goes.
+
+    Of images and saliency maps the headers are read; scripts/check_data.py reads them whole.
+    """
+    image_dir, sal_dir, listing = training_places(
+        dataset, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list
+    )
     problems, entries, bank = [], [], None
     try:
         entries = read_image_list(listing, len(dataset.classes), need_tags=True)
@@ -98,8 +99,10 @@ def check_input(options: TrainOptions, dataset: Dataset) -> Inputs:
                 find(value)
         except FileNotFoundError as error:
             problems.append(str(error))
-    if problems:
-        raise FileNotFoundError("training cannot start:\n  " + "\n  ".join(problems))
+    wrong = check_headers(entries, image_dir, sal_dir)
+    if problems or wrong:
+        error = FileNotFoundError if problems else ValueError
+        raise error("training cannot start:\n  " + "\n  ".join(problems + wrong))
     return Inputs(entries, image_dir, sal_dir, bank)
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts import make_demo_data
+from scripts import make_demo_data, prepare_coco
+from tests.small_downloads import block_mask, make_coco
 from utils.cam import read_cam, write_cam
 from utils.cli import load_options
 from utils.foreground_bank import read_index
-from utils.images import read_label
+from utils.images import read_label, write_image
 from utils.options import TrainOptions
 from utils.paths import PROJECT_ROOT
 
@@ -183,3 +184,24 @@ def show_the_masks(clone: Path, folder: Path) -> None:
         mask = read_label(clone / "data" / "voc12" / "SegmentationClass" / f"{path.stem}.png")
         keys, _ = read_cam(path)
         write_cam(path, keys, np.stack([(mask == key + 1) * np.uint8(255) for key in keys]))
+
+
+def test_the_coco_script_does_its_one_stage_and_the_others_take_its_run(clone: Path, tmp_path: Path):
+    data, run = clone / "data" / "coco14", clone / "runs" / "l2g_coco"
+    prepare_coco.run(prepare_coco.PrepareCocoOptions(str(make_coco(tmp_path)), out=data, num_workers=1))
+    for path in (data / "JPEGImages").iterdir():
+        write_image(data / "Sal" / f"{path.stem}.png", block_mask(255))
+    flags = [*(flag for flag in TINY if not flag.startswith("--epochs")), "--init_weights=none"]
+    script = ["bash", str(clone / "train_test_L2G_coco.sh"), "l2g_coco", *flags, "--channels_last=false"]
+    refused = program(tmp_path, *script, check=False, STAGE="bank")
+    assert refused.returncode == 2 and "CDA_EPOCHS=0 leaves out" in refused.stderr
+    program(tmp_path, *script, EPOCHS="1")
+    assert files_below(run / "model") == {"mscoco_epoch_0.pth"}
+    assert load_options(TrainOptions, run / "config.yaml").bg_threshold == 0.1
+    assert not (clone / "sem_seg_fg" / "l2g_coco").exists()
+    labels = data / "pseudo_seg_labels_l2g_coco"
+    assert len(list(labels.glob("*.png"))) == 2 and (run / "contact_sheet.png").is_file()
+    shutil.rmtree(labels)
+    program(tmp_path, "bash", str(clone / "test_l2g_coco.sh"))  # the same run without naming it
+    program(tmp_path, "bash", str(clone / "gen_gt_coco.sh"))
+    assert len(list((run / "ms" / "attention").glob("*.png"))) == 4 and len(list(labels.glob("*.png"))) == 2

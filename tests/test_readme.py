@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from scripts.benchmark import BenchmarkOptions
+from scripts.check_data import CheckOptions
+from scripts.draw_pastes import DrawPastesOptions
+from scripts.make_saliency import SaliencyOptions
+from scripts.prepare_coco import PrepareCocoOptions
+from scripts.prepare_own import PrepareOwnOptions
+from scripts.prepare_voc import PrepareVocOptions
 from utils.cli import parse_options
-from utils.options import CamOptions, DrawOptions, LabelOptions, ScoreOptions, TrainOptions
+from utils.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.paths import PROJECT_ROOT
 
 README = (PROJECT_ROOT / "README.md").read_text()
@@ -19,6 +25,13 @@ OPTIONS = {
     "gen_gt.py": LabelOptions,
     "res.py": DrawOptions,
     "scripts/benchmark.py": BenchmarkOptions,
+    "scripts/build_foregrounds.py": ForegroundOptions,
+    "scripts/draw_pastes.py": DrawPastesOptions,
+    "scripts/prepare_voc.py": PrepareVocOptions,
+    "scripts/prepare_coco.py": PrepareCocoOptions,
+    "scripts/prepare_own.py": PrepareOwnOptions,
+    "scripts/make_saliency.py": SaliencyOptions,
+    "scripts/check_data.py": CheckOptions,
 }
 
 

@@ -1,6 +1,7 @@
 """What is known about the data sets before they are opened: class names, palette, list names."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,28 +24,41 @@ COCO_CLASSES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class KnownDataset:
-    """What a data set's folder need not say: its class names in tag order and the prefix of its checkpoints."""
-
-    classes: tuple[str, ...]
-    checkpoint_prefix: str
-
-
-KNOWN_DATASETS = {
-    "voc12": KnownDataset(VOC_CLASSES, "pascal_voc"),
-    "coco14": KnownDataset(COCO_CLASSES, "mscoco"),
-}
-
-# The published scripts name the data sets so; both names open the same folder.
-DATASET_ALIASES = {"pascal_voc": "data/voc12", "mscoco": "data/coco14"}
-
 IMAGE_FOLDER = "JPEGImages"
 SALIENCY_FOLDER = "Sal"
 MASK_FOLDER = "SegmentationClass"
+AUG_MASK_FOLDER = "SegmentationClassAug"
 CLASSES_FILE = "classes.txt"
 TRAIN_TAGS = "train_cls.txt"
 TRAIN_MASKS = "train.txt"
+VAL_TAGS = "val_cls.txt"
+VAL_MASKS = "val.txt"
+AUG_IMAGES = "train_aug.txt"
+TEST_IMAGES = "test.txt"
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """What a data set's folder need not say: its class names in tag order and the prefix of its checkpoints.
+
+    list_sizes: images of its official lists.
+    """
+
+    classes: tuple[str, ...]
+    checkpoint_prefix: str
+    list_sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+VOC12 = KnownDataset(
+    VOC_CLASSES,
+    "pascal_voc",
+    {TRAIN_MASKS: 1464, VAL_MASKS: 1449, AUG_IMAGES: 10582, TEST_IMAGES: 1456},
+)
+COCO14 = KnownDataset(COCO_CLASSES, "mscoco", {TRAIN_TAGS: 82081, VAL_TAGS: 40137})
+KNOWN_DATASETS = {"voc12": VOC12, "coco14": COCO14}
+
+# The published scripts name the data sets so; both names open the same folder.
+DATASET_ALIASES = {"pascal_voc": "data/voc12", "mscoco": "data/coco14"}
 
 
 def _voc_palette() -> np.ndarray:

@@ -1,7 +1,8 @@
 """Images, saliency maps and label maps on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,17 @@ def find_image(folder: Path, name: str) -> Path:
     raise FileNotFoundError(f"{folder}/{name}: no image with a suffix of {', '.join(IMAGE_SUFFIXES[:3])}")
 
 
+def image_files(folder: Path) -> dict[str, Path]:
+    """Every image of `folder` by its name, as find_image would find it, from one look at the folder."""
+    found: dict[str, Path] = {}
+    for path in folder.iterdir():
+        if path.suffix in IMAGE_SUFFIXES and not path.name.startswith("."):
+            other = found.get(path.stem)
+            if other is None or IMAGE_SUFFIXES.index(path.suffix) < IMAGE_SUFFIXES.index(other.suffix):
+                found[path.stem] = path
+    return found
+
+
 def image_or_guess(folder: Path, name: str, *, suffix: str = ".jpg") -> Path:
     """The image, or the name it would usually have, so that all that are missing can be told at once."""
     try:
@@ -33,7 +45,7 @@ def missing_files(what: str, folder: Path, names: Sequence[str], *, remedy: str 
     remedy = f" ({remedy})" if remedy else ""
     if not folder.is_dir():
         return [f"{what}: put them into {folder}{remedy}"]
-    there = {path.stem for path in folder.iterdir()}
+    there = image_files(folder)
     missing = [name for name in names if name not in there]
     if not missing:
         return []
@@ -43,17 +55,17 @@ def missing_files(what: str, folder: Path, names: Sequence[str], *, remedy: str 
 
 def read_rgb(path: Path) -> Image.Image:
     """The photograph as an RGB PIL image. Raises ValueError naming the file if it cannot be decoded."""
-    return _decode(path).convert("RGB")
+    return decode(path).convert("RGB")
 
 
 def read_gray(path: Path) -> Image.Image:
     """An 8-bit map (saliency, attention) as an L PIL image."""
-    return _decode(path).convert("L")
+    return decode(path).convert("L")
 
 
 def read_rgba(path: Path) -> np.ndarray:
     """An image with its mask as alpha, (H, W, 4) uint8. Raises ValueError where it has no alpha."""
-    image = _decode(path)
+    image = decode(path)
     if image.mode != "RGBA":
         raise ValueError(f"{path} is a {image.mode} image: it must be RGBA, with the mask as alpha")
     return np.asarray(image)
@@ -61,7 +73,7 @@ def read_rgba(path: Path) -> np.ndarray:
 
 def read_label(path: Path) -> np.ndarray:
     """Label map (H, W) uint8 from an indexed or grey PNG; 255 is ignored. Raises ValueError on RGB masks."""
-    image = _decode(path)
+    image = decode(path)
     if image.mode not in ("P", "L"):
         raise ValueError(
             f"{path} is a {image.mode} image: a label map holds class indices (mode P or L); "
@@ -70,13 +82,23 @@ def read_label(path: Path) -> np.ndarray:
     return np.asarray(image)
 
 
-def _decode(path: Path) -> Image.Image:
+def decode(path: Path) -> Image.Image:
+    """The image as it is stored, read to its end. Raises ValueError naming the file if it cannot be decoded."""
+    return _open(path, lambda image: image.load())
+
+
+def open_header(path: Path) -> Image.Image:
+    """Size and mode of the image, closed again before its pixels are read. Raises ValueError as decode does."""
+    return _open(path, lambda image: image.close())
+
+
+def _open(path: Path, use: Callable[[Image.Image], Any]) -> Image.Image:
     try:
         image = Image.open(path)
-        image.load()
+        use(image)
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as an image ({error}): replace it or take it off the list") from error
     return image
 

@@ -11,8 +11,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from utils.copy_paste import Paster
+from utils.data_check import ImageFiles, look_at_headers, summary
 from utils.image_list import ImageEntry
-from utils.images import find_image, missing_files, read_gray, read_rgb
+from utils.images import find_image, image_files, missing_files, read_gray, read_rgb
 from utils.sampling import derived_seed
 
 SampleKey = tuple[int, int, bool]  # epoch, index, whether it is the pasted twin
@@ -208,3 +209,10 @@ def check_files(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | 
             continue
         problems += missing_files(what, folder, [entry.name for entry in entries])
     return problems
+
+
+def check_headers(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | None) -> list[str]:
+    """What the headers of the files that are there tell: no image, another size than its image's; a line each."""
+    images, maps = (image_files(folder) if folder and folder.is_dir() else {} for folder in (image_dir, sal_dir))
+    listed = [entry.name for entry in entries if entry.name in images]
+    return summary(look_at_headers([ImageFiles(name, images[name], maps.get(name)) for name in listed]))

@@ -2,12 +2,13 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils import catalog
+from utils.text import read_text
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,6 +63,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Writes UTF-8 text of one line an item, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set's folder in VOC's layout. `classes` are the object class names in tag order, without background."""
@@ -113,7 +120,7 @@ def open_dataset(
     if classes:
         classes = tuple(classes)
     elif listing.is_file():
-        classes = tuple(line.strip() for line in listing.read_text().splitlines() if line.strip())
+        classes = tuple(line.strip() for line in read_text(listing).splitlines() if line.strip())
         repeated = sorted({c for c in classes if classes.count(c) > 1})
         if not classes or repeated:
             raise ValueError(f"{listing}: class names must be there and differ; repeated: {repeated}")

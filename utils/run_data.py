@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-from utils.catalog import IMAGE_FOLDER
+from utils.catalog import IMAGE_FOLDER, SALIENCY_FOLDER, KnownDataset
 from utils.cli import load_options
+from utils.image_list import read_image_list
 from utils.options import TrainOptions
 from utils.paths import Dataset, RunPaths, existing_path, open_dataset
 
@@ -27,6 +29,25 @@ def find_image_dir(data: Dataset, image_dir: str | None) -> Path:
         return data.image_dir
     folder = existing_path(image_dir, "--image_dir")
     return folder / IMAGE_FOLDER if (folder / IMAGE_FOLDER).is_dir() else folder
+
+
+class TrainingPlaces(NamedTuple):
+    """Where training looks: folders of images and saliency maps (None: without), and the list."""
+
+    image_dir: Path
+    sal_dir: Path | None
+    train_list: Path
+
+
+def training_places(
+    data: Dataset, *, image_dir: str | None, sal_dir: str | None, train_list: str | None
+) -> TrainingPlaces:
+    """The named places, or the data set's own, which may be missing. Raises FileNotFoundError for a named one."""
+    saliency = None
+    if sal_dir != "none":
+        saliency = existing_path(sal_dir, "--sal_dir") if sal_dir else data.sal_dir
+    listing = existing_path(train_list, "--train_list") if train_list else data.train_list
+    return TrainingPlaces(find_image_dir(data, image_dir), saliency, listing)
 
 
 def sal_dir_of_run(run: RunPaths, data: Dataset, *, sal_dir: str | None, dataset: str | None) -> Path | None:
@@ -63,3 +84,23 @@ def first_few(names: Iterable[str], count: int = 3) -> str:
     """`a, b, c, …` for a message."""
     names = list(names)
     return ", ".join(names[:count]) + (", …" if len(names) > count else "")
+
+
+def list_sizes(folder: Path, known: KnownDataset) -> list[str]:
+    """A line for every official list in the folder: its images, and how many are known where these differ."""
+    lines = []
+    for name, size in known.list_sizes.items():
+        if (folder / name).is_file():
+            found = len(read_image_list(folder / name, len(known.classes)))
+            differs = "" if found == size else f": the official list has {size:,}"
+            lines.append(f"{name}: {found:,} images{differs}")
+    return lines
+
+
+def next_steps(folder: Path) -> str:
+    """What to run once a data set's lists are written."""
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    steps = [f"python3 scripts/check_data.py --dataset={shown}"]
+    if not (folder / SALIENCY_FOLDER).is_dir():
+        steps.insert(0, f"python3 scripts/make_saliency.py --dataset={shown}    # or train with --sal_dir=none")
+    return "next:\n  " + "\n  ".join(steps)

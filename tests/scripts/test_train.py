@@ -355,11 +355,15 @@ def test_images_are_found_in_the_folder_above_them(data, options):
     assert entries == read_image_list(data / "train_cls.txt", 2)
 
 
-def test_an_image_and_saliency_of_other_sizes_stop_training_by_name(tmp_path):
-    data = make_training_data(tmp_path, count=2)
+def test_saliency_of_another_size_and_broken_images_are_named_before_training(tmp_path):
+    data = make_training_data(tmp_path, count=3)
     write_image(data / "Sal" / "p1.png", np.zeros((9, 9), np.uint8))
-    with pytest.raises(ValueError, match=r"Sal/p1\.png is \(9, 9\)"):
+    (data / "JPEGImages" / "p2.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="training cannot start") as error:
         train.run(small_options(data))
+    assert "Sal/p1.png (9x9, image 44x36)" in str(error.value)
+    assert "1 images unreadable" in str(error.value) and "JPEGImages/p2.png" in str(error.value)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 import pytest
 
-from utils.image_list import ImageEntry, read_image_list
+from utils.image_list import ImageEntry, parse_image_list, read_image_list, write_image_list
 
 
 def write(tmp_path, text):
@@ -53,3 +53,34 @@ def test_missing_tags_are_an_error_only_where_they_are_needed(tmp_path):
 def test_missing_list_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.txt"):
         read_image_list(tmp_path / "none.txt", 20)
+
+
+def test_every_wrong_line_is_collected_and_the_right_ones_are_read(tmp_path):
+    path = write(tmp_path, "a 0\nb 20\na 1\nc\nd 3\n")
+    entries, faults = parse_image_list(path, 20, need_tags=True)
+    assert [entry.name for entry in entries] == ["a", "d"]
+    assert [fault.split(": ")[0].rpartition(":")[2] for fault in faults] == ["2", "3", "4"]
+    with pytest.raises(ValueError, match=r"list\.txt:2: .* \(and 2 more: scripts/check_data\.py lists all\)"):
+        read_image_list(path, 20, need_tags=True)
+
+
+def test_lists_of_other_programs_are_read_and_other_encodings_named(tmp_path):
+    path = write(tmp_path, "")
+    path.write_bytes("\ufeffTürme 1\r\nb 0\r\n".encode())
+    assert [entry.name for entry in read_image_list(path, 20)] == ["Türme", "b"]
+    path.write_bytes("Türme 1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"list\.txt is not UTF-8"):
+        read_image_list(path, 20)
+
+
+def test_a_written_list_reads_back(tmp_path):
+    entries = [ImageEntry("Türme_1", (0, 3)), ImageEntry("b.c")]
+    write_image_list(tmp_path / "list.txt", entries)
+    assert read_image_list(tmp_path / "list.txt", 20) == entries
+
+
+@pytest.mark.parametrize("name", ["a b", "a.jpg", "a/b", ""])
+def test_a_name_that_would_not_read_back_is_not_written(tmp_path, name):
+    with pytest.raises(ValueError, match="cannot be listed"):
+        write_image_list(tmp_path / "list.txt", [ImageEntry(name)])
+    assert not (tmp_path / "list.txt").exists()

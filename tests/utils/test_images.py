@@ -4,6 +4,7 @@ from PIL import Image
 
 from utils.images import (
     find_image,
+    image_files,
     image_or_guess,
     read_gray,
     read_label,
@@ -89,3 +90,13 @@ def test_alpha_is_read_back_whatever_the_compression(tmp_path):
     write_image(tmp_path / "b.png", pixels[..., :3])
     with pytest.raises(ValueError, match=r"b\.png is a RGB image: it must be RGBA"):
         read_rgba(tmp_path / "b.png")
+
+
+def test_a_look_at_a_folder_finds_what_find_image_finds(tmp_path):
+    for name in ("a.png", "a.jpg", "b.JPEG", "c.d.png"):
+        write_image(tmp_path / name, np.zeros((2, 2), np.uint8))
+    for name in ("notes.txt", ".hidden.png", "e.webp"):
+        (tmp_path / name).write_text("")
+    found = image_files(tmp_path)
+    assert found == {name: find_image(tmp_path, name) for name in ("a", "b", "c.d")}
+    assert found["a"].suffix == ".jpg"

@@ -14,7 +14,7 @@ from utils.copy_paste import Paster
 from utils.foreground_bank import ForegroundBank
 from utils.image_list import ImageEntry, read_image_list
 from utils.images import write_image
-from utils.l2g_data import PLAIN, TWIN, EpochBatches, L2GDataset, check_files, patch_boxes, visible_share
+from utils.l2g_data import PLAIN, TWIN, EpochBatches, L2GDataset, check_files, check_headers, patch_boxes, visible_share
 from utils.sampling import derived_seed, make_loader
 
 TAKEN = ("resize", "resize_mode", "input_size", "crop_size", "num_patches", "corner_patches", "color_jitter", "flip")
@@ -337,3 +337,21 @@ def test_twins_are_the_same_for_any_number_of_workers(data, paster):
         epochs.append(list(make_loader(make_dataset(data, paster=paster), batches, num_workers=workers, pin=False)))
     assert len(epochs[0]) == 3 and epochs[0][0]["images"].shape[0] == 4
     assert all(equal(one, two) for one, two in zip(*epochs, strict=True))
+
+
+def test_headers_tell_broken_files_and_other_sizes_and_leave_missing_ones_to_check_files(tmp_path):
+    data = make_training_data(tmp_path, count=4)
+    entries = read_image_list(data / "train_cls.txt", 2)
+    assert check_headers(entries, data / "JPEGImages", data / "Sal") == []
+    (data / "JPEGImages" / "p0.png").unlink()
+    (data / "JPEGImages" / "p1.png").write_bytes(b"none")
+    write_image(data / "Sal" / "p2.png", np.zeros((36, 36), np.uint8))
+    (data / "Sal" / "p3.png").rename(data / "Sal" / "p3.txt")
+    wrong = check_headers(entries, data / "JPEGImages", data / "Sal")
+    assert len(wrong) == 2
+    assert "1 images unreadable" in wrong[0] and "p1.png" in wrong[0]
+    assert "p2.png (36x36, image 44x36)" in wrong[1]
+    missing = check_files(entries, data / "JPEGImages", data / "Sal")
+    assert ["1 of 4 are missing" in line for line in missing] == [True, True]
+    assert "p0" in missing[0] and "p3" in missing[1]
+    assert len(check_headers(entries, data / "JPEGImages", None)) == 1

@@ -1,0 +1,195 @@
+"""Read every list, image, saliency map and mask of a data set and tell all that is wrong, before hours of training.
+
+python scripts/check_data.py --dataset=data/voc12
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+
+from utils import catalog
+from utils.cli import main
+from utils.data_check import Fault, ImageFiles, ImageReport, look_at, summary
+from utils.image_list import ImageEntry, parse_image_list
+from utils.images import image_files, image_or_guess
+from utils.parallel import parallel_map
+from utils.paths import Dataset, atomic_path, existing_path, open_dataset
+from utils.run_data import TrainingPlaces, first_few, list_sizes, training_places
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Tell all that is wrong with a data set; status 0 says that training can start, status 1 that it cannot."""
+
+    dataset: str = "data/voc12"
+    """A data set's folder in VOC's layout."""
+    image_dir: str | None = None
+    """Folder of images; default JPEGImages in the data set."""
+    sal_dir: str | None = None
+    """Folder of saliency maps; default Sal in the data set; `none` where training goes without."""
+    train_list: str | None = None
+    """List of training images with tags; default train_cls.txt in the data set."""
+    mask_dir: str | None = None
+    """Folder of masks to measure on; default SegmentationClass in the data set."""
+    mask_list: str | None = None
+    """List of images that have masks; default train.txt and val.txt in the data set, where there are any."""
+    json: str | None = None
+    """A file that the whole report is written to."""
+    num_workers: int = 0
+    """Processes; 0 is one a core."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir", "gt_dir": "mask_dir", "list": "mask_list"}
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """All that is wrong (training cannot start, or measuring would fail), what is only odd, and counts per class."""
+
+    faults: list[Fault]
+    warnings: list[str]
+    images_of_class: dict[str, int]
+    masks_of_class: dict[str, int]
+    images: int
+    masks: int
+    lists: list[str] = field(default_factory=list)
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.faults
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """The entries of every list by its path; which one is trained on, and which ones need masks."""
+
+    entries: dict[Path, list[ImageEntry]]
+    train: Path
+    with_masks: tuple[Path, ...]
+
+    def names(self, paths: Sequence[Path]) -> list[str]:
+        return list(dict.fromkeys(entry.name for path in paths for entry in self.entries.get(path, ())))
+
+
+def run(options: CheckOptions) -> DataReport:
+    """Reads everything, prints the report and returns it. Raises FileNotFoundError where a named place is missing."""
+    data = open_dataset(options.dataset)
+    places = training_places(data, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list)
+    mask_dir = existing_path(options.mask_dir, "--mask_dir") if options.mask_dir else data.mask_dir
+    mask_list = existing_path(options.mask_list, "--mask_list") if options.mask_list else None
+    lists, faults = _read_lists(data, places.train_list, mask_list)
+    items = _items(lists, places, mask_dir)
+    look = partial(look_at, num_classes=len(data.classes))
+    reports = list(parallel_map(look, items, num_workers=options.num_workers, description="reading files"))
+    report = _report(data, lists, faults, reports)
+    _print_report(report, data, places)
+    if options.json:
+        content = {"dataset": str(data.root), "training_can_start": report.is_ready, **asdict(report)}
+        content["faults"] = [fault._asdict() for fault in report.faults]
+        with atomic_path(Path(options.json).absolute()) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return report
+
+
+def _read_lists(data: Dataset, train_list: Path, mask_list: Path | None) -> tuple[_Lists, list[Fault]]:
+    """Every list that is there: the one to train on, those of masks, and the others of the data set."""
+    usual = [catalog.TRAIN_MASKS, catalog.VAL_MASKS, catalog.VAL_TAGS, catalog.AUG_IMAGES, catalog.TEST_IMAGES]
+    there = [data.root / name for name in usual if (data.root / name).is_file()]
+    with_masks = [data.root / name for name in (catalog.TRAIN_MASKS, catalog.VAL_MASKS)]
+    with_masks = [mask_list] if mask_list else [path for path in with_masks if path in there]
+    entries, faults = {}, []
+    for path in dict.fromkeys([train_list, *with_masks, *there]):
+        try:
+            entries[path], wrong = parse_image_list(path, len(data.classes), need_tags=path == train_list)
+        except FileNotFoundError as error:
+            wrong = [str(error)]
+        faults += [Fault("image lists with wrong lines", message) for message in wrong]
+    return _Lists(entries, train_list, tuple(with_masks)), faults
+
+
+def _items(lists: _Lists, places: TrainingPlaces, mask_dir: Path) -> list[ImageFiles]:
+    """The files of every listed image: all have an image, those trained on saliency, those measured on a mask."""
+    images = image_files(places.image_dir) if places.image_dir.is_dir() else {}
+    maps = image_files(places.sal_dir) if places.sal_dir and places.sal_dir.is_dir() else {}
+    trained, measured = set(lists.names([lists.train])), set(lists.names(lists.with_masks))
+    return [
+        ImageFiles(
+            name,
+            images.get(name) or image_or_guess(places.image_dir, name),
+            (maps.get(name) or places.sal_dir / f"{name}.png") if places.sal_dir and name in trained else None,
+            mask_dir / f"{name}.png" if name in measured else None,
+        )
+        for name in lists.names(list(lists.entries))
+    ]
+
+
+def _report(data: Dataset, lists: _Lists, faults: list[Fault], reports: list[ImageReport]) -> DataReport:
+    train = lists.entries.get(lists.train, [])
+    tags = Counter(tag for entry in train for tag in entry.tags)
+    labels = Counter(label for report in reports for label in report.labels)
+    return DataReport(
+        faults + [fault for report in reports for fault in report.faults],
+        _warnings(data, lists, tags, reports),
+        {name: tags[tag] for tag, name in enumerate(data.classes)},
+        {name: labels[tag + 1] for tag, name in enumerate(data.classes)},
+        len(train),
+        len(lists.names(lists.with_masks)),
+        list_sizes(data.root, catalog.KNOWN_DATASETS[data.name]) if data.name in catalog.KNOWN_DATASETS else [],
+    )
+
+
+def _warnings(data: Dataset, lists: _Lists, tags: Mapping[int, int], reports: list[ImageReport]) -> list[str]:
+    """What does not keep training from starting, but may not be meant."""
+    warnings = []
+    absent = [name for tag, name in enumerate(data.classes) if not tags.get(tag)]
+    if absent and lists.entries.get(lists.train):
+        warnings.append(f"{len(absent)} classes have no training image: {first_few(absent, 10)}")
+    turned = [report.name for report in reports if report.turned]
+    if turned:
+        warnings.append(
+            f"{len(turned)} images lie on their side, and EXIF says so ({first_few(turned)}): nothing here turns "
+            "them; scripts/prepare_own.py writes them upright"
+        )
+    tagged = {entry.name: set(entry.tags) for entry in lists.entries.get(lists.train, ())}
+    labelled = [report for report in reports if report.labels and report.name in tagged]
+    other = [r.name for r in labelled if not {label - 1 for label in r.labels} & tagged[r.name]]
+    if other:
+        warnings.append(
+            f"{len(other)} of {len(labelled)} masks show none of their image's tags ({first_few(other)}): "
+            "is their order of classes that of the tags?"
+        )
+    if not lists.with_masks:
+        warnings.append(f"no {catalog.TRAIN_MASKS}: nothing can be measured; give gen_gt.py a --threshold")
+    return warnings
+
+
+def _print_report(report: DataReport, data: Dataset, places: TrainingPlaces) -> None:
+    saliency = "without saliency" if places.sal_dir is None else f"saliency from {places.sal_dir}"
+    print(f"{data.root}: {report.images} training images, {report.masks} with masks to measure on, {saliency}")
+    for line in report.lists:
+        print(f"  {line}")
+    width = max(map(len, data.classes))
+    print(f"  {'class'.ljust(width)}  images  masks")
+    for name, count in report.images_of_class.items():
+        print(f"  {name.ljust(width)}  {count:6d} {report.masks_of_class[name]:6d}")
+    for warning in report.warnings:
+        print(f"warning: {warning}")
+    for line in summary(report.faults, shown=10):
+        print(f"fault: {line}")
+    print("training can start" if report.is_ready else f"training cannot start: {len(report.faults)} faults")
+
+
+def run_to_status(options: CheckOptions) -> None:
+    """The program: leaves with status 1 where something is wrong."""
+    if not run(options).is_ready:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(CheckOptions, run_to_status)

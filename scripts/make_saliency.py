@@ -1,0 +1,120 @@
+"""Make saliency maps for the images of a data set that have none, by rembg or a model in an ONNX file.
+
+python scripts/make_saliency.py --dataset=data/mine                      pip install 'rembg[cpu]' first
+python scripts/make_saliency.py --dataset=data/mine --onnx=u2net.onnx    pip install onnxruntime first
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+
+from utils import saliency_models
+from utils.cli import main
+from utils.folder_settings import FolderSettings
+from utils.image_list import read_image_list
+from utils.images import image_files, image_or_guess, read_rgb, write_image
+from utils.paths import existing_path, open_dataset
+from utils.run_data import check_present, find_image_dir
+
+SETTINGS_FILE = "saliency_settings.json"
+ONNX_OPTIONS = ("input_size", "mean", "std", "output", "activation", "min_max")
+
+
+@dataclass(frozen=True)
+class SaliencyOptions:
+    """Make the saliency maps that a data set lacks, in its folder Sal."""
+
+    dataset: str = "data/voc12"
+    """A data set's folder in VOC's layout."""
+    image_dir: str | None = None
+    """Folder of images; default JPEGImages in the data set."""
+    image_list: str | None = None
+    """List of images that get maps; default train_cls.txt in the data set."""
+    out: str | None = None
+    """Where maps go; default Sal in the data set."""
+
+    rembg_model: str = "u2net"
+    """Model of the rembg package, which downloads it when it runs; taken where no --onnx is given."""
+    onnx: str | None = None
+    """A model's ONNX file: (1, 3, S, S) normalised RGB to one map."""
+    input_size: int = 0
+    """Side S of the ONNX model's input, pixels; 0 is the model's own, else 320."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Mean of the ONNX model's input, 0..1."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Standard deviation of the ONNX model's input."""
+    output: int = 0
+    """Which output of the ONNX model is the map, counted from 0."""
+    activation: Literal["none", "sigmoid"] = "none"
+    """sigmoid for an ONNX model that gives scores of any size."""
+    min_max: bool = True
+    """Stretch each map of the ONNX model over 0 to 255."""
+    overwrite: bool = False
+    """Make the maps again that are there already."""
+
+    def __post_init__(self) -> None:
+        if min(self.std) <= 0 or self.input_size < 0:
+            raise ValueError(f"std={self.std}, input_size={self.input_size}: must be above 0, and 0 or more")
+
+
+def run(options: SaliencyOptions) -> Path:
+    """Makes the maps that are not there and returns their folder.
+
+    Raises ValueError or FileNotFoundError, before any map is written, where the model or images are missing, or the
+    folder holds maps that another model made here.
+    """
+    data = open_dataset(options.dataset)
+    image_dir = find_image_dir(data, options.image_dir)
+    listing = existing_path(options.image_list, "--image_list") if options.image_list else data.train_list
+    names = [entry.name for entry in read_image_list(listing, len(data.classes))]
+    images = {name: image_or_guess(image_dir, name) for name in names}
+    check_present(images.values(), "images", f"check --image_dir and the list ({listing})")
+    folder = Path(options.out).absolute() if options.out else data.sal_dir
+    there = image_files(folder) if folder.is_dir() and not options.overwrite else {}
+    todo = [name for name in names if name not in there]
+    if todo:
+        settings = _settings(options)
+        record = FolderSettings(folder / SETTINGS_FILE, SETTINGS_FILE, "maps", "scripts/make_saliency.py", "--out")
+        record.check(settings, may_replace=options.overwrite)
+        detector = _detector(options)
+        record.start(settings)
+        _make_maps(detector, {name: images[name] for name in todo}, folder)
+    print(f"{len(todo)} saliency maps made, {len(names) - len(todo)} kept: {folder}")
+    return folder
+
+
+def _settings(options: SaliencyOptions) -> dict[str, Any]:
+    """What decides on the maps. Maps from elsewhere may stand beside them."""
+    if options.onnx is None:
+        return {"rembg_model": options.rembg_model}
+    return {"onnx": Path(options.onnx).name} | {name: getattr(options, name) for name in ONNX_OPTIONS}
+
+
+def _detector(options: SaliencyOptions) -> saliency_models.Detector:
+    if options.onnx is None:
+        return saliency_models.rembg_detector(options.rembg_model)
+    chosen = {name: getattr(options, name) for name in ONNX_OPTIONS}
+    return saliency_models.onnx_detector(existing_path(options.onnx, "--onnx"), **chosen)
+
+
+def _make_maps(detector: saliency_models.Detector, images: dict[str, Path], folder: Path) -> None:
+    """One image after the other: the model itself uses all cores."""
+    for name, path in tqdm(images.items(), "making saliency maps", unit="image", mininterval=_interval()):
+        photo = read_rgb(path)
+        saliency = detector(photo)
+        if saliency.shape != photo.size[::-1]:
+            raise ValueError(f"{path}: the model's map is {saliency.shape}, the image {photo.size[::-1]}")
+        write_image(folder / f"{name}.png", saliency)
+
+
+def _interval() -> float:
+    return 0.1 if sys.stderr.isatty() else 5.0
+
+
+if __name__ == "__main__":
+    main(SaliencyOptions, run)

@@ -1,0 +1,67 @@
+# Sourced by the scripts of a data set, after common.sh: the whole job and its later parts, the same for every data set.
+
+# On several GPUs with NPROC=4.
+LAUNCH=("$PYTHON")
+if [[ "${NPROC:-1}" -gt 1 ]]; then
+  LAUNCH=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node="$NPROC")
+fi
+
+# The CAMs of EXP and their scores: cams_and_scores [flags of test_l2g.py]
+cams_and_scores() {
+  "${LAUNCH[@]}" "$ROOT/test_l2g.py" --experiment_name="$EXP" "$@"
+  "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP"
+}
+
+# Pseudo labels from the CAMs of EXP: pseudo_labels [flags of gen_gt.py]
+pseudo_labels() {
+  "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" "$@"
+}
+
+# CAMs, scores and pseudo labels; those of an earlier stage are replaced
+renew_labels() {
+  cams_and_scores --update
+  pseudo_labels --update
+}
+
+# From images with tags to pseudo labels and their pictures: whole_job PRESET PREFIX [flags of train_l2g.py]
+# PREFIX is that of the checkpoints. EPOCHS and CDA_EPOCHS are those of both stages; without CDA_EPOCHS there is one.
+# STAGE is all, or one part: 1, bank, 2, cams.
+whole_job() {
+  local preset="$ROOT/configs/$1.yaml" model="$ROOT/runs/$EXP/model/$2_epoch"
+  local bank="${BANK:-$ROOT/sem_seg_fg/$EXP}" stage="${STAGE:-all}" last=$((EPOCHS - 1))
+  shift 2
+  if [[ ! "$stage" =~ ^(all|1|bank|2|cams)$ ]]; then
+    echo "error: STAGE=$stage: legal are all, 1, bank, 2, cams" >&2
+    exit 2
+  fi
+  if [[ "$stage" =~ ^(bank|2)$ && "$CDA_EPOCHS" -eq 0 ]]; then
+    echo "error: STAGE=$stage belongs to the second stage, which CDA_EPOCHS=0 leaves out: give e.g. CDA_EPOCHS=3" >&2
+    exit 2
+  fi
+
+  if [[ "$stage" =~ ^(all|1)$ && ! -f "${model}_$last.pth" ]]; then
+    train_stage "$preset" "$@" --epochs="$EPOCHS"
+  fi
+  if [[ "$stage" =~ ^(all|bank)$ && "$CDA_EPOCHS" -gt 0 && ! -f "$bank/index.csv" ]]; then
+    renew_labels
+    "$PYTHON" "$ROOT/scripts/build_foregrounds.py" --experiment_name="$EXP" --out="$bank" --preview
+  fi
+  if [[ "$stage" =~ ^(all|2)$ && "$CDA_EPOCHS" -gt 0 && ! -f "${model}_$((last + CDA_EPOCHS)).pth" ]]; then
+    if [[ ! -f "${model}_$last.pth" ]]; then
+      echo "error: ${model}_$last.pth is missing: stage 2 goes on from it; run with STAGE=1 first" >&2
+      exit 1
+    fi
+    train_stage "$preset" "$@" --config="$ROOT/configs/stage2_cda.yaml" --cda_bank="$bank" \
+      --epochs="$((EPOCHS + CDA_EPOCHS))"
+  fi
+  if [[ "$stage" =~ ^(all|cams)$ ]]; then
+    renew_labels
+    "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
+    "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP"
+  fi
+}
+
+# One stage of training, from its newest checkpoint if there is one: train_stage PRESET_FILE [flags]
+train_stage() {
+  "${LAUNCH[@]}" "$ROOT/train_l2g.py" --config="$1" --experiment_name="$EXP" --resume "${@:2}"
+}

@@ -1,0 +1,108 @@
+"""Make data/coco14 from MS COCO 2014: links to the images, label maps from the instances, lists with tags.
+
+python scripts/prepare_coco.py --coco coco
+"""
+
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+
+from utils import catalog
+from utils.cli import main
+from utils.coco_masks import AnnotatedImage, label_map, read_instances
+from utils.folder_settings import FolderSettings
+from utils.image_list import ImageEntry, write_image_list
+from utils.images import write_label_png
+from utils.parallel import parallel_map
+from utils.paths import PROJECT_ROOT, existing_path, write_lines
+from utils.place import place_all
+from utils.run_data import check_present, list_sizes, next_steps
+
+# folder of images -> its lists, of tags and of masks
+LISTS = {
+    "train2014": (catalog.TRAIN_TAGS, catalog.TRAIN_MASKS),
+    "val2014": (catalog.VAL_TAGS, catalog.VAL_MASKS),
+}
+SETTINGS_FILE = "mask_settings.json"
+
+
+@dataclass(frozen=True)
+class PrepareCocoOptions:
+    """Make data/coco14 from the downloads of MS COCO 2014."""
+
+    coco: str
+    """Folder with train2014/, val2014/ and annotations/instances_{train,val}2014.json."""
+    out: Path = PROJECT_ROOT / "data" / "coco14"
+    """The data set's folder."""
+    crowd: Literal["class", "ignore"] = "class"
+    """Regions of crowds, which one annotation covers: class gives them their class in the masks, ignore 255."""
+    copy: bool = False
+    """Copy the images; otherwise they are linked to where they are."""
+    num_workers: int = 0
+    """Processes; 0 is one a core."""
+    overwrite: bool = False
+    """Make the masks again that other settings gave."""
+
+
+def run(options: PrepareCocoOptions) -> Path:
+    """Links the images that have annotations, makes the masks not there yet, then the lists; returns the folder.
+
+    Raises ValueError, FileNotFoundError or FileExistsError, before anything is written, naming what does not fit.
+    """
+    out, coco = Path(options.out).absolute(), existing_path(options.coco, "--coco")
+    _check_pieces(coco)
+    record = FolderSettings(
+        out / catalog.MASK_FOLDER / SETTINGS_FILE, "*.png", "masks", "scripts/prepare_coco.py", "--out"
+    )
+    settings = {"crowd": options.crowd}
+    record.check(settings, may_replace=options.overwrite)
+    splits = {split: read_instances(coco / _annotation_file(split)) for split in LISTS}
+    sources = {}
+    for split, images in splits.items():
+        files = [coco / split / image.file_name for image in images]
+        check_present(files, "images", f"unpack {split}.zip again")
+        sources |= {out / catalog.IMAGE_FOLDER / file.name: file for file in files}
+    place_all(sources, copy=options.copy, num_workers=options.num_workers, description="placing images")
+    record.start(settings)
+    _make_masks([*splits["train2014"], *splits["val2014"]], out / catalog.MASK_FOLDER, options)
+    write_lines(out / catalog.CLASSES_FILE, catalog.COCO_CLASSES)
+    for split, images in splits.items():
+        tags, masks = LISTS[split]
+        write_image_list(out / masks, [ImageEntry(image.name) for image in images])
+        write_image_list(out / tags, [ImageEntry(image.name, image.tags) for image in images])
+    print(f"{out}: {'copies' if options.copy else 'links'} of {coco}", *list_sizes(out, catalog.COCO14), sep="\n  ")
+    print(next_steps(out))
+    return out
+
+
+def _annotation_file(split: str) -> str:
+    return f"annotations/instances_{split}.json"
+
+
+def _check_pieces(coco: Path) -> None:
+    missing = [piece for split in LISTS for piece in (split, _annotation_file(split)) if not (coco / piece).exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"--coco: {coco} lacks {', '.join(missing)}: unpack train2014.zip, val2014.zip and "
+            "annotations_trainval2014.zip there"
+        )
+
+
+def _make_masks(images: list[AnnotatedImage], folder: Path, options: PrepareCocoOptions) -> None:
+    todo = [image for image in images if not (folder / f"{image.name}.png").is_file()]
+    make = partial(_make_mask, folder=folder, crowd=options.crowd)
+    for _ in parallel_map(make, todo, num_workers=options.num_workers, description="making masks"):
+        pass
+    print(f"{len(todo)} masks made, {len(images) - len(todo)} kept: {folder}")
+
+
+def _make_mask(image: AnnotatedImage, *, folder: Path, crowd: str) -> None:
+    write_label_png(folder / f"{image.name}.png", label_map(image, crowd=crowd))
+
+
+if __name__ == "__main__":
+    main(PrepareCocoOptions, run)

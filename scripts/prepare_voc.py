@@ -1,0 +1,181 @@
+"""Make data/voc12 from PASCAL VOC 2012 and, for its 10,582 training images, SBD: folders, masks, lists with tags.
+
+python scripts/prepare_voc.py --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE
+"""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+
+from utils import catalog
+from utils.cli import main
+from utils.image_list import ImageEntry, read_image_list, write_image_list
+from utils.images import image_files, write_label_png
+from utils.parallel import parallel_map
+from utils.paths import PROJECT_ROOT, existing_path, write_lines
+from utils.place import place_all, place_folder
+from utils.run_data import check_present, first_few, list_sizes, next_steps
+from utils.voc_devkit import ANNOTATION_FOLDER, SPLIT_FOLDER, find_sbd, find_voc, read_box_tags, read_sbd_mask
+
+
+@dataclass(frozen=True)
+class PrepareVocOptions:
+    """Make data/voc12 from the downloads of PASCAL VOC 2012 and SBD."""
+
+    voc: str
+    """VOCdevkit/VOC2012, unpacked; with the test images where VOC2012test.tar was unpacked over it."""
+    sbd: str | None = None
+    """benchmark_RELEASE of SBD, unpacked: its masks are converted, its images join the training list."""
+    aug: str | None = None
+    """SegmentationClassAug, where somebody converted SBD's masks before; instead of --sbd."""
+    out: Path = PROJECT_ROOT / "data" / "voc12"
+    """The data set's folder."""
+    copy: bool = False
+    """Copy images and masks; otherwise they are linked to where they are."""
+    num_workers: int = 0
+    """Processes; 0 is one a core."""
+
+    def __post_init__(self) -> None:
+        if self.sbd and self.aug:
+            raise ValueError("--sbd and --aug are two forms of the same masks: give one of them")
+
+
+@dataclass(frozen=True)
+class _Splits:
+    """Names of the images of each list; aug is empty where VOC stands alone, test where it was not downloaded."""
+
+    train: list[str]
+    val: list[str]
+    aug: list[str]
+    test: list[str]
+
+    @property
+    def tagged(self) -> list[str]:
+        """What the classifier trains on."""
+        return self.aug or self.train
+
+
+def run(options: PrepareVocOptions) -> Path:
+    """Makes the folders, then the lists, and returns the data set's folder; what is there already is kept.
+
+    Raises ValueError, FileNotFoundError or FileExistsError, before anything is written, naming what does not fit.
+    """
+    out = Path(options.out).absolute()
+    voc = find_voc(existing_path(options.voc, "--voc"))
+    sbd = find_sbd(existing_path(options.sbd, "--sbd")) if options.sbd else None
+    aug = existing_path(options.aug, "--aug") if options.aug else None
+    splits = _splits(voc, _aug_names(sbd, aug))
+    for folder, suffix in ((catalog.IMAGE_FOLDER, "jpg"), (catalog.MASK_FOLDER, "png")):
+        files = [voc / folder / f"{name}.{suffix}" for name in (*splits.train, *splits.val)]
+        check_present(files, "files", "unpack VOC 2012 again")
+    tags = _tags(voc, [*splits.tagged, *splits.val], num_workers=options.num_workers)
+    for folder in (catalog.IMAGE_FOLDER, catalog.MASK_FOLDER):
+        place_folder(voc / folder, out / folder, copy=options.copy, num_workers=options.num_workers)
+    masks = out / catalog.AUG_MASK_FOLDER
+    if aug:
+        place_folder(aug, masks, copy=options.copy, num_workers=options.num_workers)
+    elif sbd:
+        _convert_sbd(sbd, voc, masks, splits, copy=options.copy, num_workers=options.num_workers)
+    _write_lists(out, splits, tags)
+    print(f"{out}: {'copies' if options.copy else 'links'} of {voc}", *list_sizes(out, catalog.VOC12), sep="\n  ")
+    if not splits.aug:
+        print("  the training list is VOC's train: the published runs train on train_aug, which --sbd adds")
+    print(next_steps(out))
+    return out
+
+
+def _names(path: Path) -> list[str]:
+    return [entry.name for entry in read_image_list(path, len(catalog.VOC_CLASSES))]
+
+
+def _aug_names(sbd: Path | None, aug: Path | None) -> set[str]:
+    """Names of the images that SBD has masks of."""
+    if aug:
+        names = set(image_files(aug))
+        if not names:
+            raise FileNotFoundError(f"--aug: {aug} holds no masks: give the folder of the PNGs")
+        return names
+    return {*_names(sbd / "train.txt"), *_names(sbd / "val.txt")} if sbd else set()
+
+
+def _splits(voc: Path, sbd_names: set[str]) -> _Splits:
+    """Raises ValueError where VOC's own lists overlap; tells which of SBD's images VOC lacks."""
+    train, val = (_names(voc / SPLIT_FOLDER / f"{split}.txt") for split in ("train", "val"))
+    common = sorted(set(train) & set(val))
+    if common:
+        raise ValueError(f"{voc / SPLIT_FOLDER}: {first_few(common)} stand in train.txt and val.txt: unpack VOC again")
+    there = image_files(voc / catalog.IMAGE_FOLDER)
+    lacking = sorted(sbd_names - set(there))
+    if lacking:
+        print(f"left out: {len(lacking)} images of SBD that {voc} lacks ({first_few(lacking)})")
+    aug = sorted({*sbd_names, *train} - {*val, *lacking}) if sbd_names else []
+    return _Splits(train, val, aug, _test_names(voc, there))
+
+
+def _test_names(voc: Path, there: Iterable[str]) -> list[str]:
+    listing = voc / SPLIT_FOLDER / "test.txt"
+    remedy = "unpack VOC2012test.tar over VOCdevkit (from VOC's evaluation server) if you want its scores"
+    if not listing.is_file():
+        print(f"no {catalog.TEST_IMAGES}: {listing} is not there: {remedy}")
+        return []
+    names = _names(listing)
+    lacking = sorted(set(names) - set(there))
+    if lacking:
+        print(f"no {catalog.TEST_IMAGES}: {len(lacking)} of {len(names)} test images are not there: {remedy}")
+        return []
+    return names
+
+
+def _tags(voc: Path, names: list[str], *, num_workers: int) -> dict[str, tuple[int, ...]]:
+    """Tags from the box annotations. Raises FileNotFoundError or ValueError naming images without."""
+    files = [voc / ANNOTATION_FOLDER / f"{name}.xml" for name in names]
+    check_present(files, "annotations", "unpack VOC 2012 again: its tags are read from them")
+    read = parallel_map(read_box_tags, files, num_workers=num_workers, description="reading annotations")
+    tags = dict(zip(names, read))
+    empty = [name for name, found in tags.items() if not found]
+    if empty:
+        raise ValueError(f"{voc / ANNOTATION_FOLDER}: {len(empty)} images have no object ({first_few(empty)})")
+    return tags
+
+
+def _convert_sbd(sbd: Path, voc: Path, masks: Path, splits: _Splits, *, copy: bool, num_workers: int) -> None:
+    """SegmentationClassAug: VOC's own masks where VOC has one, else SBD's."""
+    own = image_files(voc / catalog.MASK_FOLDER)
+    names = [*splits.aug, *splits.val]
+    sources = {masks / f"{name}.png": own[name] for name in names if name in own}
+    files = [sbd / "cls" / f"{name}.mat" for name in names if name not in own]
+    check_present(files, "masks of SBD", "unpack benchmark.tgz again")
+    place_all(sources, copy=copy, num_workers=num_workers, description="VOC's own masks")
+    todo = [file for file in files if not (masks / f"{file.stem}.png").is_file()]
+    convert = partial(_convert_mask, folder=masks)
+    for _ in parallel_map(convert, todo, num_workers=num_workers, description="converting SBD"):
+        pass
+
+
+def _convert_mask(file: Path, *, folder: Path) -> None:
+    write_label_png(folder / f"{file.stem}.png", read_sbd_mask(file))
+
+
+def _write_lists(out: Path, splits: _Splits, tags: dict[str, tuple[int, ...]]) -> None:
+    write_lines(out / catalog.CLASSES_FILE, catalog.VOC_CLASSES)
+    lists = {
+        catalog.TRAIN_MASKS: splits.train,
+        catalog.VAL_MASKS: splits.val,
+        catalog.AUG_IMAGES: splits.aug,
+        catalog.TEST_IMAGES: splits.test,
+    }
+    for name, names in lists.items():
+        if names:
+            write_image_list(out / name, [ImageEntry(n) for n in names])
+        else:
+            (out / name).unlink(missing_ok=True)
+    for name, names in ((catalog.VAL_TAGS, splits.val), (catalog.TRAIN_TAGS, splits.tagged)):
+        write_image_list(out / name, [ImageEntry(n, tags[n]) for n in names])
+
+
+if __name__ == "__main__":
+    main(PrepareVocOptions, run)

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The CAMs of a run on COCO 2014 and their scores: bash test_l2g_coco.sh [EXP [further flags of test_l2g.py]]
+set -euo pipefail
+DEFAULT_EXP=l2g_coco
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
+source "$ROOT/scripts/pipeline.sh"
+
+cams_and_scores --save_attention "${@:2}"

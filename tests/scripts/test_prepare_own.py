@@ -1,0 +1,191 @@
+"""Somebody's own photos become a data set, or all that keeps them from it is told and nothing is written."""
+
+import csv
+import unicodedata
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts.prepare_own import PrepareOwnOptions, run
+from tests.small_downloads import HEIGHT, WIDTH, block_mask, photo, turned_photo
+from utils.images import write_image, write_label_png
+from utils.paths import open_dataset
+
+
+def prepare(folder, **more):
+    options = {"images": str(folder / "photos"), "out": str(folder / "mine"), "num_workers": 1, **more}
+    return run(PrepareOwnOptions(**options))
+
+
+def with_csv(folder, text, **more):
+    (folder / "tags.csv").write_text(text, encoding="utf-8")
+    return prepare(folder, tags=str(folder / "tags.csv"), **more)
+
+
+def lines(path):
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three photos, one with an umlaut and a space in its name, one in a folder."""
+    for number, name in enumerate(("a.jpg", "Türme im Mai.JPG", "trip/c.png")):
+        photo(tmp_path / "photos" / name, seed=number)
+    return tmp_path
+
+
+GOOD = "file,tags\na.jpg,cat;dog\nTürme im Mai.JPG,Kirche; dog ;\ntrip/c.png,cat\n"
+
+
+def test_tags_from_a_csv_file(folder, capsys):
+    out = with_csv(folder, GOOD)
+    assert lines(out / "classes.txt") == ["Kirche", "cat", "dog"]
+    assert lines(out / "train_cls.txt") == ["Türme_im_Mai 0 2", "a 1 2", "c 1"]
+    assert sorted(path.name for path in (out / "JPEGImages").iterdir()) == ["Türme_im_Mai.jpg", "a.jpg", "c.png"]
+    assert all(path.is_symlink() for path in (out / "JPEGImages").iterdir())
+    assert not (out / "train.txt").exists()
+    assert ["Türme_im_Mai", "Türme im Mai.JPG"] in list(csv.reader((out / "names.csv").open(encoding="utf-8")))
+    assert open_dataset(out).name == "mine"
+    printed = capsys.readouterr().out
+    assert "1 photos are renamed" in printed and "next:" in printed and "check_data.py" in printed
+
+
+def test_names_and_tables_of_other_systems_match(folder):
+    decomposed = unicodedata.normalize("NFD", "Türme im Mai.JPG")
+    out = with_csv(folder, f"\ufeffFile,Tags\r\n{decomposed},x\r\n./trip\\c.png,y\r\n")
+    assert lines(out / "train_cls.txt") == ["Türme_im_Mai 0", "c 1"]
+
+
+def test_one_folder_a_tag_and_a_photo_in_two_folders_has_two(tmp_path, capsys):
+    for tag, names in {"cat": (1, 2), "big dog": (2, 3)}.items():
+        for number in names:
+            photo(tmp_path / "photos" / tag / f"p{number}.jpg", seed=number)
+    photo(tmp_path / "photos" / "untagged.jpg")
+    out = prepare(tmp_path)
+    assert lines(out / "classes.txt") == ["big dog", "cat"]
+    assert lines(out / "train_cls.txt") == ["p1 1", "p2 0 1", "p3 0"]
+    assert "1 photos without tags are left out" in capsys.readouterr().out
+
+
+def test_photos_without_tags_are_left_out_and_counted(folder, capsys):
+    out = with_csv(folder, "file,tags\na.jpg,cat\nTürme im Mai.JPG,\n")
+    assert lines(out / "train_cls.txt") == ["a 0"]
+    assert "2 photos without tags are left out" in capsys.readouterr().out
+
+
+def test_masks_and_saliency_come_along_under_the_same_names(folder):
+    for name in ("a", "Türme im Mai", "c"):
+        write_image(folder / "maps" / f"{name}.png", block_mask(255))
+    write_label_png(folder / "photos" / "masks" / "Türme im Mai.png", block_mask(3))  # below the photos, and none
+    out = with_csv(folder, GOOD, saliency=str(folder / "maps"), masks=str(folder / "photos" / "masks"))
+    assert lines(out / "train.txt") == ["Türme_im_Mai"]
+    assert len(lines(out / "train_cls.txt")) == 3
+    assert (out / "SegmentationClass" / "Türme_im_Mai.png").is_file()
+    assert sorted(path.stem for path in (out / "Sal").iterdir()) == ["Türme_im_Mai", "a", "c"]
+
+
+def test_a_given_order_of_classes_is_kept(folder):
+    (folder / "classes.txt").write_text("dog\ncat\nemu\nKirche\n")
+    out = with_csv(folder, GOOD, classes=str(folder / "classes.txt"))
+    assert lines(out / "classes.txt") == ["dog", "cat", "emu", "Kirche"]
+    assert lines(out / "train_cls.txt")[1] == "a 0 1"
+
+
+def test_photos_that_lie_on_their_side_are_written_upright(tmp_path):
+    turned_photo(tmp_path / "photos" / "cat" / "t.jpg")
+    write_label_png(tmp_path / "masks" / "t.png", np.ones((WIDTH, HEIGHT), np.uint8))
+    out = prepare(tmp_path, masks=str(tmp_path / "masks"))
+    with Image.open(out / "JPEGImages" / "t.jpg") as image:
+        assert image.size == (HEIGHT, WIDTH) and 0x0112 not in image.getexif()
+    assert not (out / "JPEGImages" / "t.jpg").is_symlink()
+
+
+def test_copies_outlive_the_photos_and_a_second_run_changes_nothing(folder):
+    out = with_csv(folder, GOOD, copy=True)
+    stamps = {path: path.stat().st_mtime_ns for path in (out / "JPEGImages").iterdir()}
+    with_csv(folder, GOOD, copy=True)
+    assert {path: path.lstat().st_mtime_ns for path in (out / "JPEGImages").iterdir()} == stamps
+    assert not any(path.is_symlink() for path in stamps)
+
+
+def test_every_wrong_line_of_the_table_is_told_at_once(folder):
+    table = "file,tags\na.jpg,cat\nb.jpg,cat\na.jpg,dog\ntrip/c.png,x/y\nTürme im Mai.JPG,a,b\nc.png,background\n"
+    with pytest.raises(ValueError) as error:
+        with_csv(folder, table)
+    for part in (
+        "tags.csv:3: 'b.jpg' is not in",
+        "did you mean a.jpg?",
+        "tags.csv:4: 'a.jpg' is listed twice",
+        "tags.csv:5: tag 'x/y' has a slash",
+        "tags.csv:6: 3 columns",
+        "tags.csv:7: 'c.png' is not in",
+    ):
+        assert part in str(error.value), part
+    assert not (folder / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "rule"),
+    [
+        ("", "tags.csv:1: the header is '': it must be file,tags"),
+        ("file;tags\na.jpg;cat\n", "the header is 'file;tags': it must be file,tags"),
+        ("file,tags\na.jpg,\n", "no photo has a tag"),
+        ("file,tags\na.jpg,Background\n", "'background' is what belongs to no class"),
+    ],
+)
+def test_a_table_that_says_nothing_is_refused(folder, table, rule):
+    with pytest.raises(ValueError, match="nothing was written") as error:
+        with_csv(folder, table)
+    assert rule in str(error.value)
+
+
+def test_files_that_cannot_be_used_are_told_at_once(folder):
+    photos = folder / "photos"
+    photo(photos / "other" / "a.png", seed=7)
+    write_image(photos / "x.webp", block_mask(9))
+    with pytest.raises(ValueError) as error:
+        with_csv(folder, GOOD + "other/a.png,cat\n")
+    assert "other/a.png and" in str(error.value) and "would both be named a: rename one of them" in str(error.value)
+    assert "x.webp: .webp is not read: save it as JPEG or PNG" in str(error.value)
+
+
+def test_files_that_cannot_be_read_or_do_not_fit_are_told_at_once(folder):
+    (folder / "photos" / "a.jpg").write_bytes(b"no image")
+    write_label_png(folder / "masks" / "c.png", block_mask(4))
+    write_label_png(folder / "masks" / "Türme im Mai.png", block_mask(1)[1:])
+    with pytest.raises(ValueError) as error:
+        with_csv(folder, GOOD, masks=str(folder / "masks"))
+    assert "1 images unreadable" in str(error.value) and "photos/a.jpg" in str(error.value)
+    assert "masks/c.png (4): legal are 0" in str(error.value)
+    assert "(16x11, image 16x12)" in str(error.value)
+    assert not (folder / "mine").exists()
+
+
+def test_different_photos_of_one_name_in_two_folders_are_refused(tmp_path):
+    for number, tag in enumerate(("cat", "dog")):
+        photo(tmp_path / "photos" / tag / "p.jpg", seed=number)
+    with pytest.raises(ValueError, match="would both be named p, but are different photos"):
+        prepare(tmp_path)
+
+
+def test_saliency_maps_and_masks_that_belong_to_other_photos_are_refused(folder):
+    for kind in ("maps", "masks"):
+        write_label_png(folder / kind / "z.png", block_mask(1))
+    with pytest.raises(ValueError) as error:
+        with_csv(folder, GOOD, saliency=str(folder / "maps"), masks=str(folder / "masks"))
+    assert "3 of 3 photos have no map" in str(error.value) and "no mask has a photo's name (z;" in str(error.value)
+
+
+def test_a_tag_that_the_given_classes_lack_is_named_with_a_photo(folder):
+    (folder / "classes.txt").write_text("cat\ndog\ncat\n")
+    with pytest.raises(ValueError) as error:
+        with_csv(folder, GOOD, classes=str(folder / "classes.txt"))
+    assert "'cat' stands there 2 times" in str(error.value)
+    assert "lacks the tag 'Kirche', e.g. of" in str(error.value) and "Türme im Mai.JPG" in str(error.value)
+
+
+def test_a_folder_without_photos_is_named(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(FileNotFoundError, match="photos holds no JPEG or PNG"):
+        prepare(tmp_path)

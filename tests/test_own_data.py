@@ -1,0 +1,71 @@
+"""The README's way from one's own photos to labels, with the commands that stand there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.small_downloads import photo
+from tests.test_pipeline import files_below, python
+from utils.image_list import read_image_list
+from utils.images import read_label
+from utils.paths import PROJECT_ROOT
+
+NAMES = ["IMG_0001", "IMG_0002", "IMG_0003", "Köln"]
+SMALL = ["--resize=64", "--input_size=48", "--crop_size=32", "--batch_size=2", "--epochs=1"]
+
+
+def readme_example(heading: str) -> tuple[str, list[list[str]]]:
+    """A section's table of tags, and the Python commands of its shell blocks, split into words."""
+    section = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+    (table,) = re.findall(r"```\n(file,tags\n.*?)```", section, flags=re.DOTALL)
+    blocks = re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return table, [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("python3 ")]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photos and a table of tags, after every command of the README's section."""
+    folder = tmp_path_factory.mktemp("own")
+    table, commands = readme_example("Your own photos")
+    for number, line in enumerate(table.splitlines()[1:]):
+        photo(folder / "photos" / line.split(",")[0], seed=number, size=(36, 44))
+    (folder / "tags.csv").write_text(table, encoding="utf-8")
+    more = {
+        "train_l2g.py": [*SMALL, "--num_workers=0"],
+        "test_l2g.py": ["--scales=1", "--base_size=64", "--num_workers=0"],
+        "gen_gt.py": [f"--label_dir={folder / 'labels'}", "--num_workers=1"],
+        "res.py": [f"--label_dir={folder / 'labels'}", "--num_workers=1"],
+        "scripts/prepare_own.py": ["--num_workers=1"],
+        "scripts/check_data.py": ["--num_workers=1"],
+    }
+    assert [words[0] for words in commands] == [
+        "scripts/prepare_own.py", "scripts/check_data.py", "train_l2g.py", "test_l2g.py", "gen_gt.py", "res.py",
+    ]  # fmt: skip
+    for script, *flags in commands:
+        if script.endswith("_l2g.py") or script in ("gen_gt.py", "res.py"):
+            flags.append(f"--runs_dir={folder / 'runs'}")
+        python(folder, script, *flags, *more[script])
+    return folder
+
+
+def test_the_data_set_is_made_of_the_table(finished):
+    entries = read_image_list(finished / "data" / "mine" / "train_cls.txt", 3, need_tags=True)
+    assert [entry.name for entry in entries] == NAMES
+    assert [entry.tags for entry in entries] == [(0,), (1,), (0, 1), (1, 2)]
+    assert (finished / "data" / "mine" / "classes.txt").read_text() == "cat\ndog\ntraffic light\n"
+
+
+def test_every_photo_gets_a_label_of_its_own_tags(finished):
+    assert files_below(finished / "labels") == {*(f"{name}.png" for name in NAMES), "label_settings.json"}
+    for entry in read_image_list(finished / "data" / "mine" / "train_cls.txt", 3):
+        label = read_label(finished / "labels" / f"{entry.name}.png")
+        assert label.shape == (36, 44)
+        assert set(np.unique(label)) <= {0, *(tag + 1 for tag in entry.tags)}
+
+
+def test_pictures_are_drawn(finished):
+    assert (finished / "runs" / "mine" / "contact_sheet.png").is_file()
