@@ -47,12 +47,31 @@ def parse_options(
     parser.add_class_arguments(options_class, nested_key=None, as_group=False)
     if defaults:
         parser.set_defaults(dict(defaults))
-    argv = _published_names(list(sys.argv[1:] if argv is None else argv), options_class, fields)
+    argv = _joined_lists(list(sys.argv[1:] if argv is None else argv), options_class, fields)
+    argv = _published_names(argv, options_class, fields)
     namespace = parser.parse_args(argv)
     try:
         return options_class(**{name: namespace[name] for name in fields})
     except ValueError as error:
         parser.error(str(error))
+
+
+def _joined_lists(argv: Sequence[str], options_class: type, fields: Mapping[str, dataclasses.Field]) -> list[str]:
+    """A list may also be words of its own: `--flag a b` becomes `--flag=a,b`."""
+    aliases = getattr(options_class, "ALIASES", {})
+    words, result = list(argv), []
+    while words:
+        flag = words.pop(0)
+        name = aliases.get(flag[2:], flag[2:])
+        members = []
+        while name in fields and _is_list(fields[name]) and words and not words[0].startswith("--"):
+            members.append(words.pop(0))
+        result.append(f"{flag}={','.join(members)}" if members else flag)
+    return result
+
+
+def _is_list(field: dataclasses.Field) -> bool:
+    return "tuple" in str(field.type)
 
 
 def _published_names(argv: list[str], options_class: type, fields: Mapping[str, dataclasses.Field]) -> list[str]:
@@ -66,7 +85,7 @@ def _published_names(argv: list[str], options_class: type, fields: Mapping[str, 
             followed = position + 1 < len(argv) and not argv[position + 1].startswith("--")
             if name in fields and fields[name].type in (bool, "bool") and not equals and not followed:
                 equals, value = "=", "true"
-            if name in fields and "tuple" in str(fields[name].type) and equals and value[:1] not in ("[", "(", "n"):
+            if name in fields and _is_list(fields[name]) and equals and value[:1] not in ("[", "(") and value != "null":
                 value = f"[{value}]"  # the published scripts write 5,10
             if name == "config":
                 value = str(existing_path(value, "--config")) if equals else value
