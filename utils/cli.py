@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,6 +71,12 @@ def _joined_lists(argv: Sequence[str], options_class: type, fields: Mapping[str,
     return result
 
 
+def _bracketed(value: str, field: dataclasses.Field) -> str:
+    """`a,b` as a YAML list; names stay names that YAML would take for numbers: 001."""
+    members = value.split(",")
+    return f"[{','.join(map(json.dumps, members) if 'str' in str(field.type) else members)}]"
+
+
 def _is_list(field: dataclasses.Field) -> bool:
     return "tuple" in str(field.type)
 
@@ -86,7 +93,7 @@ def _published_names(argv: list[str], options_class: type, fields: Mapping[str, 
             if name in fields and fields[name].type in (bool, "bool") and not equals and not followed:
                 equals, value = "=", "true"
             if name in fields and _is_list(fields[name]) and equals and value[:1] not in ("[", "(") and value != "null":
-                value = f"[{value}]"  # the published scripts write 5,10
+                value = _bracketed(value, fields[name])  # the published scripts write 5,10
             if name == "config":
                 value = str(existing_path(value, "--config")) if equals else value
         result.append(flag + equals + value)

@@ -66,7 +66,7 @@ def test_a_list_is_one_word_or_several(argv):
 
 def test_an_optional_list_can_be_none_and_names_may_begin_with_an_n():
     assert parse_options(Options, ["--names=null"]).names is None
-    assert parse_options(Options, ["--names=nothing"]).names == ("nothing",)
+    assert parse_options(Options, ["--names=nothing,001"]).names == ("nothing", "001")
 
 
 def test_unknown_option_is_answered_with_the_nearest_and_all(capsys):
