@@ -71,5 +71,5 @@ fi
 if wanted cams; then
   labels
   "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
-  "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP"
+  "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report
 fi
