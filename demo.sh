@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on built-in data: environment, data, training, CAMs, scores, pseudo labels, pictures.
+# The main job on built-in data: environment, data, training, CAMs, scores, pseudo labels, pictures, report.
 #   bash demo.sh [EXP]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
@@ -32,6 +32,6 @@ done
 
 "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP"
 "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
-"$PYTHON" "$ROOT/res.py" --experiment_name="$EXP"
+"$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report --compare="${EXP}_classifier"
 
 "$PYTHON" "$ROOT/scripts/show_scores.py" --experiments="${EXP}_classifier,$EXP"

@@ -1,4 +1,4 @@
-"""Draw a run's CAMs, overlays and contact sheet: python res.py --experiment_name EXP (--help lists the options)."""
+"""Draw a run's CAMs, and its HTML report: python res.py --experiment_name EXP --report (--help lists the options)."""
 
 from scripts import draw_cams
 from utils.cli import main

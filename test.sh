@@ -1,9 +1,26 @@
 #!/usr/bin/env bash
 # Makes the environment and passes the style checks and the tests. Further arguments go to pytest.
+# The tests of the HTML report drive a browser: Debian's chromium, which is installed where it is missing and may be.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 
+install_browser() {
+  if command -v chromedriver >/dev/null; then
+    return
+  fi
+  if [[ "$(id -u)" != 0 ]] || ! command -v apt-get >/dev/null; then
+    echo "no chromedriver: the report's browser tests are left out (apt-get install chromium chromium-driver)" >&2
+    return
+  fi
+  echo "installing chromium for the report's browser tests ..."
+  if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    chromium chromium-driver; } >/dev/null; then
+    echo "chromium could not be installed: the report's browser tests are left out" >&2
+  fi
+}
+
 make_environment
+install_browser
 cd "$ROOT"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .

@@ -57,7 +57,7 @@ whole_job() {
   if [[ "$stage" =~ ^(all|cams)$ ]]; then
     renew_labels
     "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
-    "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP"
+    "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report
   fi
 }
 

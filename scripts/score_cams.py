@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from utils.cam import read_cam
-from utils.catalog import IGNORE_INDEX
 from utils.image_list import read_image_list
 from utils.images import read_label
-from utils.metrics import ConfusionMatrix, Scores, ThresholdScores, cam_histogram
+from utils.metrics import ConfusionMatrix, Scores, ThresholdScores, cam_histogram, label_confusion
 from utils.npy_dict import read_npy_dict
 from utils.options import ScoreOptions
 from utils.parallel import parallel_map
@@ -117,15 +116,10 @@ def _score_labels(pairs: list[_Pair], *, num_labels: int, num_workers: int) -> S
 
 def _count_labels(pair: _Pair, *, num_labels: int) -> np.ndarray:
     prediction, mask = read_label(pair.prediction), read_label(pair.mask)
-    matrix = ConfusionMatrix(num_labels)
     try:
-        if prediction.shape == mask.shape:
-            # a pseudo label says 255 where it says nothing: there it is neither right nor wrong
-            mask = np.where(prediction == IGNORE_INDEX, IGNORE_INDEX, mask)
-        matrix.update(prediction, mask)
+        return label_confusion(prediction, mask, num_labels=num_labels).matrix
     except ValueError as error:
         raise ValueError(f"{pair.prediction} against {pair.mask}: {error}") from None
-    return matrix.matrix
 
 
 def _write_cam_scores(path: Path, facts: dict[str, Any], totals: ThresholdScores, data: Dataset) -> Path:

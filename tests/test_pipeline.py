@@ -172,6 +172,7 @@ def test_the_published_script_does_both_stages_from_any_folder(clone: Path, tmp_
     assert json.loads((run / "cam" / "settings.json").read_text())["checkpoint"] == "pascal_voc_epoch_1.pth"
     assert len(list((data / "pseudo_seg_labels_exp").glob("*.png"))) == 6
     assert len(list((run / "ms" / "accu_att_zoom").glob("*.png"))) >= 6
+    assert "pseudo_seg_labels_exp" in (run / "report" / "index.html").read_text()
     again = program(tmp_path, *script, **epochs)
     assert "epoch 1/" not in again.stderr and "epoch 2/" not in again.stderr  # nothing is trained twice
     assert "6 images are there, 0 to do" in again.stdout

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,7 @@ def parse_options(
     parser.add_class_arguments(options_class, nested_key=None, as_group=False)
     if defaults:
         parser.set_defaults(dict(defaults))
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = _joined_lists(list(sys.argv[1:] if argv is None else argv), options_class, fields)
     try:
         argv = _published_names(argv, options_class, fields, places)
         parser.files = [word.removeprefix("--config=") for word in argv if word.startswith("--config=")]
@@ -93,6 +94,30 @@ def _filled(options_class: type[OptionsT], values: Any) -> OptionsT:
         if dataclasses.is_dataclass(field.type) and not isinstance(parsed[field.name], field.type):
             parsed[field.name] = _filled(field.type, parsed[field.name])
     return options_class(**parsed)
+
+
+def _joined_lists(argv: Sequence[str], options_class: type, fields: Mapping[str, dataclasses.Field]) -> list[str]:
+    """A list may also be words of its own: `--flag a b` becomes `--flag=a,b`."""
+    aliases = getattr(options_class, "ALIASES", {})
+    words, result = list(argv), []
+    while words:
+        flag = words.pop(0)
+        name = aliases.get(flag[2:], flag[2:])
+        members = []
+        while name in fields and _is_list(fields[name]) and words and not words[0].startswith("--"):
+            members.append(words.pop(0))
+        result.append(f"{flag}={','.join(members)}" if members else flag)
+    return result
+
+
+def _bracketed(value: str, field: dataclasses.Field) -> str:
+    """`a,b` as a YAML list; names stay names that YAML would take for numbers: 001."""
+    members = value.split(",")
+    return f"[{','.join(map(json.dumps, members) if 'str' in str(field.type) else members)}]"
+
+
+def _is_list(field: dataclasses.Field) -> bool:
+    return "tuple" in str(field.type)
 
 
 def _published_names(
@@ -115,8 +140,8 @@ def _published_names(
             continue
         if name in fields and fields[name].type in (bool, "bool") and not equals and not followed:
             equals, value = "=", "true"
-        if name in fields and "tuple" in str(fields[name].type) and equals and value[:1] not in ("[", "(", "n"):
-            value = f"[{value}]"  # the published scripts write 5,10
+        if name in fields and _is_list(fields[name]) and equals and value[:1] not in ("[", "(") and value != "null":
+            value = _bracketed(value, fields[name])  # the published scripts write 5,10
         flags.append(f"--{name}{equals}{value}")
     return files + flags
 

@@ -77,6 +77,19 @@ class ConfusionMatrix:
         )
 
 
+def label_confusion(label: np.ndarray, mask: np.ndarray, *, num_labels: int) -> ConfusionMatrix:
+    """Counts one image's pseudo label against its mask, both (H, W) integers; pixels where either is 255 are left out.
+
+    Raises ValueError where the sizes differ or an index is outside 0..num_labels-1.
+    """
+    matrix = ConfusionMatrix(num_labels)
+    if label.shape == mask.shape:
+        # a pseudo label says 255 where it says nothing: there it is neither right nor wrong
+        mask = np.where(label == IGNORE_INDEX, IGNORE_INDEX, mask)
+    matrix.update(label, mask)
+    return matrix
+
+
 def _check_range(values: np.ndarray, num_labels: int, what: str) -> None:
     if values.size and (values.min() < 0 or values.max() >= num_labels):
         wrong = values[(values < 0) | (values >= num_labels)][0]

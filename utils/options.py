@@ -307,7 +307,7 @@ class LabelOptions:
 
 @dataclass(frozen=True)
 class DrawOptions:
-    """Draw a run: CAM heat maps, overlays on the photo, and a contact sheet."""
+    """Draw a run: CAM heat maps, overlays on the photo, a contact sheet, and on request an HTML report."""
 
     experiment_name: str = "l2g"
     """The run whose CAMs are drawn."""
@@ -327,10 +327,27 @@ class DrawOptions:
     """Images on the contact sheet."""
     max_images: int = 0
     """Images whose heat maps and overlays are drawn; 0 is all that have CAMs."""
+    report: bool = False
+    """Also write runs/EXP/report/index.html: scores, curves, options and a gallery, a page that needs nothing else."""
+    compare: tuple[str, ...] = ()
+    """Runs whose options, curves and scores stand beside this one's in the report."""
+    report_images: int = 2000
+    """Images in the report's gallery, those with masks or predictions first; 0 is all."""
+    prediction_dir: str | None = None
+    """Folder of the segmentation network's labels, for the report; default the one that deeplabv2 wrote for EXP."""
     num_workers: int = 0
     """Processes; 0 is one a core."""
 
     ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir"}
+
+    def __post_init__(self) -> None:
+        if not self.report and (self.compare or self.prediction_dir):
+            raise ValueError("compare and prediction_dir are for the report: give --report too")
+        twice = sorted({n for n in self.compare if (self.experiment_name, *self.compare).count(n) > 1})
+        if twice:
+            raise ValueError(f"compare={','.join(self.compare)}: {', '.join(twice)} would stand there twice")
+        if self.report_images < 0:
+            raise ValueError(f"report_images={self.report_images}: give a number of images, or 0 for all")
 
 
 @dataclass(frozen=True)

@@ -198,10 +198,19 @@ class RunPaths:
     def label_scores(self) -> Path:
         return self.root / "label_scores.json"
 
+    @property
+    def report_dir(self) -> Path:
+        return self.root / "report"
+
 
 def pseudo_label_dir(dataset_name: str, experiment_name: str) -> Path:
     """data/NAME/pseudo_seg_labels_EXP in the project, also for a data set kept elsewhere."""
     return PROJECT_ROOT / "data" / dataset_name / f"pseudo_seg_labels_{experiment_name}"
+
+
+def segmentation_dir(kind: str, experiment_name: str) -> Path:
+    """deeplabv2/data/KIND/EXP in the project, KIND one of models, features, scores; each training may have a folder."""
+    return PROJECT_ROOT / "deeplabv2" / "data" / kind / experiment_name
 
 
 def foreground_bank_dir(experiment_name: str) -> Path:

@@ -22,6 +22,8 @@ class Options:
     """Folder."""
     fast: bool = False
     """Fast."""
+    names: tuple[str, ...] | None = None
+    """Names."""
 
     ALIASES: ClassVar[dict[str, str]] = {"old_rate": "lr", "old_points": "points"}
 
@@ -54,6 +56,17 @@ def test_bare_flag_means_true(argv):
 def test_published_names_and_lists_keep_working():
     assert parse_options(Options, ["--old_rate=0.5", "--old_points=5,10"]) == Options(lr=0.5, points=(5, 10))
     assert parse_options(Options, ["--points=[1,2]"]).points == (1, 2)
+
+
+@pytest.mark.parametrize("argv", [["--names=new,2b"], ["--names", "new", "2b"], ["--names", "new,2b", "--fast"]])
+def test_a_list_is_one_word_or_several(argv):
+    assert parse_options(Options, argv).names == ("new", "2b")
+    assert parse_options(Options, ["--old_points", "5", "10", "--fast"]) == Options(points=(5, 10), fast=True)
+
+
+def test_an_optional_list_can_be_none_and_names_may_begin_with_an_n():
+    assert parse_options(Options, ["--names=null"]).names is None
+    assert parse_options(Options, ["--names=nothing,001"]).names == ("nothing", "001")
 
 
 def test_unknown_option_is_answered_with_the_nearest_and_all(capsys):
