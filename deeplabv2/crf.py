@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from deeplabv2 import inputs
-from deeplabv2.inference import StepSettings
+from deeplabv2.inference import StepSettings, logits_record
 from deeplabv2.logits import read_logits
 from deeplabv2.places import Places
 from deeplabv2.scoring import report_scores, score_files
 from deeplabv2.settings import CrfSettings
 from deeplabv2.test import masked_split
 from utils.crf import crf_label
+from utils.folder_settings import RECORD, FolderSettings, is_current
 from utils.images import read_label, read_rgb, write_label_png
-from utils.made_with import is_current, read_record, start_folder
 from utils.parallel import parallel_map
 from utils.run_data import check_present
 
@@ -50,8 +50,13 @@ def run(settings: StepSettings) -> Path:
         num_labels=settings.DATASET.N_CLASSES,
         num_workers=settings.num_workers,
     )
-    facts = {**read_record(places.crf_dir(name)), "list": str(split.list_file), "images": len(split.entries)}
+    facts = {**label_record(places.crf_dir(name)).read(), "list": str(split.list_file), "images": len(split.entries)}
     return report_scores(places.crf_scores, scores, data.classes, facts)
+
+
+def label_record(folder: Path) -> FolderSettings:
+    """What the labels of a folder were made with."""
+    return FolderSettings(folder / RECORD, "*.png", "labels", "main.py", "--out")
 
 
 def crf_strengths(settings: CrfSettings) -> dict[str, float]:
@@ -81,9 +86,10 @@ def refine_all(
     """
     jobs = [_Job(name, files[name], logits_dir / f"{name}.npz", label_dir / f"{name}.png") for name in names]
     check_present([job.logits for job in jobs], "logits", "run main.py test first, with the same settings")
-    made_with = {"logits": read_record(logits_dir), "crf": dict(strengths) if strengths else None}
-    remedy = "move them away, or choose another folder"
-    removed = start_folder(label_dir, made_with, suffix=".png", may_replace=True, remedy=remedy)
+    made_with = {"logits": logits_record(logits_dir).read(), "crf": dict(strengths) if strengths else None}
+    record = label_record(label_dir)
+    record.check(made_with, may_replace=True)
+    removed = record.start(made_with)
     if removed:
         print(f"{label_dir}: {removed} labels of other weights or settings are made again", file=sys.stderr)
     todo = [job for job in jobs if not is_current(job.label, job.logits)]

@@ -19,9 +19,9 @@ from deeplabv2.models import Segmenter, build_segmenter
 from deeplabv2.places import TrainingPaths
 from deeplabv2.settings import ModelSettings, Settings, find_path
 from utils.checkpoint import read_checkpoint, weights_digest
+from utils.folder_settings import RECORD, FolderSettings, is_current
 from utils.image_batches import batches_of_one_size, read_batches
 from utils.image_list import ImageEntry
-from utils.made_with import is_current, start_folder
 from utils.parallel import run_in_threads
 from utils.runtime import Process, autocast
 
@@ -80,6 +80,11 @@ def load_trained(network: Segmenter, path: Path) -> dict[str, Any]:
     return {"checkpoint": str(path), "step": content.get("step"), "weights": weights_digest(network)}
 
 
+def logits_record(folder: Path) -> FolderSettings:
+    """What the logits of a folder were made with."""
+    return FolderSettings(folder / RECORD, "*.npz", "logits", "main.py", "--out")
+
+
 def make_logits(
     settings: StepSettings,
     entries: Sequence[ImageEntry],
@@ -99,8 +104,9 @@ def make_logits(
     facts = load_trained(network, checkpoint)
     if process.is_main:
         made_with = {"weights": facts["weights"], "mean": settings.IMAGE.MEAN.as_rgb(), "amp": settings.SOLVER.AMP}
-        remedy = "add --overwrite to make all of them again, or choose another folder"
-        removed = start_folder(folder, made_with, suffix=".npz", may_replace=may_replace, remedy=remedy)
+        record = logits_record(folder)
+        record.check(made_with, may_replace=may_replace)
+        removed = record.start(made_with)
         if removed:
             print(f"{folder}: {removed} logits of other weights or settings are made again", file=sys.stderr)
     process.wait()  # what is missing must be the same for all before anyone writes

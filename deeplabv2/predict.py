@@ -9,9 +9,9 @@ from deeplabv2 import inputs
 from deeplabv2.crf import crf_strengths, refine_all
 from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
 from deeplabv2.places import Places
+from utils.folder_settings import is_current
 from utils.image_list import IMAGE_SUFFIXES, ImageEntry
 from utils.images import read_label, read_rgb, write_image
-from utils.made_with import is_current
 from utils.parallel import parallel_map
 from utils.paths import existing_path
 from utils.runtime import start_process

@@ -1,6 +1,5 @@
 """Step 2: the CAMs of a trained run at several scales -> runs/EXP/cam/NAME.npz, and exports for random walks."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,17 +16,17 @@ from utils import cam
 from utils.cam_outputs import CamOutputs
 from utils.checkpoint import final_checkpoint, read_checkpoint, weights_digest
 from utils.cli import load_options
+from utils.folder_settings import RECORD, FolderSettings
 from utils.image_batches import batches_of_one_size, read_batches
 from utils.image_list import ImageEntry, read_image_list
 from utils.images import find_image
 from utils.multi_scale import raw_maps
 from utils.options import CamOptions, TrainOptions
 from utils.parallel import run_in_threads
-from utils.paths import RunPaths, atomic_path, existing_path
+from utils.paths import RunPaths, existing_path
 from utils.run_data import dataset_of_run, image_dir_of_run, train_list_of_run
 from utils.runtime import Process, start_process
 
-SETTINGS_FILE = "settings.json"
 NETWORKS = {"global": "state_dict", "local": "local_dict"}
 
 
@@ -48,14 +47,14 @@ def run(options: CamOptions) -> Path:
         content = read_checkpoint(checkpoint)
         network = load_network(train, len(data.classes), checkpoint, content, NETWORKS[options.network])
         settings = settings_of(options, network, checkpoint.name, content.get("step"), data.name)
-        may_replace = options.overwrite or options.update
-        renewed = check_settings(paths.cam_dir / SETTINGS_FILE, settings, may_replace=may_replace)
+        record = FolderSettings(paths.cam_dir / RECORD, "*.npz", "CAMs", "test_l2g.py", "--experiment_name")
+        renewed = record.check(settings, may_replace=options.overwrite or options.update)
         todo = [entry for entry in entries if options.overwrite or renewed or not outputs.are_there(entry)]
         process.wait()  # what is missing must be the same for all before anyone writes
         if process.is_main:
             if renewed:
                 outputs.remove_all()
-            write_settings(paths.cam_dir / SETTINGS_FILE, settings)
+            record.start(settings)
             print(f"{paths.cam_dir}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {checkpoint.name}")
         process.wait()
         network.to(process.device, memory_format=torch.channels_last)
@@ -102,29 +101,6 @@ def settings_of(options: CamOptions, network: nn.Module, checkpoint: str, step: 
         "base_size": options.base_size,
         "activation": options.activation,
     }
-
-
-def check_settings(path: Path, settings: dict, *, may_replace: bool) -> bool:
-    """Whether the folder's CAMs were made otherwise. Raises FileExistsError if so and they may not be replaced."""
-    try:
-        earlier = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        if not any(path.parent.glob("*.npz")):
-            return False
-        earlier = {}
-    differing = [name for name in settings if earlier.get(name) != settings[name]]
-    if differing and not may_replace:
-        listed = ", ".join(f"{name} {earlier.get(name)} (now {settings[name]})" for name in differing)
-        raise FileExistsError(
-            f"{path.parent} holds CAMs made with {listed}: add --update to make all of them again, "
-            "or copy the run to another --experiment_name to keep them"
-        )
-    return bool(differing)
-
-
-def write_settings(path: Path, settings: dict) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def make_all(

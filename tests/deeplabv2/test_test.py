@@ -175,7 +175,7 @@ def test_prediction_needs_no_masks_and_leaves_labels_and_overlays(make, trained,
             assert label.mode == "P" and label.size == image.size
         with Image.open(out / "overlays" / f"{name}.jpg") as overlay:
             assert overlay.mode == "RGB"
-    with pytest.raises(FileExistsError, match="add --overwrite"):
+    with pytest.raises(FileExistsError, match="give --overwrite"):
         predict.run(make(PredictSettings, **options, IMAGE__MEAN__R=1.0, IMAGE__MEAN__G=2.0, IMAGE__MEAN__B=3.0))
 
 

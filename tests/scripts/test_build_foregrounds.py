@@ -165,7 +165,7 @@ def test_bank_that_is_being_made_again_is_unfinished(options, monkeypatch):
 
 def test_bank_of_other_settings_is_refused_until_all_is_made_again(options):
     folder = make(options)
-    with pytest.raises(ValueError, match=r"foregrounds of other settings \(min_side: 4 then, 7 now\)"):
+    with pytest.raises(FileExistsError, match=r"foregrounds of other settings \(min_side: 4 then, 7 now\)"):
         make(options, min_side=7)
     make(options, min_side=7, overwrite=True)
     assert files(folder) == [name for name in CHOSEN if "/light" not in name]

@@ -114,7 +114,7 @@ def test_a_changed_tag_list_makes_that_image_again(trained, tmp_path):
 def test_cams_of_other_settings_are_not_mixed_in(trained, change):
     folder = make(trained)
     name = next(iter(change))
-    with pytest.raises(FileExistsError, match=rf"{name}.*--update"):
+    with pytest.raises(FileExistsError, match=rf"{name}.*--overwrite"):
         make(trained, **change)
     write_cam(folder / "unlisted.npz", [0], np.zeros((1, 2, 2), np.uint8))
     make(trained, **change, overwrite=True)
@@ -127,13 +127,13 @@ def test_cams_of_other_settings_are_not_mixed_in(trained, change):
 def test_a_checkpoint_trained_again_under_the_same_name_is_another_one(trained):
     make(trained)
     save_weights(trained, seed=1)
-    with pytest.raises(FileExistsError, match=r"weights.*--update"):
+    with pytest.raises(FileExistsError, match=r"weights.*--overwrite"):
         make(trained)
 
 
 def test_cams_of_unknown_origin_are_not_mixed_in(trained):
     write_cam(trained.cam_dir / "a.npz", [0], np.zeros((1, 40, 56), np.uint8))
-    with pytest.raises(FileExistsError, match=r"checkpoint None.*--update"):
+    with pytest.raises(FileExistsError, match=r"no settings\.json that says how test_l2g\.py"):
         make(trained)
 
 

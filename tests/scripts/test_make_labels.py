@@ -97,7 +97,7 @@ def test_label_older_than_its_cam_is_made_again(named):
 @pytest.mark.parametrize("change", [{"threshold": 0.5}, {"ignore_below": 0.15}, {"crf": True}])
 def test_labels_of_other_settings_are_not_mixed(named, change, tmp_path):
     folder = make(named)
-    with pytest.raises(ValueError, match="labels of other settings"):
+    with pytest.raises(FileExistsError, match="labels of other settings"):
         make(named, **change)
     listing = tmp_path / "list.txt"
     listing.write_text("b\n")

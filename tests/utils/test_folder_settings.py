@@ -1,8 +1,9 @@
 import json
+import os
 
 import pytest
 
-from utils.folder_settings import FolderSettings
+from utils.folder_settings import FolderSettings, is_current
 
 
 @pytest.fixture
@@ -30,16 +31,29 @@ def test_other_settings_are_refused_until_all_is_made_again(record):
     record.start({"threshold": 0.2, "crf": False})
     made, other = put(record, "a/b.png"), put(record, "notes.txt")
     with pytest.raises(
-        ValueError, match=r"pictures of other settings \(threshold: 0.2 then, 0.3 now\): give --overwri"
+        FileExistsError, match=r"pictures of other settings \(threshold: 0.2 then, 0.3 now\): give --overwri"
     ):
         record.check({"threshold": 0.3, "crf": False}, may_replace=False)
-    record.check({"threshold": 0.3, "crf": False}, may_replace=True)
-    record.start({"threshold": 0.3, "crf": False})
+    assert record.check({"threshold": 0.3, "crf": False}, may_replace=True)
+    assert record.start({"threshold": 0.3, "crf": False}) == 1
     assert not made.exists() and other.exists()
     assert json.loads(record.path.read_text()) == {"threshold": 0.3, "crf": False}
 
 
 def test_pictures_of_someone_else_are_left_alone(record):
     put(record, "a/b.png")
-    with pytest.raises(ValueError, match=r"no settings\.json that says how draw\.py made them: choose another --out"):
+    with pytest.raises(
+        FileExistsError, match=r"no settings\.json that says how draw\.py made them: .* --out"
+    ):
         record.check({}, may_replace=True)
+
+
+def test_a_file_is_current_if_it_is_not_older_than_its_sources(tmp_path):
+    made, source = tmp_path / "made", tmp_path / "source"
+    source.touch()
+    assert not is_current(made, source)
+    made.touch()
+    os.utime(source, (100, 100))
+    assert is_current(made, source)
+    os.utime(made, (50, 50))
+    assert not is_current(made, source)
