@@ -32,6 +32,18 @@ done
 
 "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP"
 "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
+
+# the segmentation network on the pseudo labels, and the same one on the true masks, to compare with
+segmentation() {
+  local deeplab="$ROOT/deeplabv2"
+  local settings=(--config-path="$deeplab/configs/demo.yaml" --EXP.ID="$1")
+  "$PYTHON" "$deeplab/main.py" train "${settings[@]}" --SOLVER.RESUME=true "${@:2}"
+  "$PYTHON" "$deeplab/main.py" test "${settings[@]}"
+  "$PYTHON" "$deeplab/main.py" crf "${settings[@]}"
+}
+segmentation "$EXP"
+segmentation "${EXP}_masks" --DATASET.LABEL_DIR="$ROOT/data/demo/SegmentationClass"
+
 "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report --compare="${EXP}_classifier"
 
-"$PYTHON" "$ROOT/scripts/show_scores.py" --experiments="${EXP}_classifier,$EXP"
+"$PYTHON" "$ROOT/scripts/show_scores.py" --experiments="${EXP}_classifier,$EXP,${EXP}_masks"

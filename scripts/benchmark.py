@@ -179,7 +179,10 @@ def write_segmentation_data(folder: Path, options: BenchmarkOptions) -> list[str
         "DATASET.LABEL_DIR": folder / MASK_FOLDER,
         "DATASET.SPLIT.TRAIN": folder / "list.txt",
         "DATASET.SPLIT.VAL": folder / "list.txt",
+        # training is not what is measured
         "SOLVER.ITER_MAX": 1,
+        "SOLVER.BATCH_SIZE.TRAIN": 2,
+        "IMAGE.SIZE.TRAIN": 65,
     }
     return [f"--{name}={value}" for name, value in values.items()]
 

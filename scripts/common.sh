@@ -50,4 +50,9 @@ run_segmentation() {
     echo "data/voc12/test.txt is missing: results.tar.gz is made of the val images"
   fi
   "${launch[@]}" "$deeplab/eval.py" "${settings[@]}" --split="$split"
+
+  # where the classifier's run is here too, its report now tells of the network as well
+  if [[ -f "$ROOT/runs/$EXP/cam_scores.json" ]]; then
+    "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report --max_images=1
+  fi
 }

@@ -1,4 +1,4 @@
-"""Print the scores of one or more runs side by side: what evaluate.py has stored in them."""
+"""Print the scores of one or more runs side by side: what evaluate.py and deeplabv2 have stored of them."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
 from utils.cli import main
-from utils.paths import RunPaths
+from utils.paths import RunPaths, segmentation_dir
 
 
 @dataclass(frozen=True)
@@ -19,37 +19,48 @@ class ShowOptions:
     """Names of the runs."""
     runs_dir: str | None = None
     """Where runs are kept; default runs/ in the project."""
+    segmentation_dir: str | None = None
+    """Where the segmentation network's scores are kept, EXP/scores.json; default deeplabv2/data/scores."""
     classes: tuple[str, ...] = ()
     """Classes whose mean IoU of the CAMs is shown as well."""
 
 
+COLUMNS = ("CAM mIoU", "threshold", "label mIoU", "network", "network + CRF")
+
+
 def run(options: ShowOptions) -> Path:
     """Prints a line a run. Raises FileNotFoundError with the remedy where a run has no scores."""
-    rows = [_row(RunPaths.of(options.runs_dir, name), name, options.classes) for name in options.experiments]
+    rows = [_row(options, name) for name in options.experiments]
     width = max(10, *(len(row[0]) for row in rows))
-    header = ["run".ljust(width), "CAM mIoU", "threshold", "label mIoU"] + (["classes"] if options.classes else [])
-    print("  ".join(header))
+    header = [*COLUMNS, *(["classes"] if options.classes else [])]
+    print("  ".join(["run".ljust(width), *header]))
     for name, *values in rows:
-        cells = [value.rjust(len(title)) for value, title in zip(values, header[1:])]
+        cells = [value.rjust(len(title)) for value, title in zip(values, header)]
         print("  ".join([name.ljust(width), *cells]))
     return RunPaths.of(options.runs_dir, options.experiments[0]).root.parent
 
 
-def _row(paths: RunPaths, name: str, classes: tuple[str, ...]) -> list[str]:
-    if not paths.cam_scores.is_file():
+def _row(options: ShowOptions, name: str) -> list[str]:
+    paths = RunPaths.of(options.runs_dir, name)
+    network = Path(options.segmentation_dir) / name if options.segmentation_dir else segmentation_dir("scores", name)
+    files = (paths.cam_scores, paths.label_scores, network / "scores.json", network / "scores_crf.json")
+    cams, *others = (json.loads(path.read_text()) if path.is_file() else None for path in files)
+    if cams is None and others[1] is None:
         raise FileNotFoundError(f"{paths.cam_scores} is missing: run evaluate.py --experiment_name {name} first")
-    cams = json.loads(paths.cam_scores.read_text())
-    labels = json.loads(paths.label_scores.read_text()) if paths.label_scores.is_file() else None
-    row = [name, _percent(cams["best_mean_iou"]), f"{cams['best_threshold']:.2f}"]
-    row.append(_percent(labels["mean_iou"]) if labels else "-")
-    if classes:
-        best = next(t for t in cams["thresholds"] if t["threshold"] == cams["best_threshold"])
-        unknown = set(classes) - set(best["class_iou"])
-        if unknown:
-            raise ValueError(f"--classes: {sorted(unknown)} are not among {', '.join(best['class_iou'])}")
-        found = [best["class_iou"][c] for c in classes if best["class_iou"][c] is not None]
-        row.append(_percent(sum(found) / len(found)) if found else "-")
+    row = [name, "-", "-"] if cams is None else [name, _percent(cams["best_mean_iou"]), f"{cams['best_threshold']:.2f}"]
+    row += [_percent(scores["mean_iou"]) if scores else "-" for scores in others]
+    if options.classes:
+        row.append("-" if cams is None else _mean_of_classes(cams, options.classes))
     return row
+
+
+def _mean_of_classes(cams: dict, classes: tuple[str, ...]) -> str:
+    best = next(t for t in cams["thresholds"] if t["threshold"] == cams["best_threshold"])
+    unknown = set(classes) - set(best["class_iou"])
+    if unknown:
+        raise ValueError(f"--classes: {sorted(unknown)} are not among {', '.join(best['class_iou'])}")
+    found = [best["class_iou"][c] for c in classes if best["class_iou"][c] is not None]
+    return _percent(sum(found) / len(found)) if found else "-"
 
 
 def _percent(share: float) -> str:

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from deeplabv2.archive import ArchiveSettings
+from deeplabv2.inference import StepSettings
+from deeplabv2.predict import PredictSettings
+from deeplabv2.settings import DEEPLAB_ROOT, Settings
 from scripts.benchmark import BenchmarkOptions
 from scripts.check_data import CheckOptions
 from scripts.draw_pastes import DrawPastesOptions
@@ -13,7 +17,7 @@ from scripts.make_saliency import SaliencyOptions
 from scripts.prepare_coco import PrepareCocoOptions
 from scripts.prepare_own import PrepareOwnOptions
 from scripts.prepare_voc import PrepareVocOptions
-from utils.cli import parse_options
+from utils.cli import option_fields, parse_options
 from utils.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.paths import PROJECT_ROOT
 
@@ -32,7 +36,10 @@ OPTIONS = {
     "scripts/prepare_own.py": PrepareOwnOptions,
     "scripts/make_saliency.py": SaliencyOptions,
     "scripts/check_data.py": CheckOptions,
+    "deeplabv2/eval.py": ArchiveSettings,
 }
+# the segmentation trainer's commands are given in its folder, and name a step
+STEPS = {"train": Settings, "test": StepSettings, "crf": StepSettings, "predict": PredictSettings}
 
 
 def commands() -> list[list[str]]:
@@ -48,12 +55,17 @@ def commands() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_every_command_names_a_program_and_options_that_there_are(words: list[str]):
+def test_every_command_names_a_program_and_options_that_there_are(words: list[str], monkeypatch: pytest.MonkeyPatch):
     program = next(word for word in words if word.endswith((".py", ".sh")))
-    assert (PROJECT_ROOT / program).is_file()
     flags = words[words.index(program) + 1 :]
-    if program.endswith(".py") and "--help" not in flags:
-        parse_options(OPTIONS[program], flags)
+    if program in ("main.py", "eval.py"):
+        program = f"deeplabv2/{program}"
+        monkeypatch.chdir(DEEPLAB_ROOT)
+    assert (PROJECT_ROOT / program).is_file()
+    if program == "deeplabv2/main.py":
+        parse_options(STEPS[flags[0]], flags[1:], places=(DEEPLAB_ROOT,))
+    elif program.endswith(".py") and "--help" not in flags:
+        parse_options(OPTIONS[program], flags, places=(DEEPLAB_ROOT,))
 
 
 def test_links_and_pictures_lead_to_files():
@@ -62,12 +74,17 @@ def test_links_and_pictures_lead_to_files():
 
 
 def test_every_option_named_in_the_table_is_one():
-    known = {f for options in OPTIONS.values() for f in options.__dataclass_fields__} | {
-        "help",
-        "nproc_per_node",
-        "flag",
-        "config",
-    }
+    known = (
+        {f for options in OPTIONS.values() for f in options.__dataclass_fields__}
+        | {
+            "help",
+            "nproc_per_node",
+            "flag",
+            "config",
+            "config_path",
+        }
+        | {f for options in (Settings, PredictSettings, ArchiveSettings) for f in option_fields(options)}
+    )
     named = set(re.findall(r"--([a-z_]+)", README))
     assert named <= known
 

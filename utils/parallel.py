@@ -16,6 +16,8 @@ from tqdm import tqdm
 # with fewer items a process, starting it takes longer than it saves
 ITEMS_PER_PROCESS = 8
 
+SLOW_IMPORTS = ("numpy", "cv2", "PIL.Image", "torch", "torchvision")
+
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
@@ -51,7 +53,7 @@ def parallel_map(
 
 
 def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator:
-    context = _context(call)
+    context = _context()
     stop = context.Event()
     executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
     # small enough that the last chunk keeps no process busy alone, large enough that messages cost nothing
@@ -63,15 +65,14 @@ def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _context(call: partial) -> multiprocessing.context.BaseContext:
+def _context() -> multiprocessing.context.BaseContext:
     """Workers fork from a clean server, not from this process: its threads and its GPU would not survive a fork."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    function = call.args[0]
-    while isinstance(function, partial):
-        function = function.func
-    context.set_forkserver_preload([function.__module__])  # imported once and not once a worker
+    # imported once and not once a worker; the project's own modules are not: the server looks in the current folder
+    # first, where another project may have a folder of the same name
+    context.set_forkserver_preload([name for name in SLOW_IMPORTS if name in sys.modules])
     return context
 
 

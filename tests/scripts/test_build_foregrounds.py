@@ -175,7 +175,7 @@ def test_bank_of_other_settings_is_refused_until_all_is_made_again(options):
 
 def test_folder_of_other_pictures_is_left_alone(options, tmp_path):
     write_image(tmp_path / "bank" / "mine" / "a.png", np.zeros((3, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"no bank_settings\.json"):
+    with pytest.raises(FileExistsError, match=r"no bank_settings\.json"):
         make(options, overwrite=True)
 
 
@@ -251,7 +251,7 @@ def test_published_bank_is_imported(options, published, capsys):
     before = stamps(folder)
     make(options, label_dir=None, published=str(published))
     assert stamps(folder) == before
-    with pytest.raises(ValueError, match="published_bgr: False then, True now"):
+    with pytest.raises(FileExistsError, match="published_bgr: False then, True now"):
         make(options, label_dir=None, published=str(published), published_bgr=True)
 
 

@@ -106,7 +106,7 @@ def test_labels_of_other_settings_are_not_mixed(named, change, tmp_path):
 
 
 def test_folder_of_foreign_pngs_is_left_alone(named):
-    with pytest.raises(ValueError, match=r"no label_settings\.json"):
+    with pytest.raises(FileExistsError, match=r"no label_settings\.json"):
         make(named, label_dir=str(Path(named["dataset"]) / "SegmentationClass"), overwrite=True)
 
 

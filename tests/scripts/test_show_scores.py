@@ -1,10 +1,13 @@
 """The table of runs prints what evaluate.py stored, and refuses what is not there."""
 
 import json
+import re
 
 import pytest
 
 from scripts.show_scores import ShowOptions, run
+
+NETWORK = ["network", "network + CRF"]
 
 
 @pytest.fixture
@@ -20,13 +23,24 @@ def test_a_run_is_one_line_with_its_scores(runs, capsys):
     (runs / "exp" / "label_scores.json").write_text(json.dumps({"mean_iou": 0.6}))
     run(ShowOptions(experiments=("exp",), runs_dir=str(runs), classes=("cat", "dog")))
     header, line = capsys.readouterr().out.splitlines()
-    assert header.split() == ["run", "CAM", "mIoU", "threshold", "label", "mIoU", "classes"]
-    assert line.split() == ["exp", "56.7", "%", "0.40", "60.0", "%", "40.0", "%"]
+    assert re.split(r" {2,}", header) == ["run", "CAM mIoU", "threshold", "label mIoU", *NETWORK, "classes"]
+    assert line.split() == ["exp", "56.7", "%", "0.40", "60.0", "%", "-", "-", "40.0", "%"]
 
 
 def test_absent_classes_and_missing_labels_are_dashes(runs, capsys):
     run(ShowOptions(experiments=("exp",), runs_dir=str(runs), classes=("cow",)))
-    assert capsys.readouterr().out.splitlines()[1].split() == ["exp", "56.7", "%", "0.40", "-", "-"]
+    assert capsys.readouterr().out.splitlines()[1].split() == ["exp", "56.7", "%", "0.40", "-", "-", "-", "-"]
+
+
+def test_the_segmentation_network_stands_beside_its_labels_also_alone(runs, capsys):
+    for name, miou in {"exp": 0.5, "masks": 0.7}.items():
+        (runs / "seg" / name).mkdir(parents=True)
+        (runs / "seg" / name / "scores.json").write_text(json.dumps({"mean_iou": miou}))
+    (runs / "seg" / "exp" / "scores_crf.json").write_text(json.dumps({"mean_iou": 0.55}))
+    run(ShowOptions(experiments=("exp", "masks"), runs_dir=str(runs), segmentation_dir=str(runs / "seg")))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert lines[0] == ["exp", "56.7", "%", "0.40", "-", "50.0", "%", "55.0", "%"]
+    assert lines[1] == ["masks", "-", "-", "-", "70.0", "%", "-"]
 
 
 def test_a_run_without_scores_names_the_remedy(runs):

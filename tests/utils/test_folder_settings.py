@@ -42,9 +42,7 @@ def test_other_settings_are_refused_until_all_is_made_again(record):
 
 def test_pictures_of_someone_else_are_left_alone(record):
     put(record, "a/b.png")
-    with pytest.raises(
-        FileExistsError, match=r"no settings\.json that says how draw\.py made them: .* --out"
-    ):
+    with pytest.raises(FileExistsError, match=r"no settings\.json that says how draw\.py made them: .* --out"):
         record.check({}, may_replace=True)
 
 

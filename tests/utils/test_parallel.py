@@ -1,10 +1,13 @@
 import os
+import subprocess
+import sys
 import time
 from functools import partial
 
 import pytest
 
 from utils.parallel import parallel_map
+from utils.paths import PROJECT_ROOT
 
 
 def slow_square(number, *, pause=0.0):
@@ -72,3 +75,16 @@ def test_error_ends_the_work_before_the_queue_is_empty(tmp_path):
 def test_a_handful_of_items_starts_no_processes_unless_told_to():
     own = {pid for _, pid in parallel_map(slow_square, range(5), num_workers=0)}
     assert own == {os.getpid()}
+
+
+def test_processes_start_in_a_folder_with_modules_of_the_same_name(tmp_path):
+    """A user's own utils/ in the current folder must not take the place of the project's."""
+    (tmp_path / "utils").mkdir()
+    (tmp_path / "utils" / "__init__.py").touch()
+    (tmp_path / "program.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(PROJECT_ROOT)!r})\n"
+        "from utils.image_list import _name_of\nfrom utils.parallel import parallel_map\n"
+        "if __name__ == '__main__':\n    print(list(parallel_map(_name_of, ['a.jpg', 'b.png'], num_workers=2)))\n"
+    )
+    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "['a', 'b']", done.stderr
