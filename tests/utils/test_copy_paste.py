@@ -1,7 +1,13 @@
 """Pasting: what is written where, in which order of channels, and what stays as it was."""
 
+import builtins
+import os
+import sys
+
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.small_bank import block
 from utils.copy_paste import MAX_SHARE, PLACES, SCALES, Paster, paste
@@ -177,3 +183,37 @@ def test_paster_gives_the_image_itself_where_no_class_is_left_or_chance_says_so(
     draws = rng(5)
     shown = [Paster(Bank(), 2, probability=0.3)(image, saliency, (0,), rng=draws).tag for _ in range(300)]
     assert 60 < sum(tag == 1 for tag in shown) < 120
+
+
+def lines_run(height, width):
+    """Lines of Python that one paste of a large object into an image of this size runs through."""
+    image, saliency = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+    foreground, count = block(height // 2, width // 2), 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        paste(image, saliency, foreground, rng=rng(), max_overlap=0.2)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_pasting_has_no_loop_over_pixels():
+    """The published one ran through every pixel in Python, at each place that it tried."""
+    assert 20 < lines_run(40, 60) == lines_run(400, 600) < 400
+
+
+def test_pasting_writes_no_file(monkeypatch, tmp_path):
+    """The published one wrote four JPEG files a try."""
+    image, saliency = scene()
+    for owner, name in ((cv2, "imwrite"), (Image.Image, "save"), (builtins, "open")):
+        monkeypatch.setattr(owner, name, lambda *args, **_: pytest.fail(f"wrote {args}"))
+    monkeypatch.chdir(tmp_path)
+    paste(image, saliency, block(), rng=rng(), max_overlap=0.2)
+    assert os.listdir(tmp_path) == []
