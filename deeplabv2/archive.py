@@ -50,7 +50,15 @@ def run(settings: ArchiveSettings) -> Path:
     checkpoint = checkpoint_path(settings.model_path, places.training)
     logits_dir = places.logits_dir(name)
     with start_process(settings.SOLVER.DEVICE) as process:
-        make_logits(settings, split.entries, split.files, logits_dir, process, checkpoint=checkpoint)
+        make_logits(
+            settings,
+            split.entries,
+            split.files,
+            logits_dir,
+            process,
+            num_labels=data.num_labels,
+            checkpoint=checkpoint,
+        )
         if not process.is_main:
             return places.archive
     strengths = crf_strengths(settings.CRF) if settings.crf else None
@@ -62,7 +70,7 @@ def run(settings: ArchiveSettings) -> Path:
         labels,
         split.files,
         folder=FOLDER.format(competition=settings.competition),
-        num_labels=settings.DATASET.N_CLASSES,
+        num_labels=data.num_labels,
     )
     print(f"written: {places.archive} ({len(labels)} labels of {split.list_file})", file=sys.stderr)
     return places.archive

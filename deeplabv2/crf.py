@@ -47,7 +47,7 @@ def run(settings: StepSettings) -> Path:
         labels,
         split.label_dir,
         label_of=read_label,
-        num_labels=settings.DATASET.N_CLASSES,
+        num_labels=data.num_labels,
         num_workers=settings.num_workers,
     )
     facts = {**label_record(places.crf_dir(name)).read(), "list": str(split.list_file), "images": len(split.entries)}

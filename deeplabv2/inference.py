@@ -92,6 +92,7 @@ def make_logits(
     folder: Path,
     process: Process,
     *,
+    num_labels: int,
     checkpoint: Path,
     may_replace: bool = True,
 ) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def make_logits(
     files: name -> image. Raises FileExistsError where the folder holds logits of other weights and may_replace is
     false.
     """
-    network = make_network(settings.MODEL, settings.DATASET.N_CLASSES)
+    network = make_network(settings.MODEL, num_labels)
     facts = load_trained(network, checkpoint)
     if process.is_main:
         made_with = {"weights": facts["weights"], "mean": settings.IMAGE.MEAN.as_rgb(), "amp": settings.SOLVER.AMP}

@@ -29,8 +29,8 @@ def open_data(settings: DatasetSettings) -> Dataset:
     names = read_class_names(find_path(settings.LABELS, "DATASET.LABELS")) if settings.LABELS else ()
     option = "DATASET.ROOT" if settings.ROOT else "DATASET.NAME"
     data = open_dataset(settings.folder, option=option, classes=names, places=(DEEPLAB_ROOT,))
-    found = len(data.classes) + 1
-    if found != settings.N_CLASSES:
+    found = data.num_labels
+    if settings.N_CLASSES not in (0, found):
         raise ValueError(
             f"DATASET.N_CLASSES={settings.N_CLASSES}: {settings.LABELS or data.root} has {len(data.classes)} classes, "
             f"with background {found}: give DATASET.N_CLASSES={found}"

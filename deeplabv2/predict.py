@@ -42,7 +42,7 @@ class PredictSettings(StepSettings):
 
 def run(settings: PredictSettings) -> Path:
     """Makes what is missing in OUT and returns it. Raises ValueError or FileNotFoundError for bad input."""
-    inputs.open_data(settings.DATASET)  # N_CLASSES must be right
+    data = inputs.open_data(settings.DATASET)
     files = find_images(existing_path(settings.image_dir, "--image_dir"))
     out = Path(settings.out).expanduser().absolute()
     training = Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
@@ -54,6 +54,7 @@ def run(settings: PredictSettings) -> Path:
             files,
             out / "logits",
             process,
+            num_labels=data.num_labels,
             checkpoint=checkpoint,
             may_replace=settings.overwrite,
         )

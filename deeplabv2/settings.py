@@ -46,8 +46,8 @@ class DatasetSettings:
     """A data set's folder in VOC's layout, wherever it is; default data/NAME."""
     LABELS: str | None = None
     """File of class names, background first, an index and a name a line; default classes.txt of the data set."""
-    N_CLASSES: int = 21
-    """Labels that the network tells apart, background among them."""
+    N_CLASSES: int = 0
+    """Labels that the network tells apart, background among them; 0: those of the data set."""
     IGNORE_LABEL: int = IGNORE_INDEX
     """Label of pixels that count nowhere."""
     SCALES: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
@@ -237,7 +237,11 @@ class Settings:
     CRF: CrfSettings = CrfSettings()
     """The dense CRF."""
 
-    ALIASES: ClassVar[dict[str, str]] = {"config-path": "config", "config_path": "config"}
+    ALIASES: ClassVar[dict[str, str]] = {
+        "config-path": "config",
+        "config_path": "config",
+        "dataset": "DATASET.ROOT",  # as the classifier's programs call it
+    }
 
     def __post_init__(self) -> None:
         for broken, message in _rules(self):
@@ -274,8 +278,8 @@ def _rules(settings: Settings) -> list[tuple[bool, str]]:
             for key, name in folders.items()
         ),
         (
-            not 2 <= labels <= IGNORE_INDEX,
-            f"DATASET.N_CLASSES={labels}: must be 2 to {IGNORE_INDEX}, background counted",
+            labels != 0 and not 2 <= labels <= IGNORE_INDEX,
+            f"DATASET.N_CLASSES={labels}: must be 2 to {IGNORE_INDEX}, background counted, or 0 for the data set's own",
         ),
         (
             data.IGNORE_LABEL != IGNORE_INDEX,

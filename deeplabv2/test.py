@@ -19,14 +19,22 @@ def run(settings: StepSettings) -> Path:
     folder = places.logits_dir(settings.DATASET.SPLIT.VAL)
     checkpoint = checkpoint_path(settings.model_path, places.training)
     with start_process(settings.SOLVER.DEVICE) as process:
-        facts = make_logits(settings, split.entries, split.files, folder, process, checkpoint=checkpoint)
+        facts = make_logits(
+            settings,
+            split.entries,
+            split.files,
+            folder,
+            process,
+            num_labels=data.num_labels,
+            checkpoint=checkpoint,
+        )
         if not process.is_main:
             return places.scores
     scores = score_files(
         {name: folder / f"{name}.npz" for name in split.names},
         split.label_dir,
         label_of=label_of_logits,
-        num_labels=settings.DATASET.N_CLASSES,
+        num_labels=data.num_labels,
         num_workers=settings.num_workers,
     )
     facts |= {"list": str(split.list_file), "images": len(split.entries), "masks": str(split.label_dir)}

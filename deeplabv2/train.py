@@ -50,7 +50,7 @@ def run(settings: Settings) -> Path:
                 log.info(f"{latest} is there: nothing is left to train")
                 return latest
         torch.manual_seed(settings.SOLVER.SEED)
-        network = make_network(settings.MODEL, settings.DATASET.N_CLASSES)
+        network = make_network(settings.MODEL, data.num_labels)
         if latest is None:  # else the weights are the checkpoint's
             log.info(load_initial(network, settings.MODEL.INIT_MODEL))
         log.info(
@@ -91,7 +91,7 @@ def look_at_labels(
             split.files,
             split.label_dir,
             mask_dir=inputs.find_mask_dir(settings.DATASET, data),
-            num_labels=settings.DATASET.N_CLASSES,
+            num_labels=data.num_labels,
         )
         say(f"{len(split.entries)} labels, share of pixels:\n{summary.shares(data.classes)}")
         for warning in summary.warnings:

@@ -197,6 +197,7 @@ def _write_lists(out: Path, folder: Path, items: Sequence[_Item], classes: Seque
     else:
         (out / catalog.TRAIN_MASKS).unlink(missing_ok=True)
     tags = [tuple(sorted(classes.index(tag) for tag in item.photo.tags)) for item in items]
+    write_lines(out / catalog.AUG_IMAGES, [item.photo.name for item in items])
     write_image_list(out / catalog.TRAIN_TAGS, [ImageEntry(item.photo.name, tag) for item, tag in zip(items, tags)])
 
 

@@ -41,9 +41,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "res.py": [f"--label_dir={folder / 'labels'}", "--num_workers=1"],
         "scripts/prepare_own.py": ["--num_workers=1"],
         "scripts/check_data.py": ["--num_workers=1"],
-    }
+        "deeplabv2/main.py": [
+            f"--EXP.OUTPUT_DIR={folder / 'deeplab'}", f"--DATASET.LABEL_DIR={folder / 'labels'}",
+            "--SOLVER.ITER_MAX=2", "--SOLVER.BATCH_SIZE.TRAIN=2", "--IMAGE.SIZE.TRAIN=33", "--DATALOADER.NUM_WORKERS=0",
+        ],
+    }  # fmt: skip
     assert [words[0] for words in commands] == [
         "scripts/prepare_own.py", "scripts/check_data.py", "train_l2g.py", "test_l2g.py", "gen_gt.py", "res.py",
+        "deeplabv2/main.py", "deeplabv2/main.py",
     ]  # fmt: skip
     for script, *flags in commands:
         if script.endswith("_l2g.py") or script in ("gen_gt.py", "res.py"):
@@ -69,3 +74,10 @@ def test_every_photo_gets_a_label_of_its_own_tags(finished):
 
 def test_pictures_are_drawn(finished):
     assert (finished / "runs" / "mine" / "contact_sheet.png").is_file()
+
+
+def test_the_segmentation_network_labels_the_photos(finished):
+    assert files_below(finished / "seen" / "labels") == {
+        *(f"{path.stem}.png" for path in (finished / "photos").iterdir() if path.is_file()),
+        "settings.json",
+    }

@@ -58,7 +58,7 @@ def commands() -> list[list[str]]:
 def test_every_command_names_a_program_and_options_that_there_are(words: list[str], monkeypatch: pytest.MonkeyPatch):
     program = next(word for word in words if word.endswith((".py", ".sh")))
     flags = words[words.index(program) + 1 :]
-    if program in ("main.py", "eval.py"):
+    if program in ("main.py", "eval.py"):  # after `cd deeplabv2`
         program = f"deeplabv2/{program}"
         monkeypatch.chdir(DEEPLAB_ROOT)
     assert (PROJECT_ROOT / program).is_file()

@@ -79,6 +79,11 @@ class Dataset:
     checkpoint_prefix: str
 
     @property
+    def num_labels(self) -> int:
+        """Classes and background."""
+        return len(self.classes) + 1
+
+    @property
     def image_dir(self) -> Path:
         return self.root / catalog.IMAGE_FOLDER
 

@@ -215,7 +215,7 @@ def test_configurations_parse_differ_from_the_defaults_and_build(path):
     if model.NAME.startswith("DeepLabV2_timm") or model.WIDTH < 1:  # the full one is built elsewhere
         net = build_segmenter(
             model.NAME,
-            settings.DATASET.N_CLASSES,
+            settings.DATASET.N_CLASSES or 21,
             output_stride=model.OUTPUT_STRIDE,
             atrous_rates=model.ATROUS_RATES,
             n_blocks=model.N_BLOCKS,
@@ -223,7 +223,7 @@ def test_configurations_parse_differ_from_the_defaults_and_build(path):
             width=model.WIDTH,
             freeze_batch_norm=model.FREEZE_BATCH_NORM,
         )
-        assert net.num_labels == settings.DATASET.N_CLASSES
+        assert net.num_labels == (settings.DATASET.N_CLASSES or 21)
     assert (model.INIT_MODEL is None) == (not model.FREEZE_BATCH_NORM)
 
 
