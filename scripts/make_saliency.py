@@ -1,7 +1,7 @@
 """Make saliency maps for the images of a data set that have none, by rembg or a model in an ONNX file.
 
 python scripts/make_saliency.py --dataset=data/mine                      pip install 'rembg[cpu]' first
-python scripts/make_saliency.py --dataset=data/mine --onnx=u2net.onnx    pip install onnxruntime first
+python scripts/make_saliency.py --dataset=data/mine --onnx=u2net.onnx
 """
 
 import sys
