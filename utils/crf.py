@@ -75,8 +75,9 @@ def crf_label(image: np.ndarray, probabilities: np.ndarray, **strengths: float) 
     """Each pixel's label after the dense CRF over the labels that compete, (H, W) uint8.
 
     image (H, W, 3) uint8 RGB, probabilities (L, H, W), strengths as in dense_crf. The time goes with the number of
-    labels, on top of what the image costs: up to four take about two fifths of what 21 take. The CRF lets those labels win that neighbours have and
-    that are nearly the strongest already; one that is far behind nearly everywhere has no such neighbours.
+    labels, on top of what the image costs: up to four take about two fifths of what 21 take. The CRF lets those labels
+    win that neighbours have and that are nearly the strongest already; one that is far behind nearly everywhere has no
+    such neighbours.
     """
     chosen = competing_labels(torch.from_numpy(probabilities), ratio=COMPETING_RATIO, area=COMPETING_AREA)
     labels = chosen.numpy().astype(np.uint8)
