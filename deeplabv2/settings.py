@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from utils.catalog import IGNORE_INDEX
 from utils.cli import parse_options
+from utils.crf import DEEPLAB_CRF
 from utils.paths import existing_path
 
 DEEPLAB_ROOT = Path(__file__).resolve().parent
@@ -204,17 +205,17 @@ class SolverSettings:
 class CrfSettings:
     """The dense CRF, under the names of its parameters."""
 
-    ITER_MAX: int = 10
+    ITER_MAX: int = DEEPLAB_CRF["iterations"]
     """Mean-field iterations."""
-    POS_W: float = 3.0
+    POS_W: float = DEEPLAB_CRF["pos_w"]
     """Weight of the kernel over positions."""
-    POS_XY_STD: float = 1.0
+    POS_XY_STD: float = DEEPLAB_CRF["pos_xy_std"]
     """Its width, pixels."""
-    BI_W: float = 4.0
+    BI_W: float = DEEPLAB_CRF["bi_w"]
     """Weight of the kernel over positions and colours."""
-    BI_XY_STD: float = 67.0
+    BI_XY_STD: float = DEEPLAB_CRF["bi_xy_std"]
     """Its width over positions, pixels."""
-    BI_RGB_STD: float = 3.0
+    BI_RGB_STD: float = DEEPLAB_CRF["bi_rgb_std"]
     """Its width over colours, 0..255."""
 
 

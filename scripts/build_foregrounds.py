@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Pyt
 
 from utils.catalog import IGNORE_INDEX
 from utils.cli import main
-from utils.folder_settings import FolderSettings
+from utils.folder_settings import FolderSettings, is_current
 from utils.foreground_bank import (
     INDEX_FILE,
     SALIENT,
@@ -41,7 +41,8 @@ from utils.options import ForegroundOptions
 from utils.parallel import parallel_map
 from utils.paths import Dataset, RunPaths, existing_path, foreground_bank_dir, pseudo_label_dir
 from utils.published_bank import find_published, missing_from_listing, read_published
-from utils.run_data import check_present, dataset_of_run, first_few, image_dir_of_run, sal_dir_of_run, train_list_of_run
+from utils.run_data import check_present, dataset_of_run, image_dir_of_run, sal_dir_of_run, train_list_of_run
+from utils.text import first_few
 
 PREVIEW_FILE = "preview.jpg"
 
@@ -75,9 +76,7 @@ class _Job:
     def is_made(self, folder: Path) -> bool:
         """Whether the foreground is there and not older than what it is made from."""
         made = [folder / self.file, folder / saliency_file(self.file)]
-        if not all(path.is_file() for path in made):
-            return False
-        return min(path.stat().st_mtime for path in made) >= max(path.stat().st_mtime for path in self.inputs)
+        return all(is_current(path, *self.inputs) for path in made)
 
 
 def run(options: ForegroundOptions) -> Path:

@@ -21,7 +21,8 @@ from utils.image_list import ImageEntry, parse_image_list
 from utils.images import image_files, image_or_guess
 from utils.parallel import parallel_map
 from utils.paths import Dataset, atomic_path, existing_path, open_dataset
-from utils.run_data import TrainingPlaces, first_few, list_sizes, training_places
+from utils.run_data import TrainingPlaces, list_sizes, training_places
+from utils.text import first_few
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,6 @@ def run(options: DrawPastesOptions) -> Path:
     bank = ForegroundBank.open(existing_path(options.cda_bank, "--cda_bank"), dataset.classes)
     paster = Paster(
         bank,
-        len(dataset.classes),
         max_overlap=options.cda_tr,
         rotation=options.cda_rotation,
         feather=options.cda_edge,

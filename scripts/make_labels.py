@@ -13,13 +13,14 @@ from PIL import Image
 from utils.cam import read_cam, to_label
 from utils.catalog import IGNORE_INDEX
 from utils.crf import CAM_CONFIDENCE, CAM_CRF, refine_label
-from utils.folder_settings import FolderSettings
+from utils.folder_settings import FolderSettings, is_current
 from utils.image_list import read_image_list
 from utils.images import image_or_guess, read_rgb, write_label_png
 from utils.options import LabelOptions
 from utils.parallel import parallel_map
 from utils.paths import Dataset, RunPaths, pseudo_label_dir
-from utils.run_data import check_present, dataset_of_run, first_few, image_dir_of_run, train_list_of_run
+from utils.run_data import check_present, dataset_of_run, image_dir_of_run, train_list_of_run
+from utils.text import first_few
 
 SETTINGS_FILE = "label_settings.json"
 
@@ -57,7 +58,7 @@ def run(options: LabelOptions) -> Path:
     jobs = _jobs(options, paths, data, folder)
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "gen_gt.py", "--label_dir")
     renewed = record.check(settings, may_replace=options.overwrite or options.update)
-    todo = [job for job in jobs if options.overwrite or renewed or not _is_made(job)]
+    todo = [job for job in jobs if options.overwrite or renewed or not is_current(job.label, job.cam)]
     _check_sizes(todo, num_workers=options.num_workers)
     if todo:
         record.start(settings)
@@ -98,11 +99,6 @@ def _jobs(options: LabelOptions, paths: RunPaths, data: Dataset, folder: Path) -
     images = {name: image_or_guess(image_dir, name) for name in names}
     check_present(images.values(), "images", f"check --image_dir and the list ({listing})")
     return [_Job(name, cams[name], images[name], folder / f"{name}.png") for name in names]
-
-
-def _is_made(job: _Job) -> bool:
-    """Whether the label is there and not older than its CAM."""
-    return job.label.is_file() and job.label.stat().st_mtime >= job.cam.stat().st_mtime
 
 
 def _check_sizes(jobs: Sequence[_Job], *, num_workers: int) -> None:

@@ -25,8 +25,8 @@ from utils.own_data import Photo, by_name, find_photos, tag_problem, tags_from_c
 from utils.parallel import parallel_map
 from utils.paths import atomic_path, existing_path, write_lines
 from utils.place import place_all
-from utils.run_data import first_few, next_steps
-from utils.text import read_text
+from utils.run_data import next_steps
+from utils.text import first_few, read_text
 
 SOURCES_FILE = "names.csv"
 JPEG_QUALITY = 95

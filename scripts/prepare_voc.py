@@ -18,7 +18,8 @@ from utils.images import image_files, write_label_png
 from utils.parallel import parallel_map
 from utils.paths import PROJECT_ROOT, existing_path, write_lines
 from utils.place import place_all, place_folder
-from utils.run_data import check_present, first_few, list_sizes, next_steps
+from utils.run_data import check_present, list_sizes, next_steps
+from utils.text import first_few
 from utils.voc_devkit import ANNOTATION_FOLDER, SPLIT_FOLDER, find_sbd, find_voc, read_box_tags, read_sbd_mask
 
 

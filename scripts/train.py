@@ -44,7 +44,7 @@ def run(options: TrainOptions) -> Path:
             image_dir,
             sal_dir,
             **_sample_options(options, dataset, model.global_net),
-            paster=None if bank is None else make_paster(options, bank, len(dataset.classes)),
+            paster=None if bank is None else make_paster(options, bank),
         )
         batches = EpochBatches(
             len(data),
@@ -116,10 +116,9 @@ def open_bank(options: TrainOptions, dataset: Dataset) -> ForegroundBank | None:
     return ForegroundBank.open(folder, dataset.classes)
 
 
-def make_paster(options: TrainOptions, bank: ForegroundBank, num_classes: int) -> Paster:
+def make_paster(options: TrainOptions, bank: ForegroundBank) -> Paster:
     return Paster(
         bank,
-        num_classes,
         probability=options.cda_probability,
         max_overlap=options.cda_tr if options.cda == "cda+" else None,
         rotation=options.cda_rotation,

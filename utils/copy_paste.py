@@ -166,7 +166,6 @@ class Paster:
     """Draws an object of a class that an image does not have and pastes it. See `paste` for the numbers."""
 
     bank: ForegroundBank
-    num_classes: int
     probability: float = 1.0
     max_overlap: float | None = None
     rotation: float = 0.0
@@ -176,7 +175,7 @@ class Paster:
         self, image: np.ndarray, saliency: np.ndarray | None, tags: Sequence[int], *, rng: np.random.Generator
     ) -> Twin:
         """The image's twin. It is the image itself where chance, or a bank without other classes, wants no object."""
-        absent = [tag for tag in range(self.num_classes) if tag not in tags]
+        absent = [tag for tag in self.bank.tags if tag not in tags]
         foreground = self.bank.draw(absent, rng) if rng.random() < self.probability else None
         if foreground is None:
             return Twin(image, saliency, None, None)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from utils.catalog import IGNORE_INDEX
 from utils.images import decode, open_header
-from utils.run_data import first_few
+from utils.text import first_few
 
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "HSV", "LAB")
 LABEL_MODES = ("P", "L")

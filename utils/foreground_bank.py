@@ -17,7 +17,7 @@ import numpy as np
 
 from utils.images import read_gray, read_rgba, write_image
 from utils.paths import atomic_path
-from utils.run_data import first_few
+from utils.text import first_few
 
 INDEX_FILE = "index.csv"
 SETTINGS_FILE = "bank_settings.json"

@@ -15,7 +15,7 @@ from torch import Tensor
 from utils.cam import read_cam, to_label, write_cam
 from utils.catalog import IMAGE_FOLDER, SALIENCY_FOLDER, VOC_CLASSES
 from utils.copy_paste import Paster, paste
-from utils.crf import crf_label, dense_crf
+from utils.crf import DEEPLAB_CRF, crf_label, dense_crf
 from utils.foreground_bank import Foreground, ForegroundBank, write_foreground, write_index
 from utils.image_list import ImageEntry
 from utils.images import read_label, write_image, write_label_png
@@ -25,9 +25,6 @@ from utils.metrics import ThresholdScores, cam_histogram
 from utils.options import ScoreOptions, TrainOptions
 from utils.parallel import parallel_map
 from utils.plain_ways import blobs, plain_paste, scene_with_labels, scene_with_object
-
-# DeepLab v2 (Chen et al., TPAMI 2017), as deeplabv2/ has it by default
-DEEPLAB_CRF = {"iterations": 10, "pos_w": 3, "pos_xy_std": 1, "bi_w": 4, "bi_xy_std": 67, "bi_rgb_std": 3}
 
 
 def measure_scoring(*, images: int, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
@@ -162,7 +159,7 @@ def published_samples(
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
         seed=seed,
-        paster=Paster(bank, len(VOC_CLASSES), max_overlap=published.cda_tr),
+        paster=Paster(bank, max_overlap=published.cda_tr),
         **{name: getattr(published, name) for name in same},
     )
 

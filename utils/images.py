@@ -10,6 +10,7 @@ from PIL import Image
 from utils.catalog import PALETTE
 from utils.image_list import IMAGE_SUFFIXES
 from utils.paths import atomic_path
+from utils.text import first_few
 
 
 def find_image(folder: Path, name: str) -> Path:
@@ -49,8 +50,7 @@ def missing_files(what: str, folder: Path, names: Sequence[str], *, remedy: str 
     missing = [name for name in names if name not in there]
     if not missing:
         return []
-    some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-    return [f"{what}: {len(missing)} of {len(names)} are missing in {folder} ({some}){remedy}"]
+    return [f"{what}: {len(missing)} of {len(names)} are missing in {folder} ({first_few(missing)}){remedy}"]
 
 
 def read_rgb(path: Path) -> Image.Image:

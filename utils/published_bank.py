@@ -9,7 +9,7 @@ from utils.catalog import IGNORE_INDEX
 from utils.foreground_bank import Foreground
 from utils.foreground_choice import box_of
 from utils.npy_dict import read_npy_dict
-from utils.run_data import first_few
+from utils.text import first_few
 
 IMAGE, MASK, SALIENCY = "img", "seg", "sal"
 LISTING = "seg_fg_dirs.npy"  # paths of all files of the bank

@@ -9,6 +9,7 @@ from utils.cli import load_options
 from utils.image_list import read_image_list
 from utils.options import TrainOptions
 from utils.paths import Dataset, RunPaths, existing_path, open_dataset
+from utils.text import first_few
 
 
 def dataset_of_run(run: RunPaths, dataset: str | None) -> Dataset:
@@ -78,12 +79,6 @@ def check_present(paths: Iterable[Path], what: str, remedy: str) -> None:
             f"{missing[0].parent}: {len(missing)} of {len(paths)} {what} are missing "
             f"({first_few(path.name for path in missing)}): {remedy}"
         )
-
-
-def first_few(names: Iterable[str], count: int = 3) -> str:
-    """`a, b, c, …` for a message."""
-    names = list(names)
-    return ", ".join(names[:count]) + (", …" if len(names) > count else "")
 
 
 def list_sizes(folder: Path, known: KnownDataset) -> list[str]:

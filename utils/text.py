@@ -1,5 +1,6 @@
-"""Text files that users write: UTF-8, whatever program they came from."""
+"""Text that users write, UTF-8 whatever program it came from, and names in what they are told."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -9,3 +10,9 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+
+
+def first_few(names: Iterable[str], count: int = 3) -> str:
+    """`a, b, c, …` for a message."""
+    names = list(names)
+    return ", ".join(names[:count]) + (", …" if len(names) > count else "")

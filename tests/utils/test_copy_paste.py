@@ -162,6 +162,9 @@ def test_an_object_without_trusted_pixels_changes_nothing():
 class Bank:
     """Gives the first class that is asked for."""
 
+    def __init__(self, num_classes):
+        self.tags = tuple(range(num_classes))
+
     def draw(self, absent, rng):
         self.asked = list(absent)
         return block(tag=absent[0]) if absent else None
@@ -169,7 +172,7 @@ class Bank:
 
 def test_paster_pastes_a_class_that_the_image_does_not_have():
     image, saliency = scene()
-    paster = Paster(Bank(), 4)
+    paster = Paster(Bank(4))
     twin = paster(image, saliency, (0, 2), rng=rng())
     assert paster.bank.asked == [1, 3] and twin.tag == 1
     assert (twin.image[twin.mask] == (250, 120, 10)).all()
@@ -177,11 +180,11 @@ def test_paster_pastes_a_class_that_the_image_does_not_have():
 
 def test_paster_gives_the_image_itself_where_no_class_is_left_or_chance_says_so():
     image, saliency = scene()
-    for paster, tags in ((Paster(Bank(), 2), (0, 1)), (Paster(Bank(), 2, probability=0.0), (0,))):
+    for paster, tags in ((Paster(Bank(2)), (0, 1)), (Paster(Bank(2), probability=0.0), (0,))):
         twin = paster(image, saliency, tags, rng=rng())
         assert twin.image is image and twin.saliency is saliency and twin.mask is twin.tag is None
     draws = rng(5)
-    shown = [Paster(Bank(), 2, probability=0.3)(image, saliency, (0,), rng=draws).tag for _ in range(300)]
+    shown = [Paster(Bank(2), probability=0.3)(image, saliency, (0,), rng=draws).tag for _ in range(300)]
     assert 60 < sum(tag == 1 for tag in shown) < 120
 
 

@@ -222,7 +222,7 @@ def paster(tmp_path_factory):
     foregrounds = [block(10, 10, color=(255, 0, 0), tag=0), block(10, 10, color=(0, 255, 0), tag=1)]
     classes = ("cat", "dog")
     folder = make_small_bank(tmp_path_factory.mktemp("bank"), foregrounds, classes)
-    return Paster(ForegroundBank.open(folder, classes), 2)
+    return Paster(ForegroundBank.open(folder, classes))
 
 
 PLAIN_COLORS = {"color_jitter": (0, 0, 0, 0)}
