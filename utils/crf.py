@@ -2,15 +2,17 @@
 
 import numpy as np
 import torch
-from pydensecrf.densecrf import DenseCRF2D
-from pydensecrf.utils import unary_from_softmax
 from torch import Tensor
+
+from utils.lattice import PermutohedralLattice
 
 # DeepLab v2 (Chen et al., TPAMI 2017), on a network's probabilities
 DEEPLAB_CRF = {"iterations": 10, "pos_w": 3.0, "pos_xy_std": 1.0, "bi_w": 4.0, "bi_xy_std": 67.0, "bi_rgb_std": 3.0}
 # IRN (Ahn et al., CVPR 2019), step "cam_to_ir_label": the usual CRF on labels that were made from CAMs
 CAM_CRF = {"iterations": 10, "pos_w": 3, "pos_xy_std": 3, "bi_w": 10, "bi_xy_std": 50, "bi_rgb_std": 5}
 CAM_CONFIDENCE = 0.7
+# as published: a label that the network rules out can still win
+SMALLEST_PROBABILITY = 1e-5
 # a label takes part in the CRF if it is at least this many times as probable as the strongest one, on at least this
 # share of the pixels: measured on a network's logits of photographs, 99.95 % of each image's pixels or more stay
 COMPETING_RATIO, COMPETING_AREA = 0.6, 0.002
@@ -38,14 +40,30 @@ def dense_crf(
             f"image {image.shape} {image.dtype}, probabilities {probabilities.shape}: "
             "need (H, W, 3) uint8 and (L, H, W) of one size"
         )
-    labels, height, width = probabilities.shape
-    # the CRF takes only memory that is contiguous and writable, which pictures of PIL are not
-    unary = unary_from_softmax(np.array(probabilities, dtype=np.float32, order="C"))
-    crf = DenseCRF2D(width, height, labels)
-    crf.setUnaryEnergy(np.ascontiguousarray(unary))
-    crf.addPairwiseGaussian(sxy=pos_xy_std, compat=pos_w)
-    crf.addPairwiseBilateral(sxy=bi_xy_std, srgb=bi_rgb_std, rgbim=np.array(image, order="C"), compat=bi_w)
-    return np.array(crf.inference(iterations), dtype=np.float32).reshape(labels, height, width)
+    for name, width in (("pos_xy_std", pos_xy_std), ("bi_xy_std", bi_xy_std), ("bi_rgb_std", bi_rgb_std)):
+        if not width > 0:
+            raise ValueError(f"{name}={width}: the width of a kernel must be above 0")
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    place = np.stack([columns, rows], axis=2).reshape(-1, 2).astype(np.float32)
+    colour = image.reshape(-1, 3).astype(np.float32)
+    kernels = [
+        (pos_w, PermutohedralLattice(place / np.float32(pos_xy_std))),
+        (bi_w, PermutohedralLattice(np.hstack([place / np.float32(bi_xy_std), colour / np.float32(bi_rgb_std)]))),
+    ]
+
+    def support(belief: Tensor) -> Tensor:
+        """What the other pixels add to each pixel's log-probability of a label that they believe in so much."""
+        return torch.from_numpy(sum(np.float32(weight) * kernel.filter(belief.numpy()) for weight, kernel in kernels))
+
+    flat = torch.from_numpy(np.array(probabilities, dtype=np.float32)).flatten(1)
+    own = flat.clamp_(SMALLEST_PROBABILITY, 1).log_()
+    belief = own.softmax(dim=0)
+    # the beliefs of a pixel sum to 1 and filters are linear: the last label has what the others leave of it
+    whole = support(torch.ones_like(belief[:1]))
+    for _ in range(iterations):
+        others = support(belief[:-1])
+        belief = (own + torch.cat([others, whole - others.sum(dim=0)])).softmax(dim=0)
+    return belief.numpy().reshape(probabilities.shape)
 
 
 def refine_label(image: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import cv2
 import numpy as np
+from pydensecrf.densecrf import DenseCRF2D
+from pydensecrf.utils import unary_from_softmax
 
 from utils.cam import to_uint8
 from utils.copy_paste import MAX_SHARE, PLACES, SCALES, Pasted, smooth_interpolation
@@ -72,3 +74,25 @@ def scene_with_labels(seed: int, size: tuple[int, int], num_labels: int) -> tupl
     full = np.stack([cv2.resize(logit, size[::-1], interpolation=cv2.INTER_LINEAR) for logit in logits])
     powers = np.exp(full - full.max(axis=0))
     return image, powers / powers.sum(axis=0)
+
+
+def plain_crf(
+    image: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    iterations: int,
+    pos_w: float,
+    pos_xy_std: float,
+    bi_w: float,
+    bi_xy_std: float,
+    bi_rgb_std: float,
+) -> np.ndarray:
+    """As utils.crf.dense_crf, by pydensecrf, which published implementations call. -> (L, H, W) float32."""
+    labels, height, width = probabilities.shape
+    # it takes only memory that is contiguous and writable, which pictures of PIL are not
+    unary = unary_from_softmax(np.array(probabilities, dtype=np.float32, order="C"))
+    crf = DenseCRF2D(width, height, labels)
+    crf.setUnaryEnergy(np.ascontiguousarray(unary))
+    crf.addPairwiseGaussian(sxy=pos_xy_std, compat=pos_w)
+    crf.addPairwiseBilateral(sxy=bi_xy_std, srgb=bi_rgb_std, rgbim=np.array(image, order="C"), compat=bi_w)
+    return np.array(crf.inference(iterations), dtype=np.float32).reshape(labels, height, width)
