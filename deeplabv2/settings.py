@@ -274,6 +274,7 @@ def _rules(settings: Settings) -> list[tuple[bool, str]]:
     folders = {"EXP.ID": settings.EXP.ID} | ({} if settings.EXP.RUN is None else {"EXP.RUN": settings.EXP.RUN})
     return [
         *((value < 1, f"{key}={value}: must be at least 1") for key, value in _counts(settings).items()),
+        *((not value > 0, f"{key}={value}: must be above 0") for key, value in _positive(settings).items()),
         *(
             (not name or "/" in name or name in (".", ".."), f"{key}={name!r} names folders: use a name without '/'")
             for key, name in folders.items()
@@ -293,13 +294,18 @@ def _rules(settings: Settings) -> list[tuple[bool, str]]:
         ),
         (not 0 <= data.FLIP <= 1, f"DATASET.FLIP={data.FLIP}: a probability is 0 to 1"),
         (any(given) and not all(given), f"IMAGE.MEAN={mean}: give R, G and B, or none of them"),
-        (solver.LR <= 0, f"SOLVER.LR={solver.LR}: must be above 0"),
         (solver.FOCAL_GAMMA < 0, f"SOLVER.FOCAL_GAMMA={solver.FOCAL_GAMMA}: must be 0 or above"),
         (
             not all(0 < scale < 1 for scale in model.SCALES),
             f"MODEL.SCALES={list(model.SCALES)}: factors between 0 and 1; the image's own size is always looked at",
         ),
     ]
+
+
+def _positive(settings: Settings) -> dict[str, float]:
+    """What must be above 0."""
+    widths = {key: getattr(settings.CRF, key) for key in ("POS_XY_STD", "BI_XY_STD", "BI_RGB_STD")}
+    return {"SOLVER.LR": settings.SOLVER.LR} | {f"CRF.{key}": value for key, value in widths.items()}
 
 
 def _counts(settings: Settings) -> dict[str, int]:

@@ -24,7 +24,7 @@ from utils.measuring import Row, in_turns
 from utils.metrics import ThresholdScores, cam_histogram
 from utils.options import ScoreOptions, TrainOptions
 from utils.parallel import parallel_map
-from utils.plain_ways import blobs, plain_paste, scene_with_labels, scene_with_object
+from utils.plain_ways import blobs, plain_crf, plain_paste, scene_with_labels, scene_with_object
 
 
 def measure_scoring(*, images: int, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
@@ -167,14 +167,18 @@ def published_samples(
 def measure_crf(*, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
     """The dense CRF over the labels that compete in an image, against all of them, at the published strengths."""
     image, probabilities = scene_with_labels(seed, size, len(VOC_CLASSES) + 1)
-    ways = {
-        "CRF, competing labels": partial(crf_label, image, probabilities, **DEEPLAB_CRF),
-        "CRF, all labels": lambda: dense_crf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),
-    }
-    seconds, labels = in_turns(ways, repeats)
-    ours, plain = seconds.values()
-    same = np.mean(labels["CRF, competing labels"] == labels["CRF, all labels"])
+    with one_thread():
+        dense_crf(image[:9, :9], probabilities[:8, :9, :9], **DEEPLAB_CRF)  # compiles the filter for 4, 2 and 1 rows
+        ways = {
+            "CRF, competing labels": partial(crf_label, image, probabilities, **DEEPLAB_CRF),
+            "CRF, all labels": lambda: dense_crf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),
+            "CRF, all labels, pydensecrf": lambda: plain_crf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),
+        }
+        seconds, labels = in_turns(ways, repeats)
+    ours, whole, library = seconds.values()
+    own, *others = labels.values()
     return [
-        Row("CRF, competing labels against all", ours, plain, plain / ours, at_least=3),
-        Row("CRF, % of pixels that stay", 100 * float(same), at_least=99.9),
+        Row("CRF, competing labels against all", ours, whole, whole / ours, at_least=3),
+        Row("CRF, the same against pydensecrf", ours, library, library / ours, at_least=3),
+        Row("CRF, % of pixels that stay", 100 * min(float(np.mean(own == other)) for other in others), at_least=99.9),
     ]

@@ -17,31 +17,30 @@ class PermutohedralLattice:
 
     points: (N, D) float32. Time and memory grow with N alone: a point spreads its value over the corners of the
     simplex around it, the corners mix with their two neighbours along each of D + 1 directions, and the point collects
-    from its corners. Gives what pydensecrf gives. Raises ValueError for points that are not finite or too far out.
-    Adams, Baek & Davis, EUROGRAPHICS 2010; the normalisation: Krähenbühl & Koltun, ICML 2013, sec. 3.
+    from its corners. Gives the numbers of pydensecrf, see tests/utils/test_crf.py, in less time, see
+    scripts/benchmark.py. Raises ValueError for points that are not finite or too far out.
+    Adams, Baek & Davis, EUROGRAPHICS 2010; the normalisation: Krähenbühl & Koltun, ICML 2013.
     """
 
     def __init__(self, points: np.ndarray) -> None:
         largest = np.abs(points).max()
         if not largest <= LARGEST_COORDINATE:
             raise ValueError(
-                f"points reach {largest:g} standard deviations from 0: give a wider Gaussian, so that they stay "
-                f"within {LARGEST_COORDINATE:g}"
+                f"points reach {largest:g} standard deviations from 0: they must stay within {LARGEST_COORDINATE:g}, "
+                "make the Gaussian wider"
             )
         size = points.shape[1]
         factors = [pow(NAME_FACTOR, power, 2**64) for power in range(1, size + 1)] + [0]
         steps = [(sum(factors) - (size + 1) * factor) % 2**64 for factor in factors]
-        steps = np.array(steps, np.uint64)
-        first, directions, self._weights = _simplices(
+        names, directions, self._weights = _simplices(
             np.ascontiguousarray(points, np.float32), np.array(factors, np.uint64)
         )
-        self._corners, names, table, shift = _number_corners(first, directions, steps)
-        self._neighbours = _neighbours(names, table, np.uint64(shift), steps)
+        self._corners, self._neighbours = _connect(names, directions, np.array(steps, np.uint64))
         mass = self.filter(np.ones((1, len(points)), np.float32))[0]
         self._weights /= np.sqrt(mass)[:, None]
 
     def filter(self, values: np.ndarray) -> np.ndarray:
-        """Each point's average over all points, by their nearness. (K, N) float32 -> same shape."""
+        """Each point's sum of all points' values, weighed by the normalised Gaussian. (K, N) float32 -> same shape."""
         values = np.ascontiguousarray(values, np.float32)
         result = np.empty_like(values)
         first = 0
@@ -56,60 +55,69 @@ class PermutohedralLattice:
 @njit(cache=True, nogil=True)
 def _simplices(points: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The simplex around each point: its first corner's name (N,), the directions that lead from corner to corner
-    (N, D + 1) and the point's barycentric coordinates (N, D + 1). Adams et al., sec. 3.1 and 3.2.
+    (N, D + 1) and the point's barycentric coordinates (N, D + 1). Adams et al., sec. 3.
     """
     count, size = points.shape
     corners = size + 1
-    names = np.empty(count, np.uint64)
+    names = np.zeros(count, np.uint64)
     directions = np.empty((count, corners), np.uint8)
     weights = np.empty((count, corners), np.float32)
-    # blurring the corners spreads by itself: this scale makes the whole a Gaussian of standard deviation 1
+    # mixing the corners widens the Gaussian: at this scale, the whole has a standard deviation of 1
     scale = np.empty(size, np.float32)
     for i in range(size):
-        scale[i] = np.float64(np.float32(np.sqrt(2 / 3) * corners)) * (1.0 / np.sqrt((i + 1.0) * (i + 2.0)))
-    place, nearest, rest = np.empty(corners, np.float32), np.empty(corners, np.float32), np.empty(corners, np.float32)
+        scale[i] = np.float64(np.float32(np.sqrt(2 / 3) * corners)) * (1 / np.sqrt((i + 1.0) * (i + 2.0)))
+    place, corner, rest = np.empty(corners, np.float32), np.empty(corners, np.float32), np.empty(corners, np.float32)
     rank = np.empty(corners, np.int32)
     share = np.float32(1) / np.float32(corners)
     for point in range(count):
-        # onto the plane in D + 1 dimensions on which coordinates sum to 0
-        total = np.float32(0)
-        for i in range(size, 0, -1):
-            step = points[point, i - 1] * scale[i - 1]
-            place[i] = total - np.float32(i) * step
-            total += step
-        place[0] = total
-        # the nearest multiples of D + 1, and the coordinates in the order of what is left
-        excess = np.float32(0)
+        _onto_the_plane(points[point], scale, place)
+        _first_corner(place, corner, rest, rank)
         for i in range(corners):
-            multiple = np.rint(place[i] * share)
-            nearest[i] = multiple * np.float32(corners)
-            rest[i] = place[i] - nearest[i]
-            excess += multiple
-        for i in range(corners):
-            rank[i] = np.int32(excess)
-        for i in range(size):
-            for j in range(i + 1, corners):
-                behind = np.int32(rest[i] < rest[j])
-                rank[i] += behind
-                rank[j] += 1 - behind
-        # a point of the lattice lies on the plane too: those whose rest is the least or largest go one further
-        for i in range(corners):
-            if rank[i] < 0:
-                rank[i] += corners
-                nearest[i] += np.float32(corners)
-            elif rank[i] > size:
-                rank[i] -= corners
-                nearest[i] -= np.float32(corners)
-        name = np.uint64(0)
-        for i in range(corners):
-            name += np.uint64(np.int64(nearest[i])) * factors[i]
+            names[point] += np.uint64(np.int64(corner[i])) * factors[i]
             directions[point, size - rank[i]] = i
-            rest[size - rank[i]] = (place[i] - nearest[i]) * share
-        names[point] = name
+            rest[size - rank[i]] = (place[i] - corner[i]) * share
         weights[point, 0] = rest[0] + np.float32(1) - rest[size]
         for i in range(1, corners):
             weights[point, i] = rest[i] - rest[i - 1]
     return names, directions, weights
+
+
+@njit(inline="always")
+def _onto_the_plane(point: np.ndarray, scale: np.ndarray, place: np.ndarray) -> None:
+    """Fills in a point's place (D + 1,) on the plane on which coordinates sum to 0, where the lattice lies."""
+    total = np.float32(0)
+    for i in range(len(scale), 0, -1):
+        step = point[i - 1] * scale[i - 1]
+        place[i] = total - np.float32(i) * step
+        total += step
+    place[0] = total
+
+
+@njit(inline="always")
+def _first_corner(place: np.ndarray, corner: np.ndarray, rest: np.ndarray, rank: np.ndarray) -> None:
+    """Fills in the first corner of the simplex around a place, and the ranks of what is left, the largest first."""
+    corners = len(place)
+    share, excess = np.float32(1) / np.float32(corners), np.float32(0)
+    for i in range(corners):
+        multiple = np.rint(place[i] * share)
+        corner[i] = multiple * np.float32(corners)
+        rest[i] = place[i] - corner[i]
+        excess += multiple
+    for i in range(corners):
+        rank[i] = np.int32(excess)
+    for i in range(corners - 1):
+        for j in range(i + 1, corners):
+            behind = np.int32(rest[i] < rest[j])
+            rank[i] += behind
+            rank[j] += 1 - behind
+    # where the nearest multiples do not sum to 0, those coordinates give way that were rounded most
+    for i in range(corners):
+        if rank[i] < 0:
+            rank[i] += corners
+            corner[i] += np.float32(corners)
+        elif rank[i] >= corners:
+            rank[i] -= corners
+            corner[i] -= np.float32(corners)
 
 
 @njit(inline="always")
@@ -131,10 +139,8 @@ def _table(names: np.ndarray, shift: np.uint64) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _number_corners(
-    first: np.ndarray, directions: np.ndarray, steps: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.uint64]:
-    """Each point's corners (N, D + 1), numbered as points come to them; their names (M,), and the table of these."""
+def _connect(first: np.ndarray, directions: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each point's corners (N, D + 1), numbered from 0 to M - 1 as points come to them, and their neighbours."""
     count, corners = directions.shape
     names = np.empty(count * corners, np.uint64)
     numbers = np.empty((count, corners), np.int32)
@@ -157,12 +163,12 @@ def _number_corners(
             else:
                 numbers[point, i] = np.int32(table[slot, 1]) - 1
             name += steps[directions[point, i]]
-    return numbers, names[:found].copy(), table, shift
+    return numbers, _neighbours(names[:found], table, shift, steps)
 
 
 @njit(cache=True, nogil=True)
 def _neighbours(names: np.ndarray, table: np.ndarray, shift: np.uint64, steps: np.ndarray) -> np.ndarray:
-    """Each corner's neighbours behind and ahead along each direction, (D + 1, M, 2); M where no point needs them."""
+    """Each corner's neighbours behind and ahead along each direction, (D + 1, M, 2); M where no point has that one."""
     found = len(names)
     neighbours = np.full((len(steps), found, 2), found, np.int32)
     for direction in range(len(steps)):
@@ -176,7 +182,7 @@ def _neighbours(names: np.ndarray, table: np.ndarray, shift: np.uint64, steps: n
 
 
 def _filter_of(width: int) -> Callable[..., None]:
-    """The filter over `width` rows at once: known when it is compiled, that number costs no loop."""
+    """The filter over `width` rows at once: as that number is known when it is compiled, it costs no loop."""
 
     @njit(cache=True, nogil=True)
     def filter_rows(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 # with fewer items a process, starting it takes longer than it saves
 ITEMS_PER_PROCESS = 8
 
-SLOW_IMPORTS = ("numpy", "cv2", "PIL.Image", "torch", "torchvision")
+SLOW_IMPORTS = ("numpy", "cv2", "PIL.Image", "numba", "torch", "torchvision")
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")

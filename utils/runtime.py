@@ -22,7 +22,7 @@ from utils.paths import atomic_path
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # with fewer output channels, oneDNN's channels-last backward writes outside its memory
 CHANNELS_LAST_MINIMUM = 8
-REPORTED_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "pillow", "pydensecrf2")
+REPORTED_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "pillow", "numba")
 
 
 @dataclass(frozen=True)

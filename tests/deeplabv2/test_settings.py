@@ -143,6 +143,8 @@ def test_an_unknown_flag_is_answered_with_the_nearest_and_legal_ones(capsys):
         ("SOLVER.LOSS=dice", ("SOLVER.LOSS", "'balanced'", "dice")),
         ("SOLVER.ITER_MAX=0", ("SOLVER.ITER_MAX=0", "at least 1")),
         ("SOLVER.LR=-1", ("SOLVER.LR=-1", "above 0")),
+        ("CRF.BI_XY_STD=0", ("CRF.BI_XY_STD=0", "above 0")),
+        ("CRF.POS_XY_STD=-1", ("CRF.POS_XY_STD=-1", "above 0")),
         ("SOLVER.FOCAL_GAMMA=-1", ("FOCAL_GAMMA", "0 or above")),
         ("DATASET.N_CLASSES=256", ("N_CLASSES=256", "2 to 255")),
         ("DATASET.IGNORE_LABEL=21", ("IGNORE_LABEL=21", "must be 255", "rewrite the labels")),

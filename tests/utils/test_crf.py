@@ -5,10 +5,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from utils.crf import COMPETING_AREA, COMPETING_RATIO, competing_labels, crf_label, dense_crf, refine_label
+from utils.crf import (
+    CAM_CRF,
+    COMPETING_AREA,
+    COMPETING_RATIO,
+    DEEPLAB_CRF,
+    competing_labels,
+    crf_label,
+    dense_crf,
+    refine_label,
+)
+from utils.plain_ways import plain_crf
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SETTINGS = {"iterations": 10, "pos_w": 3, "pos_xy_std": 1, "bi_w": 4, "bi_xy_std": 67, "bi_rgb_std": 3}
+
+
+def test_the_strengths_are_the_published_ones():
+    assert DEEPLAB_CRF == SETTINGS
 
 
 def test_crf_agrees_with_the_published_implementation():
@@ -19,6 +33,32 @@ def test_crf_agrees_with_the_published_implementation():
     assert refined.dtype == np.float32 and refined.shape == (21, *image.shape[:2])
     assert (refined.argmax(axis=0) == golden["label"]).mean() >= 0.999
     assert np.abs(refined[:, ::7, ::7] - golden["q_sample"]).mean() < 1e-3
+
+
+@pytest.mark.parametrize("labels", [1, 2, 3, 4, 7, 21])
+@pytest.mark.parametrize("strengths", [DEEPLAB_CRF, CAM_CRF, DEEPLAB_CRF | {"iterations": 1, "bi_rgb_std": 13.0}])
+def test_crf_agrees_with_pydensecrf(labels, strengths):
+    image, probabilities, _ = scene(labels)
+    kept = probabilities[:labels].numpy()
+    given, expected = (crf(image, kept / kept.sum(axis=0), **strengths) for crf in (dense_crf, plain_crf))
+    assert given.dtype == expected.dtype == np.float32
+    np.testing.assert_allclose(given.sum(axis=0), 1, rtol=1e-5)
+    # ten iterations amplify the last digits where two labels are as good
+    assert np.quantile(np.abs(given - expected), 0.999) < 1e-4
+    assert (given.argmax(axis=0) == expected.argmax(axis=0)).mean() > 0.9999
+
+
+def test_no_iteration_gives_the_probabilities_back():
+    image, probabilities, _ = scene()
+    given = dense_crf(image, probabilities.numpy(), **SETTINGS | {"iterations": 0})
+    np.testing.assert_allclose(given, probabilities.numpy(), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["pos_xy_std", "bi_xy_std", "bi_rgb_std"])
+@pytest.mark.parametrize("width", [0.0, -1.0, np.nan])
+def test_crf_refuses_kernels_without_width(name, width):
+    with pytest.raises(ValueError, match=f"{name}={width}: .* above 0"):
+        dense_crf(np.zeros((4, 5, 3), np.uint8), np.full((2, 4, 5), 0.5, np.float32), **SETTINGS | {name: width})
 
 
 def test_crf_refuses_an_image_of_another_size():
