@@ -76,23 +76,18 @@ def scene_with_labels(seed: int, size: tuple[int, int], num_labels: int) -> tupl
     return image, powers / powers.sum(axis=0)
 
 
-def plain_crf(
-    image: np.ndarray,
-    probabilities: np.ndarray,
-    *,
-    iterations: int,
-    pos_w: float,
-    pos_xy_std: float,
-    bi_w: float,
-    bi_xy_std: float,
-    bi_rgb_std: float,
-) -> np.ndarray:
+def plain_crf(image: np.ndarray, probabilities: np.ndarray, **strengths: float) -> np.ndarray:
     """As utils.crf.dense_crf, by pydensecrf, which published implementations call. -> (L, H, W) float32."""
     labels, height, width = probabilities.shape
     # it takes only memory that is contiguous and writable, which pictures of PIL are not
     unary = unary_from_softmax(np.array(probabilities, dtype=np.float32, order="C"))
     crf = DenseCRF2D(width, height, labels)
     crf.setUnaryEnergy(np.ascontiguousarray(unary))
-    crf.addPairwiseGaussian(sxy=pos_xy_std, compat=pos_w)
-    crf.addPairwiseBilateral(sxy=bi_xy_std, srgb=bi_rgb_std, rgbim=np.array(image, order="C"), compat=bi_w)
-    return np.array(crf.inference(iterations), dtype=np.float32).reshape(labels, height, width)
+    crf.addPairwiseGaussian(sxy=strengths["pos_xy_std"], compat=strengths["pos_w"])
+    crf.addPairwiseBilateral(
+        sxy=strengths["bi_xy_std"],
+        srgb=strengths["bi_rgb_std"],
+        rgbim=np.array(image, order="C"),
+        compat=strengths["bi_w"],
+    )
+    return np.array(crf.inference(strengths["iterations"]), dtype=np.float32).reshape(labels, height, width)
