@@ -153,8 +153,17 @@ def open_log(path: Path | None) -> logging.Logger:
 
 
 def write_versions(path: Path) -> None:
-    """Records Python, the libraries and the machine that a run was made with."""
-    found = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
+    """Records Python, the libraries and the machine that a run was made with.
+
+    Instructions and threads decide in which order numbers are summed: other ones end in other last digits.
+    """
+    found = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
     for package in REPORTED_PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
