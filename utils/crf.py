@@ -40,20 +40,12 @@ def dense_crf(
             f"image {image.shape} {image.dtype}, probabilities {probabilities.shape}: "
             "need (H, W, 3) uint8 and (L, H, W) of one size"
         )
-    for name, width in (("pos_xy_std", pos_xy_std), ("bi_xy_std", bi_xy_std), ("bi_rgb_std", bi_rgb_std)):
-        if not width > 0:
-            raise ValueError(f"{name}={width}: the width of a kernel must be above 0")
-    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
-    place = np.stack([columns, rows], axis=2).reshape(-1, 2).astype(np.float32)
-    colour = image.reshape(-1, 3).astype(np.float32)
-    kernels = [
-        (pos_w, PermutohedralLattice(place / np.float32(pos_xy_std))),
-        (bi_w, PermutohedralLattice(np.hstack([place / np.float32(bi_xy_std), colour / np.float32(bi_rgb_std)]))),
-    ]
+    position, appearance = _kernels(image, pos_xy_std=pos_xy_std, bi_xy_std=bi_xy_std, bi_rgb_std=bi_rgb_std)
 
     def support(belief: Tensor) -> Tensor:
         """What the other pixels add to each pixel's log-probability of a label that they believe in so much."""
-        return torch.from_numpy(sum(np.float32(weight) * kernel.filter(belief.numpy()) for weight, kernel in kernels))
+        near, alike = (torch.from_numpy(kernel.filter(belief.numpy())) for kernel in (position, appearance))
+        return pos_w * near + bi_w * alike
 
     flat = torch.from_numpy(np.array(probabilities, dtype=np.float32)).flatten(1)
     own = flat.clamp_(SMALLEST_PROBABILITY, 1).log_()
@@ -64,6 +56,18 @@ def dense_crf(
         others = support(belief[:-1])
         belief = (own + torch.cat([others, whole - others.sum(dim=0)])).softmax(dim=0)
     return belief.numpy().reshape(probabilities.shape)
+
+
+def _kernels(image: np.ndarray, **widths: float) -> tuple[PermutohedralLattice, PermutohedralLattice]:
+    """Gaussians over the pixels of image (H, W, 3): of positions, and of positions and colours. Widths as dense_crf."""
+    for name, width in widths.items():
+        if not width > 0:
+            raise ValueError(f"{name}={width}: the width of a kernel must be above 0")
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    places = np.stack([columns, rows], axis=2).reshape(-1, 2).astype(np.float32)
+    colours = image.reshape(-1, 3) / np.float32(widths["bi_rgb_std"])
+    position = PermutohedralLattice(places / np.float32(widths["pos_xy_std"]))
+    return position, PermutohedralLattice(np.hstack([places / np.float32(widths["bi_xy_std"]), colours]))
 
 
 def refine_label(image: np.ndarray, label: np.ndarray) -> np.ndarray:
