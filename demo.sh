@@ -37,7 +37,7 @@ done
 segmentation() {
   local deeplab="$ROOT/deeplabv2"
   local settings=(--config-path="$deeplab/configs/demo.yaml" --EXP.ID="$1")
-  "$PYTHON" "$deeplab/main.py" train "${settings[@]}" --SOLVER.RESUME=true "${@:2}"
+  "$PYTHON" "$deeplab/main.py" train "${settings[@]}" --resume "${@:2}"
   "$PYTHON" "$deeplab/main.py" test "${settings[@]}"
   "$PYTHON" "$deeplab/main.py" crf "${settings[@]}"
 }

@@ -13,7 +13,7 @@ from utils.runtime import Process, StopRequest
 from utils.step_loop import Saver, leave, optimiser_step, progress_bar, run_steps
 from utils.train_loop import Averages, Position, Recorder, Stepper, Timer
 
-RESUME_FLAG = "--SOLVER.RESUME=true"
+RESUME_FLAG = "--resume"
 NOT_FINITE_REMEDY = "Lower --SOLVER.LR, set --SOLVER.CLIP_GRAD=5, or train with --SOLVER.AMP=off"
 
 

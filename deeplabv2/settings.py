@@ -241,7 +241,9 @@ class Settings:
     ALIASES: ClassVar[dict[str, str]] = {
         "config-path": "config",
         "config_path": "config",
-        "dataset": "DATASET.ROOT",  # as the classifier's programs call it
+        # as the classifier's programs call them
+        "dataset": "DATASET.ROOT",
+        "resume": "SOLVER.RESUME",
     }
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ run_segmentation() {
   local deeplab="$ROOT/deeplabv2"
   local settings=(--config-path="$deeplab/configs/$1.yaml" --EXP.ID="$EXP" --EXP.RUN="$1" "${@:2}")
 
-  "${launch[@]}" "$deeplab/main.py" train "${settings[@]}" --SOLVER.RESUME=true
+  "${launch[@]}" "$deeplab/main.py" train "${settings[@]}" --resume
   "${launch[@]}" "$deeplab/main.py" test "${settings[@]}"
   "$PYTHON" "$deeplab/main.py" crf "${settings[@]}"
 

@@ -171,6 +171,7 @@ def test_the_published_mean_is_the_default_of_the_published_network():
 def test_saved_settings_are_read_back(tmp_path):
     settings = parse_settings(["--SOLVER.LR=3e-5", "--DATASET.SCALES=1,2", "--SOLVER.RESUME", "--DATASET.ROOT=a b"])
     assert settings.SOLVER.RESUME and settings.DATASET.SCALES == (1.0, 2.0)
+    assert parse_settings(["--resume"]).SOLVER.RESUME and not parse_settings([]).SOLVER.RESUME
     save_options(settings, tmp_path / "config.yaml")
     assert parse_settings([f"--config-path={tmp_path / 'config.yaml'}"]) == settings
 

@@ -166,7 +166,7 @@ def test_a_non_finite_loss_stops_the_training_and_keeps_the_last_checkpoint(make
 
 def test_an_existing_training_is_not_overwritten(make):
     final = train.run(make())
-    with pytest.raises(FileExistsError, match=r"checkpoint_final\.pth is there already: add --SOLVER\.RESUME=true"):
+    with pytest.raises(FileExistsError, match=r"checkpoint_final\.pth is there already: add --resume to go on"):
         train.run(make())
     assert final.is_file()
 
