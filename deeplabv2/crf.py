@@ -16,7 +16,7 @@ from deeplabv2.places import Places
 from deeplabv2.scoring import report_scores, score_files
 from deeplabv2.settings import CrfSettings
 from deeplabv2.test import masked_split
-from utils.crf import crf_label
+from utils.crf import COMPETING_AREA, COMPETING_RATIO, crf_label
 from utils.folder_settings import RECORD, FolderSettings, is_current
 from utils.images import read_label, read_rgb, write_label_png
 from utils.parallel import parallel_map
@@ -86,7 +86,9 @@ def refine_all(
     """
     jobs = [_Job(name, files[name], logits_dir / f"{name}.npz", label_dir / f"{name}.png") for name in names]
     check_present([job.logits for job in jobs], "logits", "run main.py test first, with the same settings")
-    made_with = {"logits": logits_record(logits_dir).read(), "crf": dict(strengths) if strengths else None}
+    # which labels compete is no setting, but labels that were made by another rule are other labels
+    rule = {"competing_ratio": COMPETING_RATIO, "competing_area": COMPETING_AREA}
+    made_with = {"logits": logits_record(logits_dir).read(), "crf": {**strengths, **rule} if strengths else None}
     record = label_record(label_dir)
     record.check(made_with, may_replace=True)
     removed = record.start(made_with)

@@ -125,6 +125,17 @@ def test_other_weights_and_other_crf_settings_make_everything_again(make, capsys
     assert capsys.readouterr().err.count("are made again") == 2
 
 
+def test_labels_of_another_rule_for_competing_labels_are_made_again(make, capsys, monkeypatch):
+    settings = make()
+    test.run(settings)
+    crf.run(settings)
+    crf.run(settings)
+    assert "0 labels made, 3 kept" in capsys.readouterr().err
+    monkeypatch.setattr(crf, "COMPETING_RATIO", 0.5)
+    crf.run(settings)
+    assert "3 labels of other weights or settings are made again" in capsys.readouterr().err
+
+
 def test_the_crf_without_a_test_names_what_to_run(make):
     with pytest.raises(FileNotFoundError, match=r"3 of 3 logits are missing .*run main\.py test first"):
         crf.run(make())
