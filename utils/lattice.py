@@ -140,7 +140,10 @@ def _table(names: np.ndarray, shift: np.uint64) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _connect(first: np.ndarray, directions: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each point's corners (N, D + 1), numbered from 0 to M - 1 as points come to them, and their neighbours."""
+    """Each point's corners (N, D + 1), numbered from 0 to M - 1 as points come to them, and their neighbours.
+
+    first (N,): the name of each point's first corner; steps (D + 1,): what a step in each direction adds to a name.
+    """
     count, corners = directions.shape
     names = np.empty(count * corners, np.uint64)
     numbers = np.empty((count, corners), np.int32)
