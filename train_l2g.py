@@ -1,8 +1,8 @@
 """Train the L2G classifier from image tags: python3 train_l2g.py --experiment_name EXP --config=configs/voc12.yaml"""
 
 from scripts import train
-from utils.cli import main
-from utils.options import TrainOptions
+from utils.config.options import TrainOptions
+from utils.config.parser import main
 
 if __name__ == "__main__":
     main(TrainOptions, train.run)

@@ -15,10 +15,10 @@ from PIL import Image
 from deeplabv2 import inputs
 from deeplabv2.crf import crf_strengths, refine_all
 from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
-from deeplabv2.places import Places
-from utils.catalog import PALETTE
-from utils.paths import atomic_path
-from utils.runtime import start_process
+from utils.data.catalog import PALETTE
+from utils.files.atomic import atomic_path
+from utils.runs.segmentation import Places
+from utils.runtime.process import start_process
 
 # where the server looks; comp6 is for entries that were trained on more than its own data
 FOLDER = "results/VOC2012/Segmentation/{competition}_test_cls"

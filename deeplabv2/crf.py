@@ -12,15 +12,15 @@ import numpy as np
 from deeplabv2 import inputs
 from deeplabv2.inference import StepSettings, logits_record
 from deeplabv2.logits import read_logits
-from deeplabv2.places import Places
 from deeplabv2.scoring import report_scores, score_files
 from deeplabv2.settings import CrfSettings
 from deeplabv2.test import masked_split
-from utils.crf import COMPETING_AREA, COMPETING_RATIO, crf_label
-from utils.folder_settings import RECORD, FolderSettings, is_current
-from utils.images import read_label, read_rgb, write_label_png
-from utils.parallel import parallel_map
-from utils.run_data import check_present
+from utils.crf.dense import COMPETING_AREA, COMPETING_RATIO, crf_label
+from utils.data.images import read_label, read_rgb, write_label_png
+from utils.files.manifest import RECORD, FolderSettings, is_current
+from utils.files.parallel import parallel_map
+from utils.runs.inputs import check_present
+from utils.runs.segmentation import Places
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from deeplabv2.input_format import InputFormat
-from utils.catalog import IGNORE_INDEX
-from utils.image_list import ImageEntry
-from utils.images import read_label, read_rgb
-from utils.sampling import derived_seed
+from utils.data.catalog import IGNORE_INDEX
+from utils.data.image_list import ImageEntry
+from utils.data.images import read_label, read_rgb
+from utils.runtime.seeds import derived_seed
 
 
 class SegmentationDataset(Dataset):

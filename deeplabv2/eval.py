@@ -6,8 +6,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
 from deeplabv2 import archive
-from deeplabv2.settings import DEEPLAB_ROOT
-from utils.cli import main
+from utils.config.parser import main
+from utils.files.locate import DEEPLAB_ROOT
 
 if __name__ == "__main__":
     main(archive.ArchiveSettings, archive.run, places=(DEEPLAB_ROOT,))

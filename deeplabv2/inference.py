@@ -16,14 +16,15 @@ from tqdm import tqdm
 from deeplabv2.input_format import InputFormat
 from deeplabv2.logits import reduce_logits, write_logits
 from deeplabv2.models import Segmenter, build_segmenter
-from deeplabv2.places import TrainingPaths
 from deeplabv2.settings import ModelSettings, Settings, find_path
-from utils.checkpoint import read_checkpoint, weights_digest
-from utils.folder_settings import RECORD, FolderSettings, is_current
-from utils.image_batches import batches_of_one_size, read_batches
-from utils.image_list import ImageEntry
-from utils.parallel import run_in_threads
-from utils.runtime import Process, autocast
+from utils.data.image_batches import batches_of_one_size, read_batches
+from utils.data.image_list import ImageEntry
+from utils.files.manifest import RECORD, FolderSettings, is_current
+from utils.files.parallel import run_in_threads
+from utils.runs.segmentation import TrainingPaths
+from utils.runtime.device import autocast
+from utils.runtime.process import Process
+from utils.training.checkpoint import read_checkpoint, weights_digest
 
 
 @dataclass(frozen=True)

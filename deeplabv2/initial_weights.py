@@ -6,9 +6,8 @@ from pathlib import Path
 from torch import Tensor
 
 from deeplabv2.models.segmenter import Segmenter
-from deeplabv2.settings import DEEPLAB_ROOT
-from utils.checkpoint import STEP_COUNT, read_weights
-from utils.paths import weights_path
+from utils.files.locate import DEEPLAB_ROOT, weights_path
+from utils.training.checkpoint import STEP_COUNT, read_weights
 
 NONE = (None, "none")
 DOWNLOAD = "imagenet"

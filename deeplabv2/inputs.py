@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deeplabv2.settings import DEEPLAB_ROOT, DatasetSettings, find_path
-from utils.image_list import ImageEntry, read_image_list
-from utils.images import find_image, missing_files
-from utils.paths import Dataset, open_dataset, pseudo_label_dir
+from deeplabv2.settings import DatasetSettings, find_path
+from utils.data.dataset import Dataset, open_dataset
+from utils.data.image_list import ImageEntry, read_image_list
+from utils.data.images import find_image, missing_files
+from utils.files.locate import DEEPLAB_ROOT
+from utils.runs.paths import pseudo_label_dir
 
 
 @dataclass(frozen=True)

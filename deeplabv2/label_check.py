@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from utils.catalog import IGNORE_INDEX
-from utils.images import read_label
-from utils.parallel import parallel_map
+from utils.data.catalog import IGNORE_INDEX
+from utils.data.images import read_label
+from utils.files.parallel import parallel_map
 
 BORDERED = 20  # ignored pixels that touch an object, to each pixel where object and background touch: VOC's own masks
 MADE_HERE = "label_settings.json"  # gen_gt.py writes it beside its labels

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.crf import competing_labels
-from utils.paths import atomic_path
+from utils.crf.dense import competing_labels
+from utils.files.atomic import atomic_path
 
 # labels below it win nowhere, before the CRF or after it
 STORED_RATIO = 0.01

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.catalog import IGNORE_INDEX
+from utils.data.catalog import IGNORE_INDEX
 
 BACKGROUND = 0
 KINDS = ("cross_entropy", "focal", "balanced")

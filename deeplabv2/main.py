@@ -9,8 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from deeplabv2.settings import DEEPLAB_ROOT
-from utils import cli
+from utils.config import parser as cli
+from utils.files.locate import DEEPLAB_ROOT
 
 # command -> module with run(settings), and the class of its settings there
 COMMANDS = {

@@ -8,14 +8,14 @@ import numpy as np
 from deeplabv2 import inputs
 from deeplabv2.crf import crf_strengths, refine_all
 from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
-from deeplabv2.places import Places
-from utils.folder_settings import is_current
-from utils.image_list import IMAGE_SUFFIXES, ImageEntry
-from utils.images import read_label, read_rgb, write_image
-from utils.parallel import parallel_map
-from utils.paths import existing_path
-from utils.runtime import start_process
-from utils.visual import overlay_label
+from utils.data.image_list import IMAGE_SUFFIXES, ImageEntry
+from utils.data.images import read_label, read_rgb, write_image
+from utils.drawing import overlay_label
+from utils.files.locate import existing_path
+from utils.files.manifest import is_current
+from utils.files.parallel import parallel_map
+from utils.runs.segmentation import Places
+from utils.runtime.process import start_process
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from deeplabv2.logits import read_logits
-from utils.images import read_label
-from utils.metrics import ConfusionMatrix, Scores
-from utils.parallel import parallel_map
-from utils.score_report import print_class_iou, scores_as_json, write_json
+from utils.data.images import read_label
+from utils.files.parallel import parallel_map
+from utils.metrics import ConfusionMatrix, Scores, print_class_iou, scores_as_json, write_json
 
 
 def label_of_logits(path: Path) -> np.ndarray:

@@ -9,9 +9,10 @@ from torch.utils.data import DataLoader
 
 from deeplabv2.losses import total_loss
 from deeplabv2.models import Segmenter
-from utils.runtime import Process, StopRequest
-from utils.step_loop import Saver, leave, optimiser_step, progress_bar, run_steps
-from utils.train_loop import Averages, Position, Recorder, Stepper, Timer
+from utils.runtime.process import Process
+from utils.runtime.stop import StopRequest
+from utils.training.step_loop import Saver, leave, optimiser_step, progress_bar, run_steps
+from utils.training.train_loop import Averages, Position, Recorder, Stepper, Timer
 
 RESUME_FLAG = "--resume"
 NOT_FINITE_REMEDY = "Lower --SOLVER.LR, set --SOLVER.CLIP_GRAD=5, or train with --SOLVER.AMP=off"

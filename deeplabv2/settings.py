@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
-from utils.catalog import IGNORE_INDEX
-from utils.cli import parse_options
-from utils.crf import DEEPLAB_CRF
-from utils.paths import existing_path
-
-DEEPLAB_ROOT = Path(__file__).resolve().parent
+from utils.config.parser import parse_options
+from utils.crf.strengths import DEEPLAB_CRF
+from utils.data.catalog import IGNORE_INDEX
+from utils.files.locate import DEEPLAB_ROOT, existing_path
 
 
 @dataclass(frozen=True)

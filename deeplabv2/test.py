@@ -5,10 +5,10 @@ from pathlib import Path
 from deeplabv2 import inputs
 from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
 from deeplabv2.inputs import Split
-from deeplabv2.places import Places
 from deeplabv2.scoring import label_of_logits, report_scores, score_files
-from utils.paths import Dataset
-from utils.runtime import start_process
+from utils.data.dataset import Dataset
+from utils.runs.segmentation import Places
+from utils.runtime.process import start_process
 
 
 def run(settings: StepSettings) -> Path:

@@ -15,18 +15,21 @@ from deeplabv2.initial_weights import initial_path, load_initial
 from deeplabv2.inputs import Split
 from deeplabv2.label_check import LabelSummary, check_labels
 from deeplabv2.models import Segmenter
-from deeplabv2.places import Places, TrainingPaths
 from deeplabv2.segmenter_loop import RESUME_FLAG, loss_module, train_segmenter
 from deeplabv2.settings import Settings, SolverSettings
 from deeplabv2.train_state import check_same_training, facts_of, restore, state_of
-from utils import checkpoint as ckpt
-from utils import schedule
-from utils.cli import save_options
-from utils.paths import Dataset
-from utils.runtime import Process, open_log, start_process, unsafe_in_channels_last, write_versions
-from utils.sampling import StreamBatches, make_loader
-from utils.step_loop import Saver
-from utils.train_loop import Position, Recorder, Stepper
+from utils.config.parser import save_options
+from utils.data.dataset import Dataset
+from utils.runs.segmentation import Places, TrainingPaths
+from utils.runtime.device import unsafe_in_channels_last
+from utils.runtime.log import open_log
+from utils.runtime.process import Process, start_process
+from utils.runtime.versions import write_versions
+from utils.training import checkpoint as ckpt
+from utils.training import schedule
+from utils.training.sampling import StreamBatches, make_loader
+from utils.training.step_loop import Saver
+from utils.training.train_loop import Position, Recorder, Stepper
 
 PREFIX = "checkpoint"
 

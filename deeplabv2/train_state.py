@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from deeplabv2.settings import Settings
-from utils.checkpoint import read_checkpoint
-from utils.train_loop import Averages, Position, Stepper
-from utils.train_state import restore_optimizer
+from utils.training.checkpoint import read_checkpoint
+from utils.training.train_loop import Averages, Position, Stepper
+from utils.training.train_state import restore_optimizer
 
 
 def facts_of(settings: Settings, *, num_images: int, world_size: int, labels: str) -> dict[str, Any]:

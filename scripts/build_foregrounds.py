@@ -17,10 +17,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from utils.catalog import IGNORE_INDEX
-from utils.cli import main
-from utils.folder_settings import FolderSettings, is_current
-from utils.foreground_bank import (
+from scripts.foreground_sheet import bank_sheet
+from utils.config.options import ForegroundOptions
+from utils.config.parser import main
+from utils.copy_paste.bank import (
     INDEX_FILE,
     SALIENT,
     SETTINGS_FILE,
@@ -33,16 +33,18 @@ from utils.foreground_bank import (
     write_foreground,
     write_index,
 )
-from utils.foreground_choice import Candidate, Rejection, choose, iou, judge
-from utils.foreground_sheet import bank_sheet
-from utils.image_list import read_image_list
-from utils.images import image_or_guess, read_gray, read_label, read_rgb, write_image
-from utils.options import ForegroundOptions
-from utils.parallel import parallel_map
-from utils.paths import Dataset, RunPaths, existing_path, foreground_bank_dir, pseudo_label_dir
-from utils.published_bank import find_published, missing_from_listing, read_published
-from utils.run_data import check_present, dataset_of_run, image_dir_of_run, sal_dir_of_run, train_list_of_run
-from utils.text import first_few
+from utils.copy_paste.published import find_published, missing_from_listing, read_published
+from utils.copy_paste.selection import Candidate, Rejection, choose, iou, judge
+from utils.data.catalog import IGNORE_INDEX
+from utils.data.dataset import Dataset
+from utils.data.image_list import read_image_list
+from utils.data.images import image_or_guess, read_gray, read_label, read_rgb, write_image
+from utils.files.locate import existing_path
+from utils.files.manifest import FolderSettings, is_current
+from utils.files.parallel import parallel_map
+from utils.files.text import first_few
+from utils.runs.inputs import check_present, dataset_of_run, image_dir_of_run, sal_dir_of_run, train_list_of_run
+from utils.runs.paths import RunPaths, foreground_bank_dir, pseudo_label_dir
 
 PREVIEW_FILE = "preview.jpg"
 

@@ -14,15 +14,17 @@ from typing import ClassVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from utils import catalog
-from utils.cli import main
-from utils.data_check import Fault, ImageFiles, ImageReport, look_at, summary
-from utils.image_list import ImageEntry, parse_image_list
-from utils.images import image_files, image_or_guess
-from utils.parallel import parallel_map
-from utils.paths import Dataset, atomic_path, existing_path, open_dataset
-from utils.run_data import TrainingPlaces, list_sizes, training_places
-from utils.text import first_few
+from utils.config.parser import main
+from utils.data import catalog
+from utils.data.check import Fault, ImageFiles, ImageReport, look_at, summary
+from utils.data.dataset import Dataset, open_dataset
+from utils.data.image_list import ImageEntry, parse_image_list
+from utils.data.images import image_files, image_or_guess
+from utils.files.atomic import atomic_path
+from utils.files.locate import existing_path
+from utils.files.parallel import parallel_map
+from utils.files.text import first_few
+from utils.runs.inputs import TrainingPlaces, list_sizes, training_places
 
 
 @dataclass(frozen=True)

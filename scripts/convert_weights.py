@@ -6,9 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from utils.checkpoint import read_weights, write_checkpoint
-from utils.cli import main
-from utils.paths import weights_path
+from utils.config.parser import main
+from utils.files.locate import weights_path
+from utils.training.checkpoint import read_weights, write_checkpoint
 
 
 @dataclass(frozen=True)

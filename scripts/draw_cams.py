@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from utils import visual
-from utils.catalog import PALETTE
-from utils.images import read_gray, write_image
-from utils.options import DrawOptions
-from utils.parallel import parallel_map
-from utils.paths import RunPaths, existing_path
-from utils.report import with_predictions, write_report
-from utils.report_runs import read_runs
-from utils.run_pictures import Sources, find_sources, names_with_cams, read_optional_label, spread
-from utils.visual import Cell
+from utils import drawing as visual
+from utils.config.options import DrawOptions
+from utils.data.catalog import PALETTE
+from utils.data.images import read_gray, write_image
+from utils.drawing import Cell
+from utils.files.locate import existing_path
+from utils.files.parallel import parallel_map
+from utils.report.page import with_predictions, write_report
+from utils.report.pictures import Sources, find_sources, names_with_cams, read_optional_label, spread
+from utils.report.runs import read_runs
+from utils.runs.paths import RunPaths
 
 CELL = (240, 180)  # of the contact sheet, pixels
 MAX_CAMS = 4  # columns of CAMs on the contact sheet

@@ -9,14 +9,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from utils.cli import main
-from utils.copy_paste import Paster
-from utils.foreground_bank import ForegroundBank
-from utils.image_list import ImageEntry, read_image_list
-from utils.images import find_image, read_gray, read_rgb, write_image
-from utils.options import TrainOptions
-from utils.paths import existing_path, open_dataset
-from utils.visual import Cell, gray, sheet
+from utils.config.options import TrainOptions
+from utils.config.parser import main
+from utils.copy_paste.bank import ForegroundBank
+from utils.copy_paste.pasting import Paster
+from utils.data.dataset import open_dataset
+from utils.data.image_list import ImageEntry, read_image_list
+from utils.data.images import find_image, read_gray, read_rgb, write_image
+from utils.drawing import Cell, gray, sheet
+from utils.files.locate import existing_path
 
 COLUMNS = ("photo", "its saliency", "with an object", "saliency with it")
 

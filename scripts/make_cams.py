@@ -12,20 +12,21 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from models.cam_net import CamNet, build_cam_net, load_weights
+from scripts.cam_outputs import CamOutputs
 from utils import cam
-from utils.cam_outputs import CamOutputs
-from utils.checkpoint import final_checkpoint, read_checkpoint, weights_digest
-from utils.cli import load_options
-from utils.folder_settings import RECORD, FolderSettings
-from utils.image_batches import batches_of_one_size, read_batches
-from utils.image_list import ImageEntry, read_image_list
-from utils.images import find_image
-from utils.multi_scale import raw_maps
-from utils.options import CamOptions, TrainOptions
-from utils.parallel import run_in_threads
-from utils.paths import RunPaths, existing_path
-from utils.run_data import dataset_of_run, image_dir_of_run, train_list_of_run
-from utils.runtime import Process, start_process
+from utils.cam.multi_scale import raw_maps
+from utils.config.options import CamOptions, TrainOptions
+from utils.config.parser import load_options
+from utils.data.image_batches import batches_of_one_size, read_batches
+from utils.data.image_list import ImageEntry, read_image_list
+from utils.data.images import find_image
+from utils.files.locate import existing_path
+from utils.files.manifest import RECORD, FolderSettings
+from utils.files.parallel import run_in_threads
+from utils.runs.inputs import dataset_of_run, image_dir_of_run, train_list_of_run
+from utils.runs.paths import RunPaths
+from utils.runtime.process import Process, start_process
+from utils.training.checkpoint import final_checkpoint, read_checkpoint, weights_digest
 
 NETWORKS = {"global": "state_dict", "local": "local_dict"}
 

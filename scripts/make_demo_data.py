@@ -1,7 +1,7 @@
 """Draw a small VOC-shaped data set with the difficulties of weakly supervised segmentation; nothing is downloaded.
 
 Classes come in pairs with the same large body, so that only a small part tells them; some classes nearly always
-stand on one background; the saliency maps are as wrong as a detector's. See BACKGROUND_BOUND in utils/demo_scene.py.
+stand on one background; the saliency maps are as wrong as a detector's. See BACKGROUND_BOUND in scripts/demo/scene.py.
 """
 
 import json
@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from utils.cli import parse_options
-from utils.demo_scene import BACKGROUND_BOUND, draw_scene
-from utils.demo_sprites import CLASS_NAMES
-from utils.images import write_image, write_label_png
-from utils.paths import PROJECT_ROOT
+from scripts.demo.scene import BACKGROUND_BOUND, draw_scene
+from scripts.demo.sprites import CLASS_NAMES
+from utils.config.parser import parse_options
+from utils.data.images import write_image, write_label_png
+from utils.files.locate import PROJECT_ROOT
 
 GENERATOR_VERSION = 2  # raise it whenever the same options give other files
 JPEG_QUALITY = 92

@@ -10,17 +10,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from utils.cam import read_cam, to_label
-from utils.catalog import IGNORE_INDEX
-from utils.crf import CAM_CONFIDENCE, CAM_CRF, refine_label
-from utils.folder_settings import FolderSettings, is_current
-from utils.image_list import read_image_list
-from utils.images import image_or_guess, read_rgb, write_label_png
-from utils.options import LabelOptions
-from utils.parallel import parallel_map
-from utils.paths import Dataset, RunPaths, pseudo_label_dir
-from utils.run_data import check_present, dataset_of_run, image_dir_of_run, train_list_of_run
-from utils.text import first_few
+from utils.cam.artefact import read_cam
+from utils.cam.labels import to_label
+from utils.config.options import LabelOptions
+from utils.crf.dense import refine_label
+from utils.crf.strengths import CAM_CONFIDENCE, CAM_CRF
+from utils.data.catalog import IGNORE_INDEX
+from utils.data.dataset import Dataset
+from utils.data.image_list import read_image_list
+from utils.data.images import image_or_guess, read_rgb, write_label_png
+from utils.files.manifest import FolderSettings, is_current
+from utils.files.parallel import parallel_map
+from utils.files.text import first_few
+from utils.runs.inputs import check_present, dataset_of_run, image_dir_of_run, train_list_of_run
+from utils.runs.paths import RunPaths, pseudo_label_dir
 
 SETTINGS_FILE = "label_settings.json"
 

@@ -13,13 +13,14 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from utils import saliency_models
-from utils.cli import main
-from utils.folder_settings import FolderSettings
-from utils.image_list import read_image_list
-from utils.images import image_files, image_or_guess, read_rgb, write_image
-from utils.paths import existing_path, open_dataset
-from utils.run_data import check_present, find_image_dir
+from scripts.prepare import saliency_models
+from utils.config.parser import main
+from utils.data.dataset import open_dataset
+from utils.data.image_list import read_image_list
+from utils.data.images import image_files, image_or_guess, read_rgb, write_image
+from utils.files.locate import existing_path
+from utils.files.manifest import FolderSettings
+from utils.runs.inputs import check_present, find_image_dir
 
 SETTINGS_FILE = "saliency_settings.json"
 ONNX_OPTIONS = ("input_size", "mean", "std", "output", "activation", "min_max")

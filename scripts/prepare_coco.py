@@ -11,16 +11,17 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from utils import catalog
-from utils.cli import main
-from utils.coco_masks import AnnotatedImage, label_map, read_instances
-from utils.folder_settings import FolderSettings
-from utils.image_list import ImageEntry, write_image_list
-from utils.images import write_label_png
-from utils.parallel import parallel_map
-from utils.paths import PROJECT_ROOT, existing_path, write_lines
-from utils.place import place_all
-from utils.run_data import check_present, list_sizes, next_steps
+from scripts.prepare.coco_masks import AnnotatedImage, label_map, read_instances
+from scripts.prepare.linking import place_all
+from utils.config.parser import main
+from utils.data import catalog
+from utils.data.image_list import ImageEntry, write_image_list
+from utils.data.images import write_label_png
+from utils.files.atomic import write_lines
+from utils.files.locate import PROJECT_ROOT, existing_path
+from utils.files.manifest import FolderSettings
+from utils.files.parallel import parallel_map
+from utils.runs.inputs import check_present, list_sizes, next_steps
 
 # folder of images -> its lists, of tags and of masks
 LISTS = {

@@ -16,17 +16,18 @@ from PIL import ImageOps
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from utils import catalog
-from utils.cli import main
-from utils.data_check import ImageFiles, ImageReport, look_at, summary
-from utils.image_list import ImageEntry, write_image_list
-from utils.images import decode, write_image
-from utils.own_data import Photo, by_name, find_photos, tag_problem, tags_from_csv, tags_from_folders
-from utils.parallel import parallel_map
-from utils.paths import atomic_path, existing_path, write_lines
-from utils.place import place_all
-from utils.run_data import next_steps
-from utils.text import first_few, read_text
+from scripts.prepare.linking import place_all
+from scripts.prepare.own_data import Photo, by_name, find_photos, tag_problem, tags_from_csv, tags_from_folders
+from utils.config.parser import main
+from utils.data import catalog
+from utils.data.check import ImageFiles, ImageReport, look_at, summary
+from utils.data.image_list import ImageEntry, write_image_list
+from utils.data.images import decode, write_image
+from utils.files.atomic import atomic_path, write_lines
+from utils.files.locate import existing_path
+from utils.files.parallel import parallel_map
+from utils.files.text import first_few, read_text
+from utils.runs.inputs import next_steps
 
 SOURCES_FILE = "names.csv"
 JPEG_QUALITY = 95

@@ -11,16 +11,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from utils import catalog
-from utils.cli import main
-from utils.image_list import ImageEntry, read_image_list, write_image_list
-from utils.images import image_files, write_label_png
-from utils.parallel import parallel_map
-from utils.paths import PROJECT_ROOT, existing_path, write_lines
-from utils.place import place_all, place_folder
-from utils.run_data import check_present, list_sizes, next_steps
-from utils.text import first_few
-from utils.voc_devkit import ANNOTATION_FOLDER, SPLIT_FOLDER, find_sbd, find_voc, read_box_tags, read_sbd_mask
+from scripts.prepare.linking import place_all, place_folder
+from scripts.prepare.voc_devkit import ANNOTATION_FOLDER, SPLIT_FOLDER, find_sbd, find_voc, read_box_tags, read_sbd_mask
+from utils.config.parser import main
+from utils.data import catalog
+from utils.data.image_list import ImageEntry, read_image_list, write_image_list
+from utils.data.images import image_files, write_label_png
+from utils.files.atomic import write_lines
+from utils.files.locate import PROJECT_ROOT, existing_path
+from utils.files.parallel import parallel_map
+from utils.files.text import first_few
+from utils.runs.inputs import check_present, list_sizes, next_steps
 
 
 @dataclass(frozen=True)

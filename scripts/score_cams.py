@@ -8,16 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from utils.cam import read_cam
-from utils.image_list import read_image_list
-from utils.images import read_label
-from utils.metrics import ConfusionMatrix, Scores, ThresholdScores, cam_histogram, label_confusion
-from utils.npy_dict import read_npy_dict
-from utils.options import ScoreOptions
-from utils.parallel import parallel_map
-from utils.paths import Dataset, RunPaths, atomic_path, existing_path, pseudo_label_dir
-from utils.run_data import check_present, dataset_of_run
-from utils.score_report import print_class_iou, scores_as_json, write_json
+from utils.cam.artefact import read_cam
+from utils.config.options import ScoreOptions
+from utils.data.dataset import Dataset
+from utils.data.image_list import read_image_list
+from utils.data.images import read_label
+from utils.files.atomic import atomic_path
+from utils.files.locate import existing_path
+from utils.files.npy_dict import read_npy_dict
+from utils.files.parallel import parallel_map
+from utils.metrics import (
+    ConfusionMatrix,
+    Scores,
+    ThresholdScores,
+    cam_histogram,
+    label_confusion,
+    print_class_iou,
+    scores_as_json,
+    write_json,
+)
+from utils.runs.inputs import check_present, dataset_of_run
+from utils.runs.paths import RunPaths, pseudo_label_dir
 
 _SUFFIXES = {"cam": ".npz", "png": ".png", "npy": ".npy"}
 _REMEDIES = {

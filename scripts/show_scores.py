@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from utils.cli import main
-from utils.paths import RunPaths, segmentation_dir
+from utils.config.parser import main
+from utils.runs.paths import RunPaths, segmentation_dir
 
 
 @dataclass(frozen=True)

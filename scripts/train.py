@@ -10,21 +10,26 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models.cam_net import CamNet, build_cam_net, load_weights
 from models.l2g import L2G
-from utils import checkpoint as ckpt
-from utils import schedule
-from utils.classifier_loop import Saver, train_classifier
-from utils.cli import save_options
-from utils.copy_paste import Paster
-from utils.foreground_bank import ForegroundBank
-from utils.image_list import ImageEntry, read_image_list
-from utils.l2g_data import EpochBatches, L2GDataset, check_files, check_headers
-from utils.options import TrainOptions
-from utils.paths import Dataset, RunPaths, existing_path, foreground_bank_dir, open_dataset, weights_path
-from utils.run_data import training_places
-from utils.runtime import Process, open_log, start_process, unsafe_in_channels_last, write_versions
-from utils.sampling import make_loader
-from utils.train_loop import Position, Recorder, Stepper
-from utils.train_state import go_on_from, restore, state_of
+from scripts.classifier_loop import Saver, train_classifier
+from utils.config.options import TrainOptions
+from utils.config.parser import save_options
+from utils.copy_paste.bank import ForegroundBank
+from utils.copy_paste.pasting import Paster
+from utils.data.dataset import Dataset, open_dataset
+from utils.data.image_list import ImageEntry, read_image_list
+from utils.files.locate import existing_path, weights_path
+from utils.l2g_samples import EpochBatches, L2GDataset, check_files, check_headers
+from utils.runs.inputs import training_places
+from utils.runs.paths import RunPaths, foreground_bank_dir
+from utils.runtime.device import unsafe_in_channels_last
+from utils.runtime.log import open_log
+from utils.runtime.process import Process, start_process
+from utils.runtime.versions import write_versions
+from utils.training import checkpoint as ckpt
+from utils.training import schedule
+from utils.training.sampling import make_loader
+from utils.training.train_loop import Position, Recorder, Stepper
+from utils.training.train_state import go_on_from, restore, state_of
 
 
 def run(options: TrainOptions) -> Path:

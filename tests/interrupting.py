@@ -5,7 +5,7 @@ import signal
 
 import torch
 
-from utils.train_loop import Stepper
+from utils.training.train_loop import Stepper
 
 
 class Killed(BaseException):

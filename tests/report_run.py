@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from tests.small_run import HEIGHT, WIDTH, make_small_run
-from utils.cam import write_cam
-from utils.catalog import IGNORE_INDEX
-from utils.cli import save_options
-from utils.images import write_image, write_label_png
-from utils.options import TrainOptions
+from utils.cam.artefact import write_cam
+from utils.config.options import TrainOptions
+from utils.config.parser import save_options
+from utils.data.catalog import IGNORE_INDEX
+from utils.data.images import write_image, write_label_png
 
 
 def scores(mean: float, **class_iou: float | None) -> dict:

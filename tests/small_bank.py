@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.foreground_bank import Foreground, write_foreground, write_index
+from utils.copy_paste.bank import Foreground, write_foreground, write_index
 
 
 def block(height: int = 8, width: int = 8, *, color=(250, 120, 10), tag: int = 0, saliency: int = 255) -> Foreground:

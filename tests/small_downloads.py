@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from utils.catalog import COCO_CLASSES
-from utils.images import write_image, write_label_png
+from utils.data.catalog import COCO_CLASSES
+from utils.data.images import write_image, write_label_png
 
 HEIGHT, WIDTH = 12, 16
 VOC_TRAIN, VOC_VAL, VOC_TEST = ["2007_000032", "2007_000039"], ["2007_000042"], ["2008_000006"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.cam import write_cam
-from utils.images import write_image, write_label_png
+from utils.cam.artefact import write_cam
+from utils.data.images import write_image, write_label_png
 
 NAMES = ("a", "b", "c")
 HEIGHT, WIDTH = 4, 6

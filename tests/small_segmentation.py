@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from utils.cli import parse_options
-from utils.images import write_image, write_label_png
+from utils.config.parser import parse_options
+from utils.data.images import write_image, write_label_png
 
 TRAIN, VAL = 6, 3
 SIZES = ((40, 48), (44, 36))  # height, width, in turn

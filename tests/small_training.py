@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.images import write_image
-from utils.options import TrainOptions
+from utils.config.options import TrainOptions
+from utils.data.images import write_image
 
 
 def make_training_data(folder: Path, *, count: int = 8, saliency: bool = True) -> Path:

@@ -7,21 +7,38 @@ from pathlib import Path
 
 import pytest
 
-from utils.cli import parse_options
-from utils.options import TrainOptions
-from utils.paths import PROJECT_ROOT
+from utils.config.options import TrainOptions
+from utils.config.parser import parse_options
+from utils.files.locate import PROJECT_ROOT
 
 ROOMS = ("models", "utils", "scripts", "deeplabv2")
+# the rooms and single files of utils, from the ground up: each may import those on lower floors, and itself
+FLOORS = (
+    ("files", "errors"),
+    ("config", "data", "runtime"),
+    ("cam", "copy_paste", "crf", "runs", "drawing"),
+    ("training", "l2g_samples", "metrics"),
+    ("report",),
+)
+# a program and the helpers that it alone needs: scripts import no others
+OWN_ROOMS = {
+    "prepare": ("prepare_voc", "prepare_coco", "prepare_own", "make_saliency"),
+    "demo": ("make_demo_data",),
+    "benchmark": (),
+    "cam_outputs": ("make_cams",),
+    "classifier_loop": ("train",),
+    "foreground_sheet": ("build_foregrounds",),
+}
 MAY_IMPORT = {
     "entry points": {"scripts", "utils"},
-    "scripts": {"models", "utils"},
+    "scripts": {"scripts", "models", "utils"},
     "deeplabv2": {"deeplabv2", "utils"},
     "models": {"models"},
     "utils": {"utils"},
 }
 LIBRARIES_OF_MODELS = {"torch", "torchvision", "timm"}
-# the converter of published pickled files: it refuses anything but arrays, see tests/utils/test_npy_dict.py
-READER_OF_ARRAYS = "utils/npy_dict.py"
+# the converter of published pickled files: it refuses anything but arrays, see tests/utils/files/test_npy_dict.py
+READER_OF_ARRAYS = "utils/files/npy_dict.py"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PRESETS = sorted((PROJECT_ROOT / "configs").glob("*.yaml"))
 
@@ -66,6 +83,56 @@ def test_rooms_import_one_way_only(room):
         if (top := name.split(".")[0]) in (*ROOMS, "tests") and top not in MAY_IMPORT[room]
     ]
     assert wrong == []
+
+
+def subject(module, room):
+    """What a module of a room belongs to: utils.cam.labels of utils to cam; None for modules of other rooms."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == room and len(parts) > 1 else None
+
+
+def module_of(path):
+    return ".".join(path.relative_to(PROJECT_ROOT).with_suffix("").parts)
+
+
+def test_every_subject_of_utils_has_a_floor():
+    folder = PROJECT_ROOT / "utils"
+    subjects = {p.stem for p in folder.iterdir() if (p.is_dir() and any(p.glob("*.py"))) or p.suffix == ".py"}
+    assert subjects - {"__init__"} == {name for floor in FLOORS for name in floor}
+
+
+def test_rooms_of_utils_import_downwards_only():
+    floor_of = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+    wrong = [
+        f"{short(path)} imports {name}"
+        for path in python_files("utils")
+        if (own := subject(module_of(path), "utils")) and own != "__init__"
+        for name in imports(path)
+        if (other := subject(name, "utils")) and other != own and floor_of[other] >= floor_of[own]
+    ]
+    assert wrong == []
+
+
+def test_scripts_import_no_script_but_their_own_helpers():
+    wrong = [
+        f"{short(path)} imports {name}"
+        for path in python_files("scripts")
+        for name in imports(path)
+        if (other := subject(name, "scripts"))
+        and other != (own := subject(module_of(path), "scripts"))
+        and own not in OWN_ROOMS.get(other, ())
+    ]
+    assert wrong == []
+
+
+def test_every_room_says_what_it_is_for():
+    rooms = [path for room in ROOMS for path in (PROJECT_ROOT / room).rglob("__init__.py")]
+    silent = [
+        short(path)
+        for path in rooms
+        if path.parent.name not in ROOMS and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert silent == []
 
 
 def test_the_walk_sees_imports_of_every_form(tmp_path):
@@ -184,11 +251,11 @@ def test_the_published_slip_stays_reachable():
 
 
 def test_every_name_in_tests_mirrors_a_file():
-    """tests/utils/test_cam.py is for utils/cam.py; a longer name may follow: test_train_distributed.py."""
+    """tests/utils/cam/test_labels.py is for utils/cam/labels.py; longer names may follow: test_train_distributed.py."""
     stray = []
-    for room in ("models", "utils", "scripts"):
-        known = {path.stem for path in (PROJECT_ROOT / room).glob("*.py")}
-        for path in (Path(__file__).parent / room).glob("test_*.py"):
-            if not any(path.stem.removeprefix("test_").startswith(name) for name in known):
-                stray.append(short(path))
+    for path in Path(__file__).parent.glob("*/**/test_*.py"):
+        folder = PROJECT_ROOT / path.parent.relative_to(Path(__file__).parent)
+        known = {file.stem.strip("_") for file in folder.glob("*.py")} | {folder.name}
+        if not any(path.stem.removeprefix("test_").startswith(name) for name in known):
+            stray.append(short(path))
     assert stray == []

@@ -2,9 +2,9 @@
 
 import pytest
 
-from utils.cli import load_options, parse_options, save_options
-from utils.options import CamOptions, LabelOptions, ScoreOptions, TrainOptions
-from utils.paths import PROJECT_ROOT
+from utils.config.options import CamOptions, LabelOptions, ScoreOptions, TrainOptions
+from utils.config.parser import load_options, parse_options, save_options
+from utils.files.locate import PROJECT_ROOT
 
 
 def test_a_flag_wins_over_the_preset_and_the_preset_over_the_default():

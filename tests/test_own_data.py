@@ -9,9 +9,9 @@ import pytest
 
 from tests.small_downloads import photo
 from tests.test_pipeline import files_below, python
-from utils.image_list import read_image_list
-from utils.images import read_label
-from utils.paths import PROJECT_ROOT
+from utils.data.image_list import read_image_list
+from utils.data.images import read_label
+from utils.files.locate import PROJECT_ROOT
 
 NAMES = ["IMG_0001", "IMG_0002", "IMG_0003", "Köln"]
 SMALL = ["--resize=64", "--input_size=48", "--crop_size=32", "--batch_size=2", "--epochs=1"]

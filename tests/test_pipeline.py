@@ -13,12 +13,12 @@ from PIL import Image
 
 from scripts import make_demo_data, prepare_coco
 from tests.small_downloads import block_mask, make_coco
-from utils.cam import read_cam, write_cam
-from utils.cli import load_options
-from utils.foreground_bank import read_index
-from utils.images import read_label, write_image
-from utils.options import TrainOptions
-from utils.paths import PROJECT_ROOT
+from utils.cam.artefact import read_cam, write_cam
+from utils.config.options import TrainOptions
+from utils.config.parser import load_options
+from utils.copy_paste.bank import read_index
+from utils.data.images import read_label, write_image
+from utils.files.locate import PROJECT_ROOT
 
 TINY = [
     "--width=0.0625",

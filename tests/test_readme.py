@@ -9,17 +9,17 @@ import pytest
 from deeplabv2.archive import ArchiveSettings
 from deeplabv2.inference import StepSettings
 from deeplabv2.predict import PredictSettings
-from deeplabv2.settings import DEEPLAB_ROOT, Settings
-from scripts.benchmark import BenchmarkOptions
+from deeplabv2.settings import Settings
+from scripts.benchmark.__main__ import BenchmarkOptions
 from scripts.check_data import CheckOptions
 from scripts.draw_pastes import DrawPastesOptions
 from scripts.make_saliency import SaliencyOptions
 from scripts.prepare_coco import PrepareCocoOptions
 from scripts.prepare_own import PrepareOwnOptions
 from scripts.prepare_voc import PrepareVocOptions
-from utils.cli import option_fields, parse_options
-from utils.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
-from utils.paths import PROJECT_ROOT
+from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
+from utils.config.parser import option_fields, parse_options
+from utils.files.locate import DEEPLAB_ROOT, PROJECT_ROOT
 
 README = (PROJECT_ROOT / "README.md").read_text()
 OPTIONS = {

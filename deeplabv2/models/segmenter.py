@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from deeplabv2.input_format import InputFormat
-from utils import schedule
+from utils.training import schedule
 
 # as published: the head's weights learn at ten times the backbone's rate, its biases at twice that without decay
 HEAD_LR_FACTOR = 10.0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from deeplabv2.input_format import scaled_rgb
 from deeplabv2.models.aspp import ASPP
 from deeplabv2.models.segmenter import SingleScale
-from utils.checkpoint import under_names_of
+from utils.training.checkpoint import under_names_of
 
 PROBE_SIZE = 64  # pixels a side; every stride that timm offers divides it
 SUGGESTION = "choose a convolutional model that can be dilated, such as tf_efficientnet_lite0 or resnet50"

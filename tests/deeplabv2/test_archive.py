@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from deeplabv2.archive import FOLDER, pack
-from utils.images import write_image, write_label_png
+from utils.data.images import write_image, write_label_png
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import torch
 
 from deeplabv2.dataset import SegmentationDataset
 from deeplabv2.input_format import CAFFE
-from utils.image_list import ImageEntry
-from utils.images import write_image, write_label_png
+from utils.data.image_list import ImageEntry
+from utils.data.images import write_image, write_label_png
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeplabv2.label_check import check_labels, is_bordered
-from utils.images import write_image, write_label_png
+from utils.data.images import write_image, write_label_png
 
 
 @pytest.fixture

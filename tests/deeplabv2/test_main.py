@@ -15,8 +15,8 @@ from deeplabv2 import train
 from deeplabv2.inference import make_network
 from deeplabv2.settings import Settings
 from tests.small_segmentation import make_segmentation_data, small_flags, small_settings
-from utils.checkpoint import read_checkpoint
-from utils.paths import PROJECT_ROOT
+from utils.files.locate import PROJECT_ROOT
+from utils.training.checkpoint import read_checkpoint
 
 TINY = [
     "--DATASET.N_CLASSES=3", "--DATALOADER.NUM_WORKERS=0", "--MODEL.N_BLOCKS=1,1,1,1", "--MODEL.WIDTH=0.0625",

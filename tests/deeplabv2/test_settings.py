@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from deeplabv2.models import build_segmenter
-from deeplabv2.settings import DEEPLAB_ROOT, Settings, find_path, parse_settings
-from utils.cli import save_options
-from utils.paths import PROJECT_ROOT, existing_path
+from deeplabv2.settings import Settings, find_path, parse_settings
+from utils.config.parser import save_options
+from utils.files.locate import DEEPLAB_ROOT, PROJECT_ROOT, existing_path
 
 CONFIGS = sorted((DEEPLAB_ROOT / "configs").glob("*.yaml"))
 

@@ -11,13 +11,13 @@ from PIL import Image
 from deeplabv2 import crf, predict, test, train
 from deeplabv2.inference import StepSettings, load_trained, make_network
 from deeplabv2.logits import read_logits
-from deeplabv2.places import Places
 from deeplabv2.predict import PredictSettings
 from deeplabv2.settings import Settings
 from tests.small_segmentation import make_segmentation_data, small_settings
-from utils.checkpoint import read_checkpoint, write_checkpoint
-from utils.images import read_label, write_label_png
+from utils.data.images import read_label, write_label_png
 from utils.metrics import ConfusionMatrix
+from utils.runs.segmentation import Places
+from utils.training.checkpoint import read_checkpoint, write_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,17 @@ import torch
 
 from deeplabv2 import train
 from deeplabv2.inference import make_network
-from deeplabv2.places import Places
 from deeplabv2.segmenter_loop import loss_module, next_end
 from deeplabv2.settings import Settings, SolverSettings
 from tests.golden_recipe import GOLDEN
 from tests.interrupting import Killed, ask_to_stop, assert_same_values, at_step, be_killed
 from tests.small_segmentation import make_segmentation_data, small_settings
-from utils.checkpoint import read_checkpoint
-from utils.images import write_label_png
-from utils.runtime import Process
-from utils.step_loop import optimiser_step
-from utils.train_loop import NonFiniteLossError, Stepper
+from utils.data.images import write_label_png
+from utils.runs.segmentation import Places
+from utils.runtime.process import Process
+from utils.training.checkpoint import read_checkpoint
+from utils.training.step_loop import optimiser_step
+from utils.training.train_loop import NonFiniteLossError, Stepper
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models import build_cam_net, load_weights
-from utils.checkpoint import under_names_of
+from utils.training.checkpoint import under_names_of
 
 LITE = "timm:tf_efficientnet_lite0"
 SMALL = "timm:test_efficientnet"

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from scripts import build_foregrounds
-from utils.cli import parse_options, save_options
-from utils.foreground_bank import ForegroundBank, read_index
-from utils.images import write_image, write_label_png
-from utils.npy_dict import write_npy_dict
-from utils.options import ForegroundOptions, TrainOptions
-from utils.paths import PROJECT_ROOT
+from utils.config.options import ForegroundOptions, TrainOptions
+from utils.config.parser import parse_options, save_options
+from utils.copy_paste.bank import ForegroundBank, read_index
+from utils.data.images import write_image, write_label_png
+from utils.files.locate import PROJECT_ROOT
+from utils.files.npy_dict import write_npy_dict
 
 CLASSES = ("cat", "traffic light")
 SIZE = 20

@@ -10,8 +10,8 @@ from PIL import Image
 
 from scripts.check_data import CheckOptions, run
 from tests.small_training import make_training_data
-from utils.images import write_label_png
-from utils.paths import PROJECT_ROOT
+from utils.data.images import write_label_png
+from utils.files.locate import PROJECT_ROOT
 
 
 @pytest.fixture

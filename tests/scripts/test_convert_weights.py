@@ -6,8 +6,8 @@ from safetensors.torch import save_file
 
 from scripts.convert_weights import ConvertOptions, run
 from tests.golden_recipe import GOLDEN
-from utils.checkpoint import read_weights
-from utils.mxnet_params import read_params, to_resnet38
+from utils.training.checkpoint import read_weights
+from utils.training.mxnet_params import read_params, to_resnet38
 
 
 def test_an_mxnet_file_becomes_state_dict_names(tmp_path):

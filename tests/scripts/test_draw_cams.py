@@ -4,11 +4,11 @@ from PIL import Image
 
 from scripts import draw_cams
 from tests.small_run import make_small_run
-from utils import visual
-from utils.cam import read_cam
-from utils.images import write_image, write_label_png
-from utils.options import DrawOptions
-from utils.visual import Cell
+from utils import drawing as visual
+from utils.cam.artefact import read_cam
+from utils.config.options import DrawOptions
+from utils.data.images import write_image, write_label_png
+from utils.drawing import Cell
 
 
 @pytest.fixture

@@ -10,14 +10,16 @@ from PIL import Image
 from models.cam_net import build_cam_net
 from scripts import make_cams
 from tests.small_run import make_small_run
-from utils.cam import merge_scales, read_cam, write_cam
-from utils.checkpoint import write_checkpoint
-from utils.cli import save_options
-from utils.images import write_image
-from utils.multi_scale import cams_of_image, raw_maps, scaled_images, scaled_sizes
-from utils.npy_dict import read_npy_dict
-from utils.options import CamOptions, TrainOptions
-from utils.paths import PROJECT_ROOT, RunPaths
+from utils.cam.artefact import read_cam, write_cam
+from utils.cam.merging import merge_scales
+from utils.cam.multi_scale import cams_of_image, raw_maps, scaled_images, scaled_sizes
+from utils.config.options import CamOptions, TrainOptions
+from utils.config.parser import save_options
+from utils.data.images import write_image
+from utils.files.locate import PROJECT_ROOT
+from utils.files.npy_dict import read_npy_dict
+from utils.runs.paths import RunPaths
+from utils.training.checkpoint import write_checkpoint
 
 WIDTH = 1 / 32
 

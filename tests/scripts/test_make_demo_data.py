@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scripts.demo.scene import BACKGROUND_BOUND, draw_scene, with_rings
+from scripts.demo.sprites import BODY_OF_CLASS, CLASS_NAMES, PART, draw_sprite
 from scripts.make_demo_data import DemoDataOptions, run
-from utils.catalog import IGNORE_INDEX, PALETTE
-from utils.demo_scene import BACKGROUND_BOUND, draw_scene, with_rings
-from utils.demo_sprites import BODY_OF_CLASS, CLASS_NAMES, PART, draw_sprite
+from utils.data.catalog import IGNORE_INDEX, PALETTE
 
 NUM_TRAIN, NUM_VAL = 6, 3
 

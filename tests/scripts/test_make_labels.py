@@ -10,11 +10,11 @@ from PIL import Image
 
 from scripts import make_labels, score_cams
 from tests.small_run import HEIGHT, WIDTH, make_small_run
-from utils.cam import write_cam
-from utils.cli import save_options
-from utils.images import read_label, write_image, write_label_png
-from utils.options import LabelOptions, ScoreOptions, TrainOptions
-from utils.paths import PROJECT_ROOT
+from utils.cam.artefact import write_cam
+from utils.config.options import LabelOptions, ScoreOptions, TrainOptions
+from utils.config.parser import save_options
+from utils.data.images import read_label, write_image, write_label_png
+from utils.files.locate import PROJECT_ROOT
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from PIL import Image
 
 from scripts.make_saliency import SaliencyOptions, run
 from tests.small_training import make_training_data
-from utils.images import read_gray, read_rgb, write_image
+from utils.data.images import read_gray, read_rgb, write_image
 
 PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1), "min_max": False}
 

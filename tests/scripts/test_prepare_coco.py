@@ -7,9 +7,9 @@ import pytest
 
 from scripts.prepare_coco import PrepareCocoOptions, run
 from tests.small_downloads import HEIGHT, WIDTH, coco_category, make_coco
-from utils.catalog import COCO_CLASSES, IGNORE_INDEX
-from utils.images import read_label
-from utils.paths import open_dataset
+from utils.data.catalog import COCO_CLASSES, IGNORE_INDEX
+from utils.data.dataset import open_dataset
+from utils.data.images import read_label
 
 FIRST, SECOND = "COCO_train2014_000000000009", "COCO_train2014_000000000025"
 VAL = "COCO_val2014_000000000042"

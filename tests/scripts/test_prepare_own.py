@@ -9,8 +9,8 @@ from PIL import Image
 
 from scripts.prepare_own import PrepareOwnOptions, run
 from tests.small_downloads import HEIGHT, WIDTH, block_mask, photo, turned_photo
-from utils.images import write_image, write_label_png
-from utils.paths import open_dataset
+from utils.data.dataset import open_dataset
+from utils.data.images import write_image, write_label_png
 
 
 def prepare(folder, **more):

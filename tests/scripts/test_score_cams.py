@@ -6,11 +6,11 @@ import pytest
 
 from scripts import score_cams
 from tests.small_run import HEIGHT, WIDTH, make_small_run
-from utils.cam import read_cam, write_cam
-from utils.cli import save_options
-from utils.images import write_label_png
-from utils.npy_dict import write_npy_dict
-from utils.options import ScoreOptions, TrainOptions
+from utils.cam.artefact import read_cam, write_cam
+from utils.config.options import ScoreOptions, TrainOptions
+from utils.config.parser import save_options
+from utils.data.images import write_label_png
+from utils.files.npy_dict import write_npy_dict
 
 
 @pytest.fixture

@@ -10,20 +10,21 @@ import torch
 from torch import nn
 
 from models.cam_net import build_cam_net
-from scripts import train
+from scripts import classifier_loop, train
+from scripts.classifier_loop import train_step
 from tests.interrupting import Killed, ask_to_stop, assert_same_values, at_step, be_killed
 from tests.small_bank import block, make_small_bank
 from tests.small_training import make_training_data, small_options
-from utils import classifier_loop, l2g_data
-from utils.checkpoint import read_checkpoint, write_checkpoint
-from utils.classifier_loop import train_step
-from utils.cli import load_options, parse_options
-from utils.image_list import read_image_list
-from utils.images import write_image
-from utils.options import TrainOptions
-from utils.paths import RunPaths
-from utils.runtime import Process, unsafe_in_channels_last
-from utils.train_loop import NonFiniteLossError, Stepper
+from utils import l2g_samples as l2g_data
+from utils.config.options import TrainOptions
+from utils.config.parser import load_options, parse_options
+from utils.data.image_list import read_image_list
+from utils.data.images import write_image
+from utils.runs.paths import RunPaths
+from utils.runtime.device import unsafe_in_channels_last
+from utils.runtime.process import Process
+from utils.training.checkpoint import read_checkpoint, write_checkpoint
+from utils.training.train_loop import NonFiniteLossError, Stepper
 
 # softmax over positions leaves a constant added to every position without effect: no gradient, in exact arithmetic
 WITHOUT_GRADIENT = ("pam_layer.key_conv.bias",)

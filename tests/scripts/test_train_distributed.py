@@ -10,9 +10,10 @@ import torch
 
 from scripts import train
 from tests.small_training import make_training_data, small_options
-from utils.checkpoint import read_checkpoint
-from utils.cli import save_options
-from utils.paths import PROJECT_ROOT, RunPaths
+from utils.config.parser import save_options
+from utils.files.locate import PROJECT_ROOT
+from utils.runs.paths import RunPaths
+from utils.training.checkpoint import read_checkpoint
 
 
 def launch(processes, config):

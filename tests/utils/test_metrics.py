@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.cam import to_label
+from utils.cam.labels import to_label
 from utils.metrics import ConfusionMatrix, ThresholdScores
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -1,0 +1,1 @@
+"""Hot paths timed against the plain way of doing the same work: `python3 scripts/benchmark`."""

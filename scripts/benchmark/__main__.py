@@ -1,0 +1,204 @@
+"""Compare this project's way with the plain way on this machine, in one run: python3 scripts/benchmark.
+
+Ratios say the same on fast and slow machines. Nothing else should run meanwhile; the full size takes minutes.
+"""
+
+import copy
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run by path, Python sees this folder only
+
+from models.cam_net import CamNet, build_cam_net
+from scripts.benchmark.hot_paths import measure_crf, measure_pasting, measure_samples, measure_scoring, write_photos
+from scripts.benchmark.measuring import Row, in_turns, print_table, write_rows
+from scripts.benchmark.plain_ways import blobs, scene_with_object
+from utils.cam.labels import to_label
+from utils.cam.merging import ZERO
+from utils.cam.multi_scale import cams_of_image, scaled_images, scaled_sizes
+from utils.config.options import TrainOptions
+from utils.config.parser import main
+from utils.data.catalog import MASK_FOLDER, VOC_CLASSES
+from utils.data.images import write_label_png
+from utils.files.locate import PROJECT_ROOT
+
+NUM_TAGS = 2
+TOLERANCE = 1e-3  # of float32 CAMs, which are in 0..1: a quarter of their 8-bit step
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """Compare this project's way with the plain way on this machine."""
+
+    only: Literal["cams", "scoring", "pasting", "samples", "crf", "segmentation"] | None = None
+    """One section; default all of them."""
+    width: float = 1.0
+    """Multiplier of the channels of ResNet-38."""
+    size: tuple[int, int] = (375, 500)
+    """Height and width of the images, pixels."""
+    scales: tuple[float, ...] = TrainOptions.cam_scales
+    """Factors on the image's size; every scale is used plain and mirrored."""
+    images: int = 200
+    """Images that are scored."""
+    object_size: tuple[int, int] = (300, 400)
+    """Height and width of the foregrounds that are pasted, pixels."""
+    input_size: int = 448
+    """Side of the training crop, pixels; resize and patches follow in the published proportions."""
+    pastes: int = 50
+    """Pastes, and training samples, that are timed."""
+    repeats: int = 2
+    """Measurements of each way, taken in turns; their median counts."""
+    seed: int = 0
+    """Weights, images and CAMs follow from it."""
+    out: str | None = None
+    """A JSON file that the rows are also written to."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "images", "repeats", "input_size", "pastes"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
+        if min(self.size) <= 0 or not self.scales or min(self.scales) <= 0:
+            raise ValueError(f"size={self.size}, scales={self.scales}: all must be above 0, and one scale be there")
+
+
+def run(options: BenchmarkOptions) -> list[Row]:
+    """Measures the sections, prints a table and, with --out, writes it as JSON."""
+    rows = []
+    for name, section in SECTIONS.items():
+        if options.only in (None, name):
+            print(f"measuring {name} …", file=sys.stderr)
+            rows += section(options)
+    print_table(rows)
+    if options.out:
+        write_rows(Path(options.out), options, rows)
+    return rows
+
+
+def measure_cams(options: BenchmarkOptions) -> list[Row]:
+    """CAMs of one image by the published best network, random weights. RuntimeError if both ways disagree."""
+    torch.manual_seed(options.seed)
+    published_best = {"attention": "se", "suppression": "learnable"}
+    plain_net = build_cam_net("resnet38", len(VOC_CLASSES), width=options.width, **published_best).eval()
+    net = copy.deepcopy(plain_net).to(memory_format=torch.channels_last)
+    image = torch.from_numpy(blobs(np.random.default_rng(options.seed), 3, options.size))
+    keys = strongest_classes(plain_net, image)
+    ours = partial(cams_of_image, net, image, keys, mean=net.mean, std=net.std)
+    ours(scales=options.scales[:1])  # warms up
+    ways = {
+        "CAMs, ours, float32": partial(ours, scales=options.scales),
+        "CAMs, plain": partial(plain_cams, plain_net, image, keys, scales=options.scales),
+    }
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        ours(scales=options.scales[:1], amp="bf16")
+        ways["CAMs, ours, bf16"] = partial(ours, scales=options.scales, amp="bf16")
+    seconds, cams = in_turns(ways, options.repeats)
+    difference = {name: (cams[name] - cams["CAMs, plain"]).abs().max().item() for name in ways}
+    if not difference["CAMs, ours, float32"] < TOLERANCE:
+        raise RuntimeError(f"the CAMs of both ways differ by {difference['CAMs, ours, float32']}: above {TOLERANCE}")
+
+    def row(name: str, at_least: float) -> Row:
+        if name not in ways:
+            return Row(name, at_least=at_least, note="not on this CPU")
+        ours, plain = seconds[name], seconds["CAMs, plain"]
+        return Row(name, ours, plain, plain / ours, at_least=at_least, note=f"differ by {difference[name]:.1e}")
+
+    return [row("CAMs, ours, float32", 1.2), row("CAMs, ours, bf16", 2.5)]
+
+
+@torch.inference_mode()
+def strongest_classes(net: CamNet, image: Tensor) -> list[int]:
+    """The tags of a network with random weights: most classes have no positive pixel, which would compare zeros."""
+    maps = raw_map(net, scaled_images(image[None], scaled_sizes(image.shape[1:], [0.5])[0]))
+    return maps[0, :-1].amax((1, 2)).topk(NUM_TAGS).indices.tolist()
+
+
+def raw_map(net: CamNet, image: Tensor) -> Tensor:
+    """The network with the pixel correlation in its published order: it moves conv6, not the few class maps."""
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (net.mean, net.std))
+    image = (image - mean) / std
+    features = net.features(image)
+    embedding = net.embed(image, features).flatten(2)
+    embedding = embedding / (torch.linalg.vector_norm(embedding, dim=1, keepdim=True) + 1e-5)
+    affinity = (embedding.transpose(1, 2) @ embedding).relu_()
+    affinity = affinity / (affinity.sum(1, keepdim=True) + 1e-5)
+    moved = (features.conv6.flatten(2) @ affinity).view_as(features.conv6)
+    return net.fc8(features.conv6) + net.fc8(moved)
+
+
+@torch.inference_mode()
+def plain_cams(net: CamNet, image: Tensor, keys: Sequence[int], *, scales: Sequence[float]) -> Tensor:
+    """As cams_of_image, the plainest way: one view at a time, every class brought to full size. -> (K, H, W)."""
+    full = []
+    for size in scaled_sizes(image.shape[1:], scales):
+        view = scaled_images(image[None], size)
+        for maps in (raw_map(net, view), raw_map(net, view.flip(-1)).flip(-1)):
+            full.append(F.interpolate(maps, tuple(image.shape[1:]), mode="bicubic", align_corners=False)[0])
+    merged = torch.stack(full).mean(0)[:-1].relu()
+    return (merged / merged.amax((1, 2), keepdim=True).clamp(min=ZERO))[list(keys)]
+
+
+def measure_segmentation(options: BenchmarkOptions) -> list[Row]:
+    """Images a second of `deeplabv2/main.py test`, as its own record says, with the light network as it starts."""
+    program = [sys.executable, str(PROJECT_ROOT / "deeplabv2" / "main.py")]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        settings = write_segmentation_data(folder, options)
+        for command in ("train", "test"):
+            done = subprocess.run([*program, command, *settings], capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"main.py {command}: {done.stderr}")
+        scores = json.loads((folder / "out" / "scores" / "speed" / "scores.json").read_text())
+    note = f"EfficientNet-Lite0, {torch.get_num_threads()} threads"
+    return [Row("segmentation test, images a second", scores["images_per_second"], note=note)]
+
+
+def write_segmentation_data(folder: Path, options: BenchmarkOptions) -> list[str]:
+    """Photographs with masks, a list, and the flags that train one step on them."""
+    image, saliency, _ = scene_with_object(options.seed, options.size, options.object_size)
+    entries = write_photos(folder, image, saliency, max(8, options.pastes // 2))
+    for entry in entries:
+        write_label_png(folder / MASK_FOLDER / f"{entry.name}.png", to_label(entry.tags, saliency[None], 0.5))
+    (folder / "list.txt").write_text("".join(f"{entry.name}\n" for entry in entries))
+    (folder / "classes.txt").write_text("\n".join(VOC_CLASSES))
+    values = {
+        "config-path": PROJECT_ROOT / "deeplabv2" / "configs" / "voc_light.yaml",
+        "EXP.ID": "speed",
+        "EXP.OUTPUT_DIR": folder / "out",
+        "DATASET.ROOT": folder,
+        "DATASET.LABEL_DIR": folder / MASK_FOLDER,
+        "DATASET.SPLIT.TRAIN": folder / "list.txt",
+        "DATASET.SPLIT.VAL": folder / "list.txt",
+        # training is not what is measured
+        "SOLVER.ITER_MAX": 1,
+        "SOLVER.BATCH_SIZE.TRAIN": 2,
+        "IMAGE.SIZE.TRAIN": 65,
+    }
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+SECTIONS: dict[str, Callable[[BenchmarkOptions], list[Row]]] = {
+    "cams": measure_cams,
+    "scoring": lambda o: measure_scoring(images=o.images, size=o.size, repeats=o.repeats, seed=o.seed),
+    "pasting": lambda o: measure_pasting(size=o.size, object_size=o.object_size, pastes=o.pastes, seed=o.seed),
+    "samples": lambda o: measure_samples(
+        size=o.size, object_size=o.object_size, input_size=o.input_size, samples=o.pastes, seed=o.seed
+    ),
+    "crf": lambda o: measure_crf(size=o.size, repeats=o.repeats, seed=o.seed),
+    "segmentation": measure_segmentation,
+}
+
+
+if __name__ == "__main__":
+    main(BenchmarkOptions, run)

@@ -1,0 +1,186 @@
+"""Measurements of the hot paths that need no network: scoring, pasting, training samples, the dense CRF."""
+
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from scripts.benchmark.measuring import Row, in_turns
+from scripts.benchmark.plain_ways import blobs, plain_crf, plain_paste, scene_with_labels, scene_with_object
+from utils.cam.artefact import read_cam, write_cam
+from utils.cam.labels import to_label
+from utils.config.options import ScoreOptions, TrainOptions
+from utils.copy_paste.bank import Foreground, ForegroundBank, write_foreground, write_index
+from utils.copy_paste.pasting import Paster, paste
+from utils.crf.dense import crf_label, dense_crf
+from utils.crf.strengths import DEEPLAB_CRF
+from utils.data.catalog import IMAGE_FOLDER, SALIENCY_FOLDER, VOC_CLASSES
+from utils.data.image_list import ImageEntry
+from utils.data.images import read_label, write_image, write_label_png
+from utils.files.parallel import parallel_map
+from utils.l2g_samples import PLAIN, TWIN, L2GDataset
+from utils.metrics import ThresholdScores, cam_histogram
+
+
+def measure_scoring(*, images: int, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
+    """CAM artefacts against masks: all thresholds against one, and the rate, in one process."""
+    thresholds = ScoreOptions().thresholds
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = write_artefacts(Path(folder), images=images, size=size, seed=seed)
+        score_files(pairs[:1], thresholds)  # warms up
+        ways = {f"scoring, {len(t)} thresholds": partial(score_files, pairs, t) for t in (thresholds, thresholds[:1])}
+        seconds = list(in_turns(ways, repeats)[0].values())
+    return [
+        Row(f"scoring, {len(thresholds)} thresholds against 1", *seconds, seconds[0] / seconds[1], below=1.5),
+        Row("scoring, images a second a core", len(pairs) / seconds[0], at_least=30),
+    ]
+
+
+def score_files(pairs: Sequence[tuple[Path, Path]], thresholds: tuple[float, ...]) -> list[float]:
+    """mIoU at each threshold, in this process, as each worker of scripts/score_cams.py counts."""
+    totals = ThresholdScores(len(VOC_CLASSES) + 1, thresholds)
+    for keys, histogram in parallel_map(partial(_count, thresholds=thresholds), pairs, num_workers=1):
+        totals.add(keys, histogram)
+    return [scores.mean_iou for scores in totals.scores()]
+
+
+def _count(pair: tuple[Path, Path], *, thresholds: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    (keys, cams), mask = read_cam(pair[0]), read_label(pair[1])
+    return keys, cam_histogram(keys, cams, mask, num_labels=len(VOC_CLASSES) + 1, thresholds=thresholds)
+
+
+def write_artefacts(folder: Path, *, images: int, size: tuple[int, int], seed: int) -> list[tuple[Path, Path]]:
+    """CAMs of one to three classes an image, and masks that resemble them."""
+    rng, pairs = np.random.default_rng(seed), []
+    for index in range(images):
+        keys = rng.choice(len(VOC_CLASSES), size=rng.choice(3, p=(0.6, 0.3, 0.1)) + 1, replace=False)
+        pairs.append((folder / f"{index}.npz", folder / f"{index}.png"))
+        write_cam(pairs[-1][0], keys, blobs(rng, len(keys), size))
+        write_label_png(pairs[-1][1], to_label(keys, blobs(rng, len(keys), size), 0.5))
+    return pairs
+
+
+def measure_pasting(*, size: tuple[int, int], object_size: tuple[int, int], pastes: int, seed: int) -> list[Row]:
+    """CDA+ pastes against the same done pixel by pixel. RuntimeError if both ways disagree."""
+    image, saliency, foreground = scene_with_object(seed, size, object_size)
+    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+    for number in range(pastes):
+        few = number < max(1, pastes // 10)  # the plain way takes long, and hardly varies
+        ways = {"ours": paste, **({"plain": plain_paste} if few else {})}
+        ways = {
+            name: partial(way, image, saliency, foreground, max_overlap=0.2, rng=np.random.default_rng(number))
+            for name, way in ways.items()
+        }
+        times, results = in_turns(ways, 1, verbose=False)
+        for name, value in times.items():
+            seconds[name].append(value)
+        if few and not all(np.array_equal(*pair) for pair in zip(results["ours"], results["plain"])):
+            raise RuntimeError(f"both ways of pasting differ at paste {number}")
+    ours, plain = (statistics.median(values) for values in seconds.values())
+    return [
+        Row("CDA+ paste", ours, plain, plain / ours, at_least=100),
+        Row("CDA+ paste, milliseconds", 1000 * ours, below=5),
+    ]
+
+
+def measure_samples(
+    *, size: tuple[int, int], object_size: tuple[int, int], input_size: int, samples: int, seed: int
+) -> list[Row]:
+    """Training samples a second in one process: image, pasted twin, and the patches of both cut out."""
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        image, saliency, foreground = scene_with_object(seed, size, object_size)
+        bank = write_bank(Path(folder) / "bank", foreground)
+        entries = write_photos(Path(folder), image, saliency, samples)
+        data = published_samples(Path(folder), entries, bank, input_size=input_size, seed=seed)
+        sample_with_twin(data, 0)  # warms up
+        ways = [{"": partial(sample_with_twin, data, index)} for index in range(samples)]
+        seconds = [in_turns(way, 1, verbose=False)[0][""] for way in ways]
+    rate = 1 / statistics.median(seconds)
+    return [Row("training samples a second a core", rate, at_least=12, note="image, twin, patches")]
+
+
+def sample_with_twin(data: L2GDataset, index: int) -> list[Tensor]:
+    """The patches (P, 3, s, s) of an image and of its twin."""
+    samples = [data[0, index, kind] for kind in (PLAIN, TWIN)]
+    return [
+        torch.stack([sample["images"][:, y0:y1, x0:x1] for x0, y0, x1, y1 in sample["boxes"].tolist()])
+        for sample in samples
+    ]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As in a loader's worker: one thread for torch and OpenCV."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def write_photos(folder: Path, image: np.ndarray, saliency: np.ndarray, count: int) -> list[ImageEntry]:
+    """Writes `count` photographs and saliency maps in a data set's layout, each of one class but the first."""
+    entries = [ImageEntry(str(index), (index % (len(VOC_CLASSES) - 1) + 1,)) for index in range(count)]
+    for entry in entries:
+        write_image(folder / IMAGE_FOLDER / f"{entry.name}.jpg", np.roll(image, int(entry.name), axis=1))
+        write_image(folder / SALIENCY_FOLDER / f"{entry.name}.png", saliency)
+    return entries
+
+
+def write_bank(folder: Path, foreground: Foreground) -> ForegroundBank:
+    """A bank of one object, of the first class."""
+    write_index(folder, [write_foreground(folder, foreground, VOC_CLASSES[foreground.tag], agreement=1.0)])
+    return ForegroundBank.open(folder, VOC_CLASSES)
+
+
+def published_samples(
+    folder: Path, entries: list[ImageEntry], bank: ForegroundBank, *, input_size: int, seed: int
+) -> L2GDataset:
+    """The samples of CDA+ with the published settings, or in their proportions for another input_size."""
+    published = TrainOptions()
+    scale = input_size / published.input_size
+    same = ("resize_mode", "num_patches", "corner_patches", "color_jitter", "flip")
+    return L2GDataset(
+        entries,
+        folder / IMAGE_FOLDER,
+        folder / SALIENCY_FOLDER,
+        num_classes=len(VOC_CLASSES),
+        resize=round(published.resize * scale),
+        input_size=input_size,
+        crop_size=round(published.crop_size * scale),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        seed=seed,
+        paster=Paster(bank, max_overlap=published.cda_tr),
+        **{name: getattr(published, name) for name in same},
+    )
+
+
+def measure_crf(*, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
+    """The dense CRF over the labels that compete in an image, against all of them, at the published strengths."""
+    image, probabilities = scene_with_labels(seed, size, len(VOC_CLASSES) + 1)
+    with one_thread():
+        dense_crf(image[:9, :9], probabilities[:8, :9, :9], **DEEPLAB_CRF)  # compiles the filter for 4, 2 and 1 rows
+        ways = {
+            "CRF, competing labels": partial(crf_label, image, probabilities, **DEEPLAB_CRF),
+            "CRF, all labels": lambda: dense_crf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),
+            "CRF, all labels, pydensecrf": lambda: plain_crf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),
+        }
+        seconds, labels = in_turns(ways, repeats)
+    ours, whole, library = seconds.values()
+    own, *others = labels.values()
+    return [
+        Row("CRF, competing labels against all", ours, whole, whole / ours, at_least=3),
+        Row("CRF, the same against pydensecrf", ours, library, library / ours, at_least=3),
+        Row("CRF, % of pixels that stay", 100 * min(float(np.mean(own == other)) for other in others), at_least=99.9),
+    ]

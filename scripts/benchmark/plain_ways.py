@@ -1,0 +1,93 @@
+"""Made-up pictures to measure on, and what to measure against: pasting pixel by pixel, the CRF of pydensecrf."""
+
+import cv2
+import numpy as np
+from pydensecrf.densecrf import DenseCRF2D
+from pydensecrf.utils import unary_from_softmax
+
+from utils.cam.labels import to_uint8
+from utils.copy_paste.bank import SALIENT, Foreground
+from utils.copy_paste.pasting import MAX_SHARE, PLACES, SCALES, Pasted, smooth_interpolation
+
+
+def blobs(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.ndarray:
+    """(count, H, W) uint8 of smooth hills, from 0 to 255."""
+    coarse = rng.random((count, 6, 8), dtype=np.float32)
+    smooth = [cv2.resize(c, size[::-1], interpolation=cv2.INTER_CUBIC) for c in coarse]
+    return to_uint8(np.stack([(s - s.min()) / (s.max() - s.min()) for s in smooth]))
+
+
+def scene_with_object(
+    seed: int, size: tuple[int, int], object_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, Foreground]:
+    """An image (H, W, 3) with smooth salient hills (H, W), and a foreground that fills half of its box."""
+    rng = np.random.default_rng(seed)
+    *channels, saliency = blobs(rng, 4, size)
+    *colors, hill = blobs(rng, 4, object_size)
+    certain = np.full(object_size, 255, np.uint8)
+    foreground = Foreground(np.stack(colors, axis=2), hill > np.median(hill), certain, 0, "benchmark")
+    return np.stack(channels, axis=2), saliency, foreground
+
+
+def plain_paste(
+    image: np.ndarray, saliency: np.ndarray, foreground: Foreground, *, max_overlap: float, rng: np.random.Generator
+) -> Pasted:
+    """As utils.copy_paste.paste, pixel by pixel: which pixels are pasted, what they hide, and the pasting itself."""
+    rng.uniform(0, 0)  # no rotation
+    (height, width), size = foreground.mask.shape, image.shape[:2]
+    factor = min(1.0, MAX_SHARE * size[0] / height, MAX_SHARE * size[1] / width) * rng.uniform(*SCALES)
+    width, height = round(width * factor), round(height * factor)
+    color = cv2.resize(foreground.image, (width, height), interpolation=smooth_interpolation(factor))
+    trust = cv2.resize(foreground.saliency, (width, height), interpolation=cv2.INTER_NEAREST)
+    mask = cv2.resize(foreground.mask.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    tops, lefts = (rng.integers(0, side - own + 1, PLACES) for side, own in zip(size, (height, width)))
+    pixels = [(y, x) for y in range(height) for x in range(width) if mask[y, x] and trust[y, x] > SALIENT]
+    best = (2.0, 0, 0)
+    for top, left in zip(tops, lefts):
+        hidden = sum(saliency[top + y, left + x] > SALIENT for y, x in pixels) / len(pixels)
+        best = (hidden, top, left) if hidden < best[0] else best
+        if hidden < max_overlap:
+            break
+    image, saliency, where = image.copy(), saliency.copy(), np.zeros(size, bool)
+    for y, x in pixels:
+        place = best[1] + y, best[2] + x
+        for channel in range(3):
+            image[place][channel] = color[y, x, channel]
+        saliency[place] = trust[y, x]
+        where[place] = True
+    return Pasted(image, saliency, where)
+
+
+def scene_with_labels(seed: int, size: tuple[int, int], num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image (H, W, 3) and probabilities (L, H, W) as of a trained network at an eighth of the size.
+
+    Background and two objects share the image; every other label is some e**4 behind, with noise.
+    """
+    rng = np.random.default_rng(seed)
+    image = np.stack(list(blobs(rng, 3, size)), axis=2)
+    hills = blobs(rng, 3, size).astype(np.float32) / 255
+    coarse = tuple(side // 8 for side in size)
+    logits = rng.normal(0, 0.5, (num_labels, *coarse)).astype(np.float32)
+    chosen = [0, *(1 + rng.permutation(num_labels - 1)[:2])]
+    for label, hill in zip(chosen, hills):
+        logits[label] += 4 + 4 * cv2.resize(hill, coarse[::-1])
+    full = np.stack([cv2.resize(logit, size[::-1], interpolation=cv2.INTER_LINEAR) for logit in logits])
+    powers = np.exp(full - full.max(axis=0))
+    return image, powers / powers.sum(axis=0)
+
+
+def plain_crf(image: np.ndarray, probabilities: np.ndarray, **strengths: float) -> np.ndarray:
+    """As utils.crf.dense_crf, by pydensecrf, which published implementations call. -> (L, H, W) float32."""
+    labels, height, width = probabilities.shape
+    # it takes only memory that is contiguous and writable, which pictures of PIL are not
+    unary = unary_from_softmax(np.array(probabilities, dtype=np.float32, order="C"))
+    crf = DenseCRF2D(width, height, labels)
+    crf.setUnaryEnergy(np.ascontiguousarray(unary))
+    crf.addPairwiseGaussian(sxy=strengths["pos_xy_std"], compat=strengths["pos_w"])
+    crf.addPairwiseBilateral(
+        sxy=strengths["bi_xy_std"],
+        srgb=strengths["bi_rgb_std"],
+        rgbim=np.array(image, order="C"),
+        compat=strengths["bi_w"],
+    )
+    return np.array(crf.inference(strengths["iterations"]), dtype=np.float32).reshape(labels, height, width)

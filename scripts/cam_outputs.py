@@ -1,0 +1,63 @@
+"""The files that the CAM stage writes for each image of a run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from utils import cam
+from utils.cam.exports import affinity_export, irn_export
+from utils.data.image_list import ImageEntry
+from utils.data.images import write_image
+from utils.files.npy_dict import write_npy_dict
+from utils.runs.paths import RunPaths
+
+
+@dataclass(frozen=True)
+class CamOutputs:
+    """Which files an image gets, and where."""
+
+    paths: RunPaths
+    attention: bool = False
+    irn: bool = False
+    affinity: bool = False
+
+    def files(self, entry: ImageEntry) -> list[Path]:
+        """Every file of one image, the artefact last: it says that the others are there too."""
+        attention = [self.attention_file(entry, key) for key in entry.tags] if self.attention else []
+        irn = [self.paths.irn_dir / f"{entry.name}.npy"] if self.irn else []
+        affinity = [self.paths.affinity_dir / f"{entry.name}.npy"] if self.affinity else []
+        return [*attention, *irn, *affinity, self.paths.cam_dir / f"{entry.name}.npz"]
+
+    def attention_file(self, entry: ImageEntry, key: int) -> Path:
+        return self.paths.attention_dir / f"{entry.name}_{key}.png"
+
+    def are_there(self, entry: ImageEntry) -> bool:
+        """Whether all files are there and the artefact is whole and of the listed tags."""
+        *others, artefact = self.files(entry)
+        if not artefact.is_file() or not all(path.is_file() for path in others):
+            return False
+        try:
+            return tuple(cam.read_cam_keys(artefact)) == entry.tags
+        except ValueError:
+            return False
+
+    def remove_all(self) -> None:
+        """Removes the CAM stage's files of this run, also those of images that are not listed now."""
+        for folder in (self.paths.cam_dir, self.paths.attention_dir, self.paths.irn_dir, self.paths.affinity_dir):
+            for suffix in ("npz", "npy", "png", "json"):
+                for path in folder.glob(f"*.{suffix}"):
+                    path.unlink()
+
+    def write(self, entry: ImageEntry, merged: Tensor, strided: Tensor | None, high_res: Tensor | None) -> None:
+        """Writes one image's files; the artefact comes last, so that it says that all are there."""
+        cams = cam.to_uint8(merged)
+        if self.attention:
+            for key, attention in zip(entry.tags, cams):
+                write_image(self.attention_file(entry, key), attention)
+        if self.irn:
+            write_npy_dict(self.paths.irn_dir / f"{entry.name}.npy", irn_export(entry.tags, strided, high_res))
+        if self.affinity:
+            affinity = affinity_export(entry.tags, strided, high_res)
+            write_npy_dict(self.paths.affinity_dir / f"{entry.name}.npy", affinity)
+        cam.write_cam(self.paths.cam_dir / f"{entry.name}.npz", entry.tags, cams)

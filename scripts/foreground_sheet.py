@@ -1,0 +1,38 @@
+"""A contact sheet of a foreground bank: what copy-paste augmentation would paste, class by class."""
+
+import numpy as np
+from PIL import Image
+
+from utils import drawing as visual
+from utils.copy_paste.bank import SALIENT, Foreground, ForegroundBank
+from utils.drawing import Cell
+
+CELL = (120, 110)  # pixels
+ACROSS = 8  # foregrounds a class
+FADED = 0.8  # how far what is not pasted goes to white
+WITHHELD = (220, 40, 40)
+
+
+def bank_sheet(bank: ForegroundBank, *, title: str) -> Image.Image:
+    """A row a class that the bank has, evenly spread over its foregrounds and always the same ones. -> RGB."""
+    rows = []
+    for tag in bank.tags:
+        entries = bank.entries(tag)
+        shown = [entries[i * len(entries) // ACROSS] for i in range(ACROSS)] if len(entries) > ACROSS else entries
+        cells = [Cell(pasted_part(bank.read(entry)), entry.source) for entry in shown]
+        rows.append([Cell(None, f"{bank.classes[tag]}: {len(entries)}"), *cells])
+    missing = bank.missing(bank.classes)
+    notes = [f"pale: not the object; red: the object, but not salient (up to {SALIENT} of 255), which is not pasted"]
+    notes += [f"no foreground of: {', '.join(missing)}"] if missing else []
+    return visual.sheet(rows, cell_size=CELL, title=title, notes=notes)
+
+
+def pasted_part(foreground: Foreground) -> np.ndarray:
+    """The crop (h, w, 3) uint8 with the rest faded, and object pixels that are not salient in red."""
+    white = np.full_like(foreground.image, 255)
+    picture = np.where(
+        foreground.mask[..., None], foreground.image, visual.overlay(foreground.image, white, strength=FADED)
+    )
+    withheld = foreground.mask & (foreground.saliency <= SALIENT)
+    red = visual.overlay(foreground.image, np.full_like(white, WITHHELD))
+    return np.where(withheld[..., None], red, picture)

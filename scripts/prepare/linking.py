@@ -1,0 +1,64 @@
+"""Puts files where a data set has them: as links to where they are, or as copies."""
+
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from utils.files.atomic import atomic_path
+from utils.files.parallel import parallel_map
+
+
+def place(source: Path, target: Path, *, copy: bool) -> None:
+    """Makes `target` a link to `source` (a file or a folder), or a file's copy; what is there already is kept.
+
+    Raises FileExistsError where something else is there.
+    """
+    if not is_free(source, target, copy=copy):
+        return
+    if copy:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+        return
+    with atomic_path(target) as temporary:
+        temporary.symlink_to(source.resolve())
+
+
+def is_free(source: Path, target: Path, *, copy: bool) -> bool:
+    """Whether `target` is still to be made from `source`. Raises FileExistsError where something else is there."""
+    if target.is_symlink() and not target.exists():
+        return True  # a link to what has been moved away
+    if not target.exists():
+        return True
+    if target.resolve() == source.resolve():
+        return copy and target.is_symlink()
+    if target.is_file() and source.is_file() and target.stat().st_size == source.stat().st_size:
+        return target.stat().st_mtime < source.stat().st_mtime  # copied before, perhaps from what was changed since
+    raise FileExistsError(f"{target} is there already and is not {source}: move it away, or choose another --out")
+
+
+def place_all(sources: Mapping[Path, Path], *, copy: bool, num_workers: int, description: str) -> None:
+    """Places many files, target -> source, with a progress bar. Raises FileExistsError before the first is placed."""
+    free = [(source, target) for target, source in sources.items() if is_free(source, target, copy=copy)]
+    # links are made faster than processes start
+    for _ in parallel_map(
+        partial(_place_pair, copy=copy), free, num_workers=num_workers if copy else 1, description=description
+    ):
+        pass
+
+
+def _place_pair(pair: tuple[Path, Path], *, copy: bool) -> None:
+    place(*pair, copy=copy)
+
+
+def place_folder(source: Path, target: Path, *, copy: bool, num_workers: int) -> None:
+    """Links a folder as a whole, or copies the files in it that are not copied yet."""
+    if not copy:
+        place(source, target, copy=False)
+        return
+    if target.is_symlink():
+        target.unlink()
+    if not target.exists() or target.resolve() != source.resolve():
+        files = {target / path.name: path for path in sorted(source.iterdir()) if path.is_file()}
+        place_all(files, copy=True, num_workers=num_workers, description=f"copying {source.name}")

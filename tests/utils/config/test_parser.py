@@ -1,0 +1,120 @@
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import pytest
+
+from utils.config.options import CamOptions, DrawOptions, LabelOptions, ScoreOptions, TrainOptions
+from utils.config.parser import load_options, main, parse_options, save_options
+
+
+@dataclass(frozen=True)
+class Options:
+    """An example."""
+
+    lr: float = 0.1
+    """Rate."""
+    points: tuple[int, ...] = (5,)
+    """Points."""
+    kind: Literal["a", "b"] = "a"
+    """Kind."""
+    folder: str | None = None
+    """Folder."""
+    fast: bool = False
+    """Fast."""
+    names: tuple[str, ...] | None = None
+    """Names."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"old_rate": "lr", "old_points": "points"}
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ValueError(f"lr={self.lr}: must be above 0")
+
+
+def refusal(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_options(Options, argv)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_flag_beats_file_beats_default(tmp_path):
+    preset = tmp_path / "preset.yaml"
+    preset.write_text("lr: 0.2\nkind: b\n")
+    assert parse_options(Options, []) == Options()
+    assert parse_options(Options, [f"--config={preset}"]) == Options(lr=0.2, kind="b")
+    assert parse_options(Options, [f"--config={preset}", "--lr=0.3"]) == Options(lr=0.3, kind="b")
+    assert parse_options(Options, [], defaults={"lr": 0.4}) == Options(lr=0.4)
+
+
+@pytest.mark.parametrize("argv", [["--fast"], ["--fast=true"], ["--fast", "--lr=0.1"]])
+def test_bare_flag_means_true(argv):
+    assert parse_options(Options, argv).fast is True
+
+
+def test_published_names_and_lists_keep_working():
+    assert parse_options(Options, ["--old_rate=0.5", "--old_points=5,10"]) == Options(lr=0.5, points=(5, 10))
+    assert parse_options(Options, ["--points=[1,2]"]).points == (1, 2)
+
+
+@pytest.mark.parametrize("argv", [["--names=new,2b"], ["--names", "new", "2b"], ["--names", "new,2b", "--fast"]])
+def test_a_list_is_one_word_or_several(argv):
+    assert parse_options(Options, argv).names == ("new", "2b")
+    assert parse_options(Options, ["--old_points", "5", "10", "--fast"]) == Options(points=(5, 10), fast=True)
+
+
+def test_an_optional_list_can_be_none_and_names_may_begin_with_an_n():
+    assert parse_options(Options, ["--names=null"]).names is None
+    assert parse_options(Options, ["--names=nothing,001"]).names == ("nothing", "001")
+
+
+def test_unknown_option_is_answered_with_the_nearest_and_all(capsys):
+    message = refusal(["--pointz=3"], capsys)
+    assert "pointz" in message and "Did you mean: --points?" in message and "--folder" in message
+
+
+@pytest.mark.parametrize(("argv", "part"), [(["--kind=c"], "'b'"), (["--lr=fast"], "lr"), (["--lr=-1"], "above 0")])
+def test_illegal_value_is_named(argv, part, capsys):
+    assert part in refusal(argv, capsys)
+
+
+def test_unknown_key_in_a_file_is_an_error(tmp_path, capsys):
+    preset = tmp_path / "preset.yaml"
+    preset.write_text("learning_rate: 0.2\n")
+    assert "learning_rate" in refusal([f"--config={preset}"], capsys)
+
+
+@pytest.mark.parametrize("options_class", [Options, TrainOptions, CamOptions, ScoreOptions, LabelOptions, DrawOptions])
+def test_saved_options_are_read_back(tmp_path, options_class):
+    path = tmp_path / "exp" / "config.yaml"
+    save_options(options_class(), path)
+    assert load_options(options_class, path) == options_class()
+
+
+def test_changed_options_are_read_back(tmp_path):
+    options = Options(lr=3e-5, points=(1, 2), kind="b", folder="some where", fast=True)
+    save_options(options, tmp_path / "config.yaml")
+    assert load_options(Options, tmp_path / "config.yaml") == options
+
+
+def test_missing_run_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"train_l2g\.py --experiment_name exp first"):
+        load_options(Options, tmp_path / "exp" / "config.yaml")
+
+
+@pytest.mark.parametrize("options_class", [TrainOptions, CamOptions, ScoreOptions, LabelOptions, DrawOptions])
+def test_every_published_name_means_an_option(options_class):
+    names = {field.name for field in dataclasses.fields(options_class)}
+    assert set(options_class.ALIASES.values()) <= names
+    assert not set(options_class.ALIASES) & names
+
+
+def test_what_a_user_can_mend_is_one_line_without_a_traceback(monkeypatch):
+    def run(options):
+        raise FileNotFoundError("no list: make one")
+
+    monkeypatch.setattr("sys.argv", ["program", "--lr=0.2"])
+    with pytest.raises(SystemExit) as caught:
+        main(Options, run)
+    assert caught.value.code == "error: no list: make one"

@@ -1,0 +1,160 @@
+import os
+
+import numpy as np
+import pytest
+
+from utils.copy_paste.published import find_published, missing_from_listing, read_published
+from utils.files.npy_dict import write_npy_dict
+
+TAG = 4
+HEIGHT, WIDTH = 5, 7
+
+
+def arrays():
+    """An object in rows 1..3 and columns 2..5 of a crop that is one pixel wider on every side."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[1:4, 2:6] = 1
+    mask[1, 2] = 0
+    image = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    return {"img": image, "seg": mask, "sal": rng.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)}
+
+
+def read(tmp_path, content, *, bgr=False):
+    write_npy_dict(tmp_path / "2007_1.npy", content)
+    return read_published(tmp_path / "2007_1.npy", tag=TAG, bgr=bgr)
+
+
+def test_object_is_cropped_to_its_box(tmp_path):
+    content = arrays()
+    foreground = read(tmp_path, content)
+    assert np.array_equal(foreground.image, content["img"][1:4, 2:6])
+    assert np.array_equal(foreground.mask, content["seg"][1:4, 2:6] == 1)
+    assert np.array_equal(foreground.saliency, content["sal"][1:4, 2:6])
+    assert (foreground.tag, foreground.source) == (TAG, "2007_1")
+
+
+def test_blue_first_images_are_turned(tmp_path):
+    assert np.array_equal(read(tmp_path, arrays(), bgr=True).image, read(tmp_path, arrays()).image[..., ::-1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda mask: mask * 255,
+        lambda mask: mask * (TAG + 1),
+        lambda mask: mask.astype(bool),
+        lambda mask: mask.astype(np.float32),
+        lambda mask: mask.astype(np.int64)[..., None],
+        lambda mask: np.repeat((mask * 255)[..., None], 3, axis=2),
+        lambda mask: np.where(mask, TAG + 1, np.arange(WIDTH) // 6 * 255),  # the last column is to be ignored
+    ],
+)
+def test_every_form_of_the_mask_is_the_same_object(tmp_path, change):
+    content = arrays()
+    assert np.array_equal(
+        read(tmp_path, {**content, "seg": change(content["seg"])}).mask, content["seg"][1:4, 2:6] == 1
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values / 255,
+        lambda values: (values / 255).astype(np.float32),
+        lambda values: values.astype(np.float64),
+        lambda values: values.astype(np.int32),
+    ],
+)
+def test_every_form_of_image_and_saliency_is_the_same(tmp_path, change):
+    content = arrays()
+    changed = read(tmp_path, {**content, "img": change(content["img"]), "sal": change(content["sal"])})
+    assert np.array_equal(changed.image, content["img"][1:4, 2:6])
+    assert np.array_equal(changed.saliency, content["sal"][1:4, 2:6])
+
+
+def test_saliency_of_zeros_and_ones_is_black_and_white(tmp_path):
+    content = arrays()
+    assert set(np.unique(read(tmp_path, {**content, "sal": content["seg"]}).saliency)) == {0, 255}
+
+
+def test_object_stands_for_a_saliency_that_is_not_there(tmp_path):
+    content = arrays()
+    del content["sal"]
+    foreground = read(tmp_path, content)
+    assert np.array_equal(foreground.saliency, foreground.mask * np.uint8(255))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("img", np.zeros((HEIGHT, WIDTH), np.uint8), r"img is \(5, 7\): it must be \(h, w, 3\)"),
+        ("img", np.zeros((HEIGHT, WIDTH, 4), np.uint8), r"img is \(5, 7, 4\)"),
+        ("img", np.full((HEIGHT, WIDTH, 3), -1.0), "img .* outside 0..255"),
+        ("img", np.full((HEIGHT, WIDTH, 3), np.nan), "img .* outside 0..255"),
+        ("img", np.zeros((HEIGHT, WIDTH + 1, 3), np.uint8), "must be of one size"),
+        ("img", 3, "it has no array img"),
+        ("seg", np.zeros((HEIGHT, WIDTH), np.uint8), "seg holds 0 alone"),
+        ("seg", np.full((HEIGHT, WIDTH), 9, np.uint8), "seg holds 9: the object must be 1, 255 or its class's 5"),
+        ("seg", np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH), "seg holds 1, 2, 3, …"),
+        ("seg", np.linspace(0, 1, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH), "seg holds"),
+        ("seg", np.zeros(3), r"seg is \(3,\): it must be \(h, w\)"),
+        ("sal", np.full((HEIGHT, WIDTH), 300), "sal .* outside 0..255"),
+        ("sal", np.random.default_rng(0).random((HEIGHT, WIDTH, 3)), r"sal is \(5, 7, 3\): it must be \(h, w\)"),
+        ("sal", "none", r"sal is \(\): it must be \(h, w\)"),
+        ("sal", np.zeros((WIDTH, HEIGHT)), "must be of one size"),
+    ],
+)
+def test_what_fits_nothing_is_named_with_its_file(tmp_path, key, value, message):
+    with pytest.raises(ValueError, match=rf"2007_1\.npy: .*{message}"):
+        read(tmp_path, {**arrays(), key: value})
+
+
+def test_mask_without_image_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"2007_1\.npy: it has no array img and seg \(it has picture\)"):
+        read(tmp_path, {"picture": np.zeros(3)})
+
+
+class Malicious:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_malicious_file_runs_nothing(tmp_path):
+    trace, path = tmp_path / "trace", tmp_path / "a.npy"
+    np.save(path, {**arrays(), "img": Malicious(f"touch {trace}")}, allow_pickle=True)
+    with pytest.raises(ValueError, match=r"a\.npy is refused: it asks for \w+\.system"):
+        read_published(path, tag=TAG, bgr=False)
+    assert not trace.exists()
+
+
+def test_malicious_listing_runs_nothing(tmp_path):
+    trace = tmp_path / "trace"
+    np.save(tmp_path / "seg_fg_dirs.npy", np.array([Malicious(f"touch {trace}")], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"seg_fg_dirs\.npy is refused .*: move it away"):
+        missing_from_listing(tmp_path, [])
+    assert not trace.exists()
+
+
+def test_files_are_found_by_class_and_name(tmp_path):
+    for name in ("dog/b", "dog/a", "cat/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.npy").touch()
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "seg_fg_dirs.npy").touch()
+    found = find_published(tmp_path, ("dog", "cat"))
+    assert [f"{path.parent.name}/{path.stem}" for path in found] == ["dog/a", "dog/b", "cat/c"]
+    with pytest.raises(ValueError, match=r"cat are no classes of the data set \(dog\)"):
+        find_published(tmp_path, ("dog",))
+    with pytest.raises(FileNotFoundError, match=r"no CLASS/NAME\.npy"):
+        find_published(tmp_path / "dog", ("dog",))
+
+
+def test_listing_tells_what_did_not_arrive(tmp_path):
+    files = [tmp_path / "cat" / "a.npy", tmp_path / "cat" / "new.npy"]
+    assert missing_from_listing(tmp_path, files) == []
+    np.save(tmp_path / "seg_fg_dirs.npy", ["/home/them/bank/cat/a.npy", "./bank/dog/b.npy", "dog/c"])
+    assert missing_from_listing(tmp_path, files) == ["dog/b", "dog/c"]

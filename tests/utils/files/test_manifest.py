@@ -1,0 +1,57 @@
+import json
+import os
+
+import pytest
+
+from utils.files.manifest import FolderSettings, is_current
+
+
+@pytest.fixture
+def record(tmp_path):
+    return FolderSettings(tmp_path / "settings.json", "*/*.png", "pictures", "draw.py", "--out")
+
+
+def put(record, name):
+    path = record.path.parent / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_same_settings_are_let_through_also_with_tuples(record):
+    record.check({"scales": (1, 2)}, may_replace=False)
+    record.start({"scales": (1, 2)})
+    made = put(record, "a/b.png")
+    record.check({"scales": (1, 2)}, may_replace=False)
+    record.start({"scales": (1, 2)})
+    assert made.exists()
+
+
+def test_other_settings_are_refused_until_all_is_made_again(record):
+    record.start({"threshold": 0.2, "crf": False})
+    made, other = put(record, "a/b.png"), put(record, "notes.txt")
+    with pytest.raises(
+        FileExistsError, match=r"pictures of other settings \(threshold: 0.2 then, 0.3 now\): give --overwri"
+    ):
+        record.check({"threshold": 0.3, "crf": False}, may_replace=False)
+    assert record.check({"threshold": 0.3, "crf": False}, may_replace=True)
+    assert record.start({"threshold": 0.3, "crf": False}) == 1
+    assert not made.exists() and other.exists()
+    assert json.loads(record.path.read_text()) == {"threshold": 0.3, "crf": False}
+
+
+def test_pictures_of_someone_else_are_left_alone(record):
+    put(record, "a/b.png")
+    with pytest.raises(FileExistsError, match=r"no settings\.json that says how draw\.py made them: .* --out"):
+        record.check({}, may_replace=True)
+
+
+def test_a_file_is_current_if_it_is_not_older_than_its_sources(tmp_path):
+    made, source = tmp_path / "made", tmp_path / "source"
+    source.touch()
+    assert not is_current(made, source)
+    made.touch()
+    os.utime(source, (100, 100))
+    assert is_current(made, source)
+    os.utime(made, (50, 50))
+    assert not is_current(made, source)

@@ -1,0 +1,90 @@
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+
+from utils.files.locate import PROJECT_ROOT
+from utils.files.parallel import parallel_map
+
+
+def slow_square(number, *, pause=0.0):
+    time.sleep(pause * (5 - number))  # the first finish last
+    return number * number, os.getpid()
+
+
+def fail_at_three(number):
+    if number == 3:
+        raise ValueError("cannot be read")
+    return number
+
+
+def fail_at_zero(number, *, folder):
+    if number == 0:
+        raise ValueError("item 0")
+    time.sleep(0.1)
+    (folder / str(number)).touch()
+
+
+def break_at_three(number):
+    return 1 / (number - 3)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_items(workers):
+    results = list(parallel_map(partial(slow_square, pause=0.02), range(6), num_workers=workers))
+    assert [square for square, _ in results] == [0, 1, 4, 9, 16, 25]
+    assert (os.getpid() in {pid for _, pid in results}) == (workers == 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_error_names_its_item(workers):
+    with pytest.raises(ValueError, match="3: cannot be read"):
+        list(parallel_map(fail_at_three, range(6), num_workers=workers))
+
+
+def test_unforeseen_error_keeps_its_type_and_names_its_item():
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(parallel_map(break_at_three, range(6), num_workers=2))
+    assert "while working on 3" in caught.value.__notes__
+
+
+def test_no_items_give_no_results():
+    assert list(parallel_map(fail_at_three, [], num_workers=2)) == []
+
+
+def test_negative_number_of_workers_is_refused():
+    with pytest.raises(ValueError, match="num_workers=-1"):
+        list(parallel_map(fail_at_three, [1], num_workers=-1))
+
+
+def test_results_can_be_left_before_the_end():
+    results = parallel_map(slow_square, range(100), num_workers=2)
+    assert next(results)[0] == 0
+    results.close()
+
+
+def test_error_ends_the_work_before_the_queue_is_empty(tmp_path):
+    with pytest.raises(ValueError, match="item 0"):
+        list(parallel_map(partial(fail_at_zero, folder=tmp_path), range(80), num_workers=2))
+    assert len(list(tmp_path.iterdir())) < 30
+
+
+def test_a_handful_of_items_starts_no_processes_unless_told_to():
+    own = {pid for _, pid in parallel_map(slow_square, range(5), num_workers=0)}
+    assert own == {os.getpid()}
+
+
+def test_processes_start_in_a_folder_with_modules_of_the_same_name(tmp_path):
+    """A user's own utils/ in the current folder must not take the place of the project's."""
+    (tmp_path / "utils").mkdir()
+    (tmp_path / "utils" / "__init__.py").touch()
+    (tmp_path / "program.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(PROJECT_ROOT)!r})\n"
+        "from utils.image_list import _name_of\nfrom utils.parallel import parallel_map\n"
+        "if __name__ == '__main__':\n    print(list(parallel_map(_name_of, ['a.jpg', 'b.png'], num_workers=2)))\n"
+    )
+    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "['a', 'b']", done.stderr

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+
+from models import build_cam_net
+from tests.golden_recipe import GOLDEN, golden_arrays
+from utils.training.mxnet_params import read_params, to_resnet38
+
+FILES = ["mxnet_v2.params", "mxnet_legacy.params"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_both_layouts_are_read_as_mxnet_reads_them(file):
+    arrays = read_params(GOLDEN / file)
+    expected = {name.replace("|", ":"): array for name, array in golden_arrays("mxnet_expected.npz").items()}
+    assert arrays.keys() == expected.keys()
+    for name, array in arrays.items():
+        assert array.dtype == expected[name].dtype
+        np.testing.assert_array_equal(array, expected[name])
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_truncated_file_is_one_clear_error(tmp_path, file):
+    data, path = (GOLDEN / file).read_bytes(), tmp_path / "cut.params"
+    for size in [*range(0, 200), *range(200, len(data), 53), len(data) - 1]:
+        path.write_bytes(data[:size])
+        with pytest.raises(ValueError, match=r"cut\.params is not a whole MXNet parameter file"):
+            read_params(path)
+
+
+def test_other_files_are_errors(tmp_path):
+    path, data = tmp_path / "other.params", (GOLDEN / FILES[0]).read_bytes()
+    for content in (b"PK\x03\x04" * 100, data + b"\0", data[:16] + b"\xff" * 8 + data[24:], data[:-3] + b"\xff" * 3):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"other\.params"):
+            read_params(path)
+
+
+def test_names_become_those_of_the_network():
+    arrays = read_params(GOLDEN / FILES[0])
+    state = to_resnet38(arrays)
+    assert set(state) <= set(build_cam_net("resnet38", 3, width=1 / 16).state_dict())
+    assert len(state) == len(arrays) - 2  # the classifier's weight and bias
+    pairs = {
+        "arg:res2b1_branch2b1_weight": "b2_1.conv_branch2b1.weight",
+        "aux:bn2a_branch2a_moving_var": "b2.bn_branch2a.running_var",
+        "arg:bn7_gamma": "bn7.weight",
+        "arg:conv1a_weight": "conv1a.weight",
+    }
+    for published, own in pairs.items():
+        assert torch.equal(state[own], torch.from_numpy(arrays[published]))
+
+
+def test_every_layer_of_the_network_has_a_published_name():
+    leaves = {"running_mean": "moving_mean", "running_var": "moving_var", "bias": "beta"}
+    arrays, own = {}, {}
+    for name, tensor in build_cam_net("resnet38", 3, width=1 / 16).state_dict().items():
+        parts, leaf = name.split(".")[:-1], name.split(".")[-1]
+        if name.startswith(("f", "conv1a", "bn7")) or leaf == "num_batches_tracked":
+            continue
+        kind = "bn" if parts[1].startswith("bn") else "res"
+        unit = parts[0][1:] + "a" if "_" not in parts[0] else parts[0][1:].replace("_", "b")
+        suffix = leaves.get(leaf, "gamma" if kind == "bn" else "weight")
+        arrays[f"arg:{kind}{unit}_{parts[1].partition('_')[2]}_{suffix}"] = tensor.numpy()
+        own[name] = tensor
+    state = to_resnet38(arrays)
+    assert state.keys() == own.keys() and all(torch.equal(state[name], own[name]) for name in own)
+
+
+@pytest.mark.parametrize("name", ["arg:fc1_weight", "arg:res2a_branch2a_gamma", "arg:bn9a_branch2a_gamma"])
+def test_arrays_of_another_network_are_an_error(name):
+    with pytest.raises(ValueError, match=name):
+        to_resnet38({name: np.zeros(3, np.float32)})

@@ -1,0 +1,53 @@
+"""The CAM file of an image: runs/EXP/cam/NAME.npz."""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from utils.files.atomic import atomic_path
+
+REMEDY = "delete it and run test_l2g.py again"
+
+
+def write_cam(path: Path, keys: Sequence[int] | np.ndarray, cams: np.ndarray) -> None:
+    """Writes one image's artefact whole: keys (K,) zero-based, cams (K, H, W) uint8. K may be 0."""
+    keys, cams = np.asarray(keys, dtype=np.int64), np.asarray(cams)
+    if cams.ndim != 3 or cams.dtype != np.uint8 or keys.shape != cams.shape[:1]:
+        raise ValueError(
+            f"{path}: keys {keys.shape}, cams {cams.shape} {cams.dtype}: the artefact holds (K,) and (K, H, W) uint8"
+        )
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, keys=keys, cams=cams)
+
+
+def read_cam(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads keys (K,) int64 zero-based and cams (K, H, W) uint8 of one image.
+
+    Raises FileNotFoundError where there is none, ValueError where the file is not such an artefact.
+    """
+    keys, cams = _read_arrays(path, "keys", "cams")
+    whole = keys.ndim == 1 and np.issubdtype(keys.dtype, np.integer) and cams.dtype == np.uint8
+    if not whole or cams.ndim != 3 or len(keys) != len(cams):
+        raise ValueError(
+            f"{path}: keys {keys.shape} {keys.dtype}, cams {cams.shape} {cams.dtype}, but a CAM artefact holds "
+            f"whole numbers (K,) and uint8 (K, H, W): {REMEDY}"
+        )
+    return keys.astype(np.int64), cams
+
+
+def read_cam_keys(path: Path) -> np.ndarray:
+    """The keys of an artefact, without unpacking its CAMs. Raises as read_cam does."""
+    return _read_arrays(path, "keys")[0]
+
+
+def _read_arrays(path: Path, *names: str) -> list[np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return [stored[name] for name in names]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no CAM of this image: run test_l2g.py with this image on its list") from None
+    except (KeyError, OSError, EOFError, ValueError, IndexError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a CAM artefact ({error}): {REMEDY}") from error

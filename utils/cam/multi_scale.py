@@ -1,0 +1,74 @@
+"""Running a CAM network over an image at several scales, each plain and mirrored."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from utils.cam.merging import Activation, merge_scales
+from utils.runtime.device import autocast
+
+
+def scaled_sizes(size: Sequence[int], scales: Sequence[float], *, base_size: int = 0) -> list[tuple[int, int]]:
+    """Pixels (h, w) at each scale; scale 1 is the image's own size (H, W), or short side = base_size if above 0."""
+    factor = base_size / min(size) if base_size > 0 else 1.0
+    return [tuple(max(1, round(side * factor * scale)) for side in size) for scale in scales]
+
+
+def scaled_images(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, 3, H, W) uint8 -> (N, 3, *size) float32 in 0..1: bicubic, on photos within a grey level of PIL."""
+    images = images.float()
+    if tuple(images.shape[2:]) != size:
+        images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+        # networks were trained and published scores made on images that PIL resized to 8 bits
+        images = images.round_().clamp_(0, 255)
+    return images / 255
+
+
+@torch.inference_mode()
+def raw_maps(
+    network: nn.Module,
+    images: Tensor,
+    *,
+    scales: Sequence[float],
+    base_size: int = 0,
+    mean: Sequence[float],
+    std: Sequence[float],
+    amp: str = "off",
+) -> list[Tensor]:
+    """The network's class maps at all scales, in the order that utils.cam takes: plain, mirrored, plain, mirrored, …
+
+    images (N, 3, H, W) uint8 on the network's device -> 2 * len(scales) tensors (N, C + 1, h, w). Plain and mirrored
+    images go through together; one scale after another, so that memory is that of the largest scale alone.
+    """
+    shift, scale = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (mean, std))
+    maps = []
+    for size in scaled_sizes(images.shape[2:], scales, base_size=base_size):
+        plain = (scaled_images(images, size) - shift) / scale
+        both = torch.cat([plain, plain.flip(-1)]).contiguous(memory_format=torch.channels_last)
+        with autocast(images.device, amp):
+            cams = network(both).cams
+        maps += cams.float().chunk(2)
+    return maps
+
+
+@torch.inference_mode()
+def cams_of_image(
+    network: nn.Module,
+    image: Tensor,
+    keys: Sequence[int],
+    *,
+    scales: Sequence[float],
+    base_size: int = 0,
+    mean: Sequence[float],
+    std: Sequence[float],
+    activation: Activation = "relu",
+    amp: str = "off",
+) -> Tensor:
+    """CAMs of one image's classes: image (3, H, W) uint8, zero-based keys -> (K, H, W) float32 in 0..1."""
+    size = tuple(image.shape[1:])
+    if len(keys) == 0:
+        return torch.zeros(0, *size, device=image.device)
+    maps = raw_maps(network, image[None], scales=scales, base_size=base_size, mean=mean, std=std, amp=amp)
+    return merge_scales([m[0] for m in maps], size, keys=keys, activation=activation)

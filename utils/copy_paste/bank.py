@@ -1,0 +1,227 @@
+"""The foreground bank that copy-paste augmentation takes its objects from: the one home of its format.
+
+    CLASS/NAME.png       RGBA, an object cropped to its box; alpha is 255 on the object and 0 elsewhere
+    CLASS/NAME_sal.png   its saliency, 8-bit grey, of the same size
+    index.csv            one line a foreground, written last: a bank without it is unfinished
+    bank_settings.json   what it was made from, and how
+
+Context decoupling augmentation (CDA): Su et al., ICCV 2021, sec. 3.2.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from utils.data.images import read_gray, read_rgba, write_image
+from utils.files.atomic import atomic_path
+from utils.files.text import first_few
+
+INDEX_FILE = "index.csv"
+SETTINGS_FILE = "bank_settings.json"
+SALIENCY_SUFFIX = "_sal"
+HEADER = ("file", "class", "source", "width", "height", "area", "agreement")
+SALIENT = 200  # of 255; only what is above it is pasted (the published implementation of CDA)
+REMEDY = "run scripts/build_foregrounds.py"
+COMPRESS_LEVEL = 1  # a fifth of the time of Pillow's own level for 1 % more bytes (VOC photographs)
+
+
+@dataclass(frozen=True, eq=False)
+class Foreground:
+    """An object in its box: image (h, w, 3) uint8 RGB, mask (h, w) bool, saliency (h, w) uint8, zero-based tag."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    saliency: np.ndarray
+    tag: int
+    source: str  # name of the image that it was cut from
+
+    def __post_init__(self) -> None:
+        size = self.mask.shape
+        given = [(array.shape, str(array.dtype)) for array in (self.image, self.mask, self.saliency)]
+        if given != [((*size, 3), "uint8"), (size, "bool"), (size, "uint8")]:
+            raise ValueError(
+                f"{self.source}: image, mask and saliency are {given}: a foreground has (h, w, 3) uint8, (h, w) bool "
+                "and (h, w) uint8"
+            )
+        if not self.mask.any():
+            raise ValueError(f"{self.source}: the mask is empty: a foreground has an object")
+
+
+@dataclass(frozen=True)
+class BankEntry:
+    """A line of the index. Sizes in pixels of the box; agreement is the IoU of mask and salient pixels, 0..1."""
+
+    file: str  # CLASS/NAME.png in the bank's folder
+    class_name: str
+    source: str
+    width: int
+    height: int
+    area: int  # pixels of the object
+    agreement: float
+
+
+def foreground_file(class_name: str, source: str) -> str:
+    """Where a foreground stands in its bank. Raises ValueError for names that cannot be folders and files."""
+    if not class_name or class_name in (".", "..") or "/" in class_name or "\\" in class_name:
+        raise ValueError(f"class {class_name!r} cannot be the name of a folder in the bank: rename it in classes.txt")
+    if source.endswith(SALIENCY_SUFFIX):
+        raise ValueError(
+            f"image {source!r}: in the bank a name that ends in {SALIENCY_SUFFIX} is a saliency map's: rename the image"
+        )
+    return f"{class_name}/{source}.png"
+
+
+def saliency_file(file: str) -> str:
+    """Where the saliency of the foreground CLASS/NAME.png stands."""
+    return f"{file.removesuffix('.png')}{SALIENCY_SUFFIX}.png"
+
+
+def entry_of(foreground: Foreground, class_name: str, *, agreement: float) -> BankEntry:
+    """The line of the index that belongs to a foreground."""
+    height, width = foreground.mask.shape
+    file = foreground_file(class_name, foreground.source)
+    return BankEntry(file, class_name, foreground.source, width, height, int(foreground.mask.sum()), agreement)
+
+
+def write_foreground(folder: Path, foreground: Foreground, class_name: str, *, agreement: float) -> BankEntry:
+    """Writes the two PNGs of a foreground and returns its line of the index; the RGBA file comes last."""
+    entry = entry_of(foreground, class_name, agreement=agreement)
+    alpha = foreground.mask.astype(np.uint8)[..., None] * 255
+    write_image(folder / saliency_file(entry.file), foreground.saliency, compress_level=COMPRESS_LEVEL)
+    write_image(folder / entry.file, np.concatenate([foreground.image, alpha], axis=2), compress_level=COMPRESS_LEVEL)
+    return entry
+
+
+def read_foreground(folder: Path, entry: BankEntry, tag: int) -> Foreground:
+    """Reads a foreground back. Raises ValueError naming the file that does not fit, FileNotFoundError."""
+    path = folder / entry.file
+    pixels, saliency = read_rgba(path), np.asarray(read_gray(folder / saliency_file(entry.file)))
+    if pixels.shape[:2] != (entry.height, entry.width) or saliency.shape != pixels.shape[:2]:
+        raise ValueError(
+            f"{path} is {pixels.shape[1]}x{pixels.shape[0]}, its saliency {saliency.shape[1]}x{saliency.shape[0]}, "
+            f"but the index says {entry.width}x{entry.height}: {REMEDY} --overwrite"
+        )
+    return Foreground(np.ascontiguousarray(pixels[..., :3]), pixels[..., 3] > 127, saliency, tag, entry.source)
+
+
+def write_index(folder: Path, entries: Iterable[BankEntry]) -> Path:
+    """Writes the index, which makes the bank whole."""
+    path = folder / INDEX_FILE
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        for entry in entries:
+            writer.writerow([*astuple(entry)[:-1], f"{entry.agreement:.4f}"])
+    return path
+
+
+def read_index(folder: Path) -> list[BankEntry]:
+    """Reads the index. Raises FileNotFoundError where the bank is not finished, ValueError naming file and line."""
+    path = folder / INDEX_FILE
+    if not path.is_file():
+        what = "is not finished: it has no" if folder.is_dir() else "is no foreground bank: there is no"
+        raise FileNotFoundError(f"{folder} {what} {INDEX_FILE}: {REMEDY}")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.reader(file)
+        header = tuple(next(rows, ()))
+        if header != HEADER:
+            raise ValueError(f"{path}:1: the columns are {', '.join(header)}, not {', '.join(HEADER)}: {REMEDY}")
+        return [_entry(row, f"{path}:{rows.line_num}") for row in rows if row]
+
+
+def _entry(row: list[str], where: str) -> BankEntry:
+    if len(row) != len(HEADER):
+        raise ValueError(f"{where}: {len(row)} columns, not {len(HEADER)}: {REMEDY}")
+    file, class_name, source, *numbers = row
+    try:
+        width, height, area = map(int, numbers[:3])
+        agreement = float(numbers[3])
+    except ValueError:
+        raise ValueError(f"{where}: {', '.join(numbers)} are not {', '.join(HEADER[3:])}: {REMEDY}") from None
+    # a file is in its class's folder: an index of others must not lead elsewhere
+    if file != foreground_file(class_name, PurePosixPath(file).stem):
+        raise ValueError(f"{where}: {file} is not the name of a PNG in the folder {class_name}: {REMEDY}")
+    return BankEntry(file, class_name, source, width, height, area, agreement)
+
+
+class ForegroundBank:
+    """The foregrounds of a bank by class. Holds the index only, so that it goes to worker processes at no cost."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], entries: Sequence[BankEntry]) -> None:
+        self.folder, self.classes = folder, tuple(classes)
+        groups: dict[int, list[BankEntry]] = {tag: [] for tag in range(len(self.classes))}
+        for entry in entries:
+            groups[self.classes.index(entry.class_name)].append(entry)
+        self._entries = {tag: tuple(group) for tag, group in groups.items() if group}
+
+    @classmethod
+    def open(cls, folder: Path, classes: Sequence[str]) -> "ForegroundBank":
+        """Opens a bank for a data set with these classes, in tag order; reads the index, and no picture.
+
+        Raises FileNotFoundError where there is no finished bank or files are missing, ValueError where it is empty
+        or of other classes.
+        """
+        entries = read_index(folder)
+        if not entries:
+            raise ValueError(f"{folder / INDEX_FILE} lists no foreground: {REMEDY} with milder bounds")
+        unknown = sorted({entry.class_name for entry in entries} - set(classes))
+        if unknown:
+            raise ValueError(
+                f"{folder / INDEX_FILE}: {', '.join(unknown)} are no classes of the data set ({', '.join(classes)}): "
+                "this bank is of another one"
+            )
+        _check_files(folder, entries)
+        return cls(folder, classes, entries)
+
+    def __len__(self) -> int:
+        return sum(len(group) for group in self._entries.values())
+
+    @property
+    def tags(self) -> tuple[int, ...]:
+        """The zero-based tags that the bank has foregrounds of, in order."""
+        return tuple(self._entries)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Foregrounds of every class of the data set, by its name."""
+        return {name: len(self._entries.get(tag, ())) for tag, name in enumerate(self.classes)}
+
+    def entries(self, tag: int) -> tuple[BankEntry, ...]:
+        """The foregrounds of a class, in the order of the index."""
+        return self._entries.get(tag, ())
+
+    def missing(self, classes: Sequence[str]) -> list[str]:
+        """Those of the named classes that the bank has no foreground of."""
+        counts = self.counts
+        return [name for name in classes if not counts.get(name)]
+
+    def read(self, entry: BankEntry) -> Foreground:
+        """Reads a foreground. Raises ValueError or FileNotFoundError naming its file."""
+        return read_foreground(self.folder, entry, self.classes.index(entry.class_name))
+
+    def draw(self, absent: Sequence[int], rng: np.random.Generator) -> Foreground | None:
+        """A random foreground of a class of `absent`: classes are equally likely, then the class's foregrounds.
+
+        None if the bank has none of these classes.
+        """
+        wanted = set(absent)
+        tags = [tag for tag in self._entries if tag in wanted]
+        if not tags:
+            return None
+        group = self._entries[tags[rng.integers(len(tags))]]
+        return self.read(group[rng.integers(len(group))])
+
+
+def _check_files(folder: Path, entries: Sequence[BankEntry]) -> None:
+    # one listing a folder: asking for each file takes minutes on a network drive
+    folders = {folder / entry.class_name for entry in entries}
+    there = {f"{path.name}/{file.name}" for path in folders if path.is_dir() for file in path.iterdir()}
+    wanted = [file for entry in entries for file in (entry.file, saliency_file(entry.file))]
+    missing = [file for file in wanted if file not in there]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder}: {len(missing)} of {len(wanted)} files are missing ({first_few(missing)}): {REMEDY}"
+        )

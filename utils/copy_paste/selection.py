@@ -1,0 +1,104 @@
+"""Which objects of a data set can be trusted enough to be pasted into other images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import cv2
+import numpy as np
+
+from utils.data.catalog import IGNORE_INDEX
+
+
+class Rejection(StrEnum):
+    """Why an image gives no foreground."""
+
+    SEVERAL_TAGS = "more than one tag"
+    NO_OBJECT = "no object in the label"
+    SEVERAL_CLASSES = "more than one class in the label"
+    OTHER_CLASS = "another class in the label than the tag"
+    SMALL_SHARE = "object under --min_area"
+    LARGE_SHARE = "object over --max_area"
+    SMALL_BOX = "box under --min_side"
+    UNLIKE_SALIENCY = "IoU with the saliency under --min_agreement"
+    CUT = "cut by the border, and its class has --min_per_class without"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An object that can be trusted: box (top, left, bottom, right), ends excluded, and area in pixels."""
+
+    name: str
+    tag: int  # zero-based
+    box: tuple[int, int, int, int]
+    area: int
+    agreement: float  # IoU of object and salient pixels
+    is_cut: bool  # the box touches the image's border
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Cuts the box out of (H, W, …)."""
+        top, left, bottom, right = self.box
+        return slice(top, bottom), slice(left, right)
+
+
+def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """(H, W) bool, not empty -> the box around it: top, left, bottom, right, ends excluded."""
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return top, left, top + height, left + width
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two masks (H, W) bool; 0 where both are empty."""
+    union = np.count_nonzero(one | other)
+    return np.count_nonzero(one & other) / union if union else 0.0
+
+
+def judge(
+    name: str,
+    label: np.ndarray,
+    salient: np.ndarray | None,
+    *,
+    tag: int | None,
+    min_area: float,
+    max_area: float,
+    min_side: int,
+    min_agreement: float,
+) -> Candidate | Rejection:
+    """The object of an image, or why it is not to be trusted.
+
+    label (H, W) uint8 with 0 background and 255, which is not object; salient (H, W) bool, or None where nothing is
+    known; tag, zero-based, is the image's only one, or None where it has no known tags. Areas are shares of the image.
+    CDA (Su et al., ICCV 2021), sec. 3.2.
+    """
+    classes = [int(value) for value in np.unique(label) if value not in (0, IGNORE_INDEX)]
+    if len(classes) != 1:
+        return Rejection.SEVERAL_CLASSES if classes else Rejection.NO_OBJECT
+    if tag is not None and tag != classes[0] - 1:
+        return Rejection.OTHER_CLASS
+    mask = label == classes[0]
+    area = np.count_nonzero(mask)
+    if not min_area <= area / mask.size <= max_area:
+        return Rejection.SMALL_SHARE if area / mask.size < min_area else Rejection.LARGE_SHARE
+    top, left, bottom, right = box_of(mask)
+    if min(bottom - top, right - left) < min_side:
+        return Rejection.SMALL_BOX
+    agreement = 1.0 if salient is None else iou(mask, salient)
+    if agreement < min_agreement or agreement == 0:  # of an object that is nowhere salient nothing would be pasted
+        return Rejection.UNLIKE_SALIENCY
+    is_cut = min(top, left) == 0 or bottom == mask.shape[0] or right == mask.shape[1]
+    return Candidate(name, classes[0] - 1, (top, left, bottom, right), area, agreement, is_cut)
+
+
+def choose(candidates: Sequence[Candidate], *, min_per_class: int) -> list[Candidate]:
+    """All whole objects; of those that the border cuts, only as many as their class lacks to min_per_class.
+
+    A cut object looks wrong in the middle of another image. The best agreement goes first. Order: tag, name.
+    """
+    chosen = []
+    for tag in sorted({candidate.tag for candidate in candidates}):
+        group = [candidate for candidate in candidates if candidate.tag == tag]
+        whole = [candidate for candidate in group if not candidate.is_cut]
+        cut = sorted((c for c in group if c.is_cut), key=lambda c: (-c.agreement, c.name))
+        chosen += sorted(whole + cut[: max(0, min_per_class - len(whole))], key=lambda c: c.name)
+    return chosen

@@ -1,0 +1,17 @@
+"""The dense CRF (Krähenbühl and Koltun, NIPS 2011): mean field, its lattice, and the published strengths."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from utils.crf.dense import dense_crf
+
+__all__ = ["dense_crf"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the filter, and with it numba, only when it is asked for: options need the strengths alone."""
+    if name == "dense_crf":
+        from utils.crf.dense import dense_crf
+
+        return dense_crf
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,7 @@
+"""The published strengths of the dense CRF, for whoever needs the numbers and not the filter."""
+
+# DeepLab v2 (Chen et al., TPAMI 2017), on a network's probabilities
+DEEPLAB_CRF = {"iterations": 10, "pos_w": 3.0, "pos_xy_std": 1.0, "bi_w": 4.0, "bi_xy_std": 67.0, "bi_rgb_std": 3.0}
+# IRN (Ahn et al., CVPR 2019), step "cam_to_ir_label": the usual CRF on labels that were made from CAMs
+CAM_CRF = {"iterations": 10, "pos_w": 3, "pos_xy_std": 3, "bi_w": 10, "bi_xy_std": 50, "bi_rgb_std": 5}
+CAM_CONFIDENCE = 0.7

@@ -1,0 +1,79 @@
+"""A dataset's folder in VOC's layout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.data import catalog
+from utils.files import locate
+from utils.files.locate import existing_path
+from utils.files.text import read_text
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set's folder in VOC's layout. `classes` are the object class names in tag order, without background."""
+
+    root: Path
+    name: str
+    classes: tuple[str, ...]
+    checkpoint_prefix: str
+
+    @property
+    def num_labels(self) -> int:
+        """Classes and background."""
+        return len(self.classes) + 1
+
+    @property
+    def image_dir(self) -> Path:
+        return self.root / catalog.IMAGE_FOLDER
+
+    @property
+    def sal_dir(self) -> Path:
+        return self.root / catalog.SALIENCY_FOLDER
+
+    @property
+    def mask_dir(self) -> Path:
+        return self.root / catalog.MASK_FOLDER
+
+    @property
+    def train_list(self) -> Path:
+        return self.root / catalog.TRAIN_TAGS
+
+    @property
+    def mask_list(self) -> Path:
+        return self.root / catalog.TRAIN_MASKS
+
+
+def open_dataset(
+    folder: str | Path, *, option: str = "--dataset", classes: Sequence[str] = (), places: Sequence[Path] = ()
+) -> Dataset:
+    """Opens a data set by its folder: class names as given, else from its classes.txt, else the known ones of its name.
+
+    A known data set may still be empty: what it lacks is for the stage that reads it to tell, all at once.
+    Raises FileNotFoundError where another folder is missing, ValueError where nothing tells its classes.
+    """
+    folder = catalog.DATASET_ALIASES.get(str(folder), str(folder))
+    known = catalog.KNOWN_DATASETS.get(Path(folder).name)
+    try:
+        root = existing_path(folder, option, places=places)
+    except FileNotFoundError:
+        if known is None:
+            raise
+        root = locate.PROJECT_ROOT / folder
+    name = root.resolve().name
+    listing = root / catalog.CLASSES_FILE
+    if classes:
+        classes = tuple(classes)
+    elif listing.is_file():
+        classes = tuple(line.strip() for line in read_text(listing).splitlines() if line.strip())
+        repeated = sorted({c for c in classes if classes.count(c) > 1})
+        if not classes or repeated:
+            raise ValueError(f"{listing}: class names must be there and differ; repeated: {repeated}")
+        if len(classes) >= catalog.IGNORE_INDEX:
+            raise ValueError(f"{listing}: {len(classes)} classes, but 8-bit masks hold at most 254")
+    elif known:
+        classes = known.classes
+    else:
+        raise ValueError(f"{listing} is missing: write the class names there, one a line, in tag order")
+    return Dataset(root, name, classes, known.checkpoint_prefix if known else name)

@@ -1,0 +1,129 @@
+"""Images, saliency maps and label maps on disk."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from utils.data.catalog import PALETTE
+from utils.data.image_list import IMAGE_SUFFIXES
+from utils.files.atomic import atomic_path
+from utils.files.text import first_few
+
+
+def find_image(folder: Path, name: str) -> Path:
+    """The image called `name` in `folder`, whatever its suffix. Raises FileNotFoundError."""
+    for suffix in IMAGE_SUFFIXES:
+        path = folder / f"{name}{suffix}"
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"{folder}/{name}: no image with a suffix of {', '.join(IMAGE_SUFFIXES[:3])}")
+
+
+def image_files(folder: Path) -> dict[str, Path]:
+    """Every image of `folder` by its name, as find_image would find it, from one look at the folder."""
+    found: dict[str, Path] = {}
+    for path in folder.iterdir():
+        if path.suffix in IMAGE_SUFFIXES and not path.name.startswith("."):
+            other = found.get(path.stem)
+            if other is None or IMAGE_SUFFIXES.index(path.suffix) < IMAGE_SUFFIXES.index(other.suffix):
+                found[path.stem] = path
+    return found
+
+
+def image_or_guess(folder: Path, name: str, *, suffix: str = ".jpg") -> Path:
+    """The image, or the name it would usually have, so that all that are missing can be told at once."""
+    try:
+        return find_image(folder, name)
+    except FileNotFoundError:
+        return folder / f"{name}{suffix}"
+
+
+def missing_files(what: str, folder: Path, names: Sequence[str], *, remedy: str = "") -> list[str]:
+    """A line that says which of the named images `folder` lacks, whatever their suffix; empty if none."""
+    remedy = f" ({remedy})" if remedy else ""
+    if not folder.is_dir():
+        return [f"{what}: put them into {folder}{remedy}"]
+    there = image_files(folder)
+    missing = [name for name in names if name not in there]
+    if not missing:
+        return []
+    return [f"{what}: {len(missing)} of {len(names)} are missing in {folder} ({first_few(missing)}){remedy}"]
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """The photograph as an RGB PIL image. Raises ValueError naming the file if it cannot be decoded."""
+    return decode(path).convert("RGB")
+
+
+def read_gray(path: Path) -> Image.Image:
+    """An 8-bit map (saliency, attention) as an L PIL image."""
+    return decode(path).convert("L")
+
+
+def read_rgba(path: Path) -> np.ndarray:
+    """An image with its mask as alpha, (H, W, 4) uint8. Raises ValueError where it has no alpha."""
+    image = decode(path)
+    if image.mode != "RGBA":
+        raise ValueError(f"{path} is a {image.mode} image: it must be RGBA, with the mask as alpha")
+    return np.asarray(image)
+
+
+def read_label(path: Path) -> np.ndarray:
+    """Label map (H, W) uint8 from an indexed or grey PNG; 255 is ignored. Raises ValueError on RGB masks."""
+    image = decode(path)
+    if image.mode not in ("P", "L"):
+        raise ValueError(
+            f"{path} is a {image.mode} image: a label map holds class indices (mode P or L); "
+            "convert colours to indices first"
+        )
+    return np.asarray(image)
+
+
+def decode(path: Path) -> Image.Image:
+    """The image as it is stored, read to its end. Raises ValueError naming the file if it cannot be decoded."""
+    return _open(path, lambda image: image.load())
+
+
+def open_header(path: Path) -> Image.Image:
+    """Size and mode of the image, closed again before its pixels are read. Raises ValueError as decode does."""
+    return _open(path, lambda image: image.close())
+
+
+def _open(path: Path, use: Callable[[Image.Image], Any]) -> Image.Image:
+    try:
+        image = Image.open(path)
+        use(image)
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read as an image ({error}): replace it or take it off the list") from error
+    return image
+
+
+def write_label_png(path: Path, label: np.ndarray) -> None:
+    """Writes (H, W) uint8 indices as a PNG with the VOC palette."""
+    if label.ndim != 2 or label.dtype != np.uint8:
+        raise ValueError(f"{path}: a label map is (H, W) uint8, not {label.shape} {label.dtype}")
+    image = Image.fromarray(label)
+    image.putpalette(PALETTE.flatten().tolist())
+    with atomic_path(path) as temporary:
+        image.save(temporary)
+
+
+def write_image(
+    path: Path, image: Image.Image | np.ndarray, *, quality: int = 95, compress_level: int | None = None
+) -> None:
+    """Writes an RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W) image; the suffix tells the format.
+
+    quality is JPEG's, compress_level (0 quick to 9 small) PNG's; None is Pillow's own.
+    """
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    options = {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    if compress_level is not None:
+        options["compress_level"] = compress_level
+    with atomic_path(path) as temporary:
+        image.save(temporary, **options)

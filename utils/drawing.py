@@ -1,0 +1,151 @@
+"""Pictures for people: heat maps, overlays, coloured labels, and sheets of captioned cells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from utils.data.catalog import PALETTE
+
+PAPER, INK, FAINT, EMPTY = (255, 255, 255), (25, 25, 25), (110, 110, 110), (236, 236, 236)
+TEXT, TITLE = 14, 20  # pixels
+GAP = 6
+LINE = 20  # height of a line of text, pixels
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture, (H, W, 3) uint8 RGB, and what stands below it; image None is an empty cell."""
+
+    image: np.ndarray | None
+    caption: str = ""
+    is_label: bool = False  # coloured indices, which must not be blurred
+
+
+def heat_map(cam: np.ndarray) -> np.ndarray:
+    """(H, W) uint8, 0..255 = 0..1 -> (H, W, 3) uint8 RGB in the jet colours: blue, green, yellow, red."""
+    return cv2.cvtColor(cv2.applyColorMap(np.ascontiguousarray(cam), cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
+
+
+def overlay(photo: np.ndarray, colors: np.ndarray, *, strength: float = 0.5) -> np.ndarray:
+    """Blends colours over a photo, both (H, W, 3) uint8; strength 1 hides the photo."""
+    if photo.shape != colors.shape:
+        raise ValueError(f"photo {photo.shape} and colours {colors.shape}: both must be of one size (H, W, 3)")
+    return cv2.addWeighted(photo, 1 - strength, colors, strength, 0)
+
+
+def color_label(label: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 indices -> (H, W, 3) uint8 RGB in the VOC colours; 255 is cream."""
+    return PALETTE[label]
+
+
+def overlay_label(photo: np.ndarray, label: np.ndarray, *, strength: float = 0.6) -> np.ndarray:
+    """Blends a label's colours over a photo (H, W, 3); background (0) leaves the photo as it is."""
+    return np.where(label[..., None] == 0, photo, overlay(photo, color_label(label), strength=strength))
+
+
+def gray(image: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 -> (H, W, 3)."""
+    return np.repeat(image[..., None], 3, axis=2)
+
+
+def fit(image: np.ndarray, size: tuple[int, int], *, is_label: bool = False) -> Image.Image:
+    """The whole image, as large as it goes into size (width, height), centred on grey."""
+    scale = min(size[0] / image.shape[1], size[1] / image.shape[0])
+    inner = tuple(max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
+    resample = Image.Resampling.NEAREST if is_label else Image.Resampling.BICUBIC
+    cell = Image.new("RGB", size, EMPTY)
+    resized = Image.fromarray(image).resize(inner, resample)
+    cell.paste(resized, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+    return cell
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, so that pictures look the same on every machine."""
+    return ImageFont.load_default(size)
+
+
+def shortened(text: str, width: int, size: int = TEXT) -> str:
+    """The text, or as much of its beginning as fits into `width` pixels, and an ellipsis."""
+    if font(size).getlength(text) <= width:
+        return text
+    while text and font(size).getlength(text + "...") > width:
+        text = text[:-1]
+    return text.rstrip(" ,") + "..."
+
+
+def sheet(
+    rows: Sequence[Sequence[Cell]],
+    *,
+    cell_size: tuple[int, int],
+    columns: Sequence[str] = (),
+    title: str = "",
+    notes: Sequence[str] = (),
+    legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
+) -> Image.Image:
+    """Captioned cells in a grid: title and notes, column heads, one line of cells a row, and a legend of colours.
+
+    cell_size (width, height) in pixels is that of every picture. Rows may be of unequal length. -> RGB.
+    """
+    across = max([len(columns), *(len(row) for row in rows)])
+    width = GAP + across * (cell_size[0] + GAP)
+    legend_lines = _legend_lines(legend, width - 2 * GAP)
+    heading = (TITLE + 2 * GAP if title else 0) + LINE * len(notes)
+    head = LINE + GAP if columns else 0
+    pitch = cell_size[1] + LINE + GAP
+    height = GAP + heading + head + pitch * len(rows) + (LINE + GAP) * len(legend_lines) + (GAP if legend else 0)
+    page = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(page)
+    top = GAP
+    if title:
+        draw.text((GAP, top), shortened(title, width - 2 * GAP, TITLE), INK, font(TITLE))
+        top += TITLE + 2 * GAP
+    for note in notes:
+        draw.text((GAP, top), shortened(note, width - 2 * GAP), FAINT, font(TEXT))
+        top += LINE
+    for column, name in enumerate(columns):
+        draw.text((GAP + column * (cell_size[0] + GAP), top), shortened(name, cell_size[0]), FAINT, font(TEXT))
+    top += head
+    for row in rows:
+        _draw_row(page, draw, row, top, cell_size)
+        top += pitch
+    _draw_legend(draw, legend_lines, top)
+    return page
+
+
+def _draw_row(
+    page: Image.Image, draw: ImageDraw.ImageDraw, row: Sequence[Cell], top: int, size: tuple[int, int]
+) -> None:
+    for column, cell in enumerate(row):
+        left = GAP + column * (size[0] + GAP)
+        if cell.image is not None:
+            page.paste(fit(cell.image, size, is_label=cell.is_label), (left, top))
+        draw.text((left, top + size[1] + 1), shortened(cell.caption, size[0]), INK, font(TEXT))
+
+
+def _legend_lines(
+    legend: Sequence[tuple[str, tuple[int, int, int]]], width: int
+) -> list[list[tuple[int, str, tuple[int, int, int]]]]:
+    """Legend entries broken into lines of at most `width` pixels: (left, name, colour)."""
+    lines: list[list[tuple[int, str, tuple[int, int, int]]]] = []
+    left = width
+    for name, color in legend:
+        needed = LINE + GAP + round(font(TEXT).getlength(name)) + 2 * GAP
+        if not lines or left + needed > width:
+            lines.append([])
+            left = 0
+        lines[-1].append((GAP + left, name, color))
+        left += needed
+    return lines
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, lines: list, top: int) -> None:
+    for line in lines:
+        for left, name, color in line:
+            draw.rectangle((left, top, left + LINE, top + LINE - 3), fill=tuple(color), outline=FAINT)
+            draw.text((left + LINE + GAP, top), name, INK, font(TEXT))
+        top += LINE + GAP

@@ -1,0 +1,16 @@
+"""The error of a person: what they can fix. Every other exception is a bug and keeps its traceback."""
+
+from os import PathLike
+
+
+class UserError(Exception):
+    """What the user can fix: shown as one line, with status 1 and without a traceback.
+
+    what: the value or state that is wrong; where: the file, line or option that holds it; rule: what is valid;
+    remedy: what to do, naming an option or a command that exists. The message joins those that are given.
+    """
+
+    def __init__(self, what: str, where: str | PathLike[str] = "", rule: str = "", remedy: str = "") -> None:
+        self.what, self.where, self.rule, self.remedy = what, str(where), rule, remedy
+        head = f"{where}: {what}" if self.where else what
+        super().__init__(": ".join(part for part in (head, rule, remedy) if part))

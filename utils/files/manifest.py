@@ -1,0 +1,68 @@
+"""What a folder of results was made with: results of two settings never stand in one folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.files.atomic import atomic_path
+
+RECORD = "settings.json"
+
+
+@dataclass(frozen=True)
+class FolderSettings:
+    """The JSON record of settings in a folder of results."""
+
+    path: Path
+    results: str  # glob, seen from the record's folder, of the files that were made
+    what: str  # what they are called: labels
+    maker: str  # the program that makes them
+    option: str  # its option that names the folder
+
+    def read(self) -> dict[str, Any] | None:
+        """The settings that the results were made with, None where nothing says so."""
+        return json.loads(self.path.read_text()) if self.path.is_file() else None
+
+    def check(self, settings: dict[str, Any], *, may_replace: bool) -> bool:
+        """Whether the folder holds results of other settings.
+
+        Raises FileExistsError if so and they may not be replaced, and where it holds results of unknown settings.
+        """
+        folder = self.path.parent
+        if not any(folder.glob(self.results)):
+            return False
+        made, now = self.read(), _as_stored(settings)
+        if made is None:
+            raise FileExistsError(
+                f"{folder} holds {self.what}, but no {self.path.name} that says how {self.maker} made them: "
+                f"choose another {self.option}, or move them away"
+            )
+        changes = [f"{key}: {made.get(key)} then, {value} now" for key, value in now.items() if made.get(key) != value]
+        if changes and not may_replace:
+            raise FileExistsError(
+                f"{folder} holds {self.what} of other settings ({'; '.join(changes)}): "
+                f"give --overwrite to make all of them again, or another {self.option}"
+            )
+        return bool(changes)
+
+    def start(self, settings: dict[str, Any]) -> int:
+        """Records the settings -> how many results of others, which may be replaced, it removed."""
+        removed = 0
+        if self.read() not in (None, _as_stored(settings)):
+            for result in self.path.parent.glob(self.results):
+                result.unlink()
+                removed += 1
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2) + "\n")
+        return removed
+
+
+def is_current(made: Path, *sources: Path) -> bool:
+    """Whether the file is there and not older than what it was made from."""
+    return made.is_file() and all(made.stat().st_mtime >= source.stat().st_mtime for source in sources)
+
+
+def _as_stored(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings as JSON gives them back, e.g. with lists for tuples."""
+    return json.loads(json.dumps(settings))

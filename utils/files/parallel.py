@@ -1,0 +1,127 @@
+"""One function over many items on many processes, with a progress bar; jobs in threads behind the network."""
+
+import math
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+# with fewer items a process, starting it takes longer than it saves
+ITEMS_PER_PROCESS = 8
+
+SLOW_IMPORTS = ("numpy", "cv2", "PIL.Image", "numba", "torch", "torchvision")
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which a container can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parallel_map(
+    function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, num_workers: int = 0, description: str = ""
+) -> Iterator[ResultT]:
+    """Yields function(item) in the order of `items`, computed on num_workers processes.
+
+    0 is one a core, and fewer for a handful of items; 1 computes in this process. `function` must be picklable: a
+    module's function, or functools.partial of one. An error stops the work and names its item. Raises ValueError for
+    a negative number of workers.
+    """
+    if num_workers < 0:
+        raise ValueError(f"num_workers={num_workers}: give 0 (one a core) or more")
+    if not items:
+        return
+    if num_workers == 0:
+        num_workers = min(available_cores(), math.ceil(len(items) / ITEMS_PER_PROCESS))
+    num_workers = min(num_workers, len(items))
+    call = partial(_call, function)
+    # mininterval: a log file gets a line every few seconds and not ten a second
+    interval = 0.1 if sys.stderr.isatty() else 5.0
+    with tqdm(total=len(items), desc=description, unit="image", mininterval=interval) as bar:
+        for result in map(call, items) if num_workers == 1 else _in_processes(call, items, num_workers):
+            bar.update()
+            yield result
+
+
+def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator:
+    context = _context()
+    stop = context.Event()
+    executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
+    # small enough that the last chunk keeps no process busy alone, large enough that messages cost nothing
+    chunk = max(1, min(8, len(items) // (4 * num_workers)))
+    try:
+        yield from executor.map(call, items, chunksize=chunk)
+    finally:
+        stop.set()  # after an error or Ctrl-C, workers end after their present item and not after their queue
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Workers fork from a clean server, not from this process: its threads and its GPU would not survive a fork."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # imported once and not once a worker; the project's own modules are not: the server looks in the current folder
+    # first, where another project may have a folder of the same name
+    context.set_forkserver_preload([name for name in SLOW_IMPORTS if name in sys.modules])
+    return context
+
+
+_stop: Any = None  # in a worker process: the event that ends it
+
+
+def _start_worker(stop: Any) -> None:
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which then ends its workers
+    limit_threads(1)
+
+
+def limit_threads(count: int) -> None:
+    """Keeps OpenCV and torch, where loaded, to `count` threads, so that N processes do not fight over N cores."""
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
+def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
+    if _stop is not None and _stop.is_set():
+        raise KeyboardInterrupt
+    try:
+        return function(item)
+    except Exception as error:
+        name: Any = getattr(item, "name", item)
+        if str(name) in str(error):
+            raise
+        if type(error) in (ValueError, FileNotFoundError):  # these are shown to the user as one line
+            raise type(error)(f"{name}: {error}") from error
+        error.add_note(f"while working on {name}")
+        raise
+
+
+def run_in_threads(jobs: Iterator[Callable[[], None]], *, num_threads: int) -> Iterator[None]:
+    """Runs the jobs in threads while the next are made; at most four a thread wait, so that memory stays bounded."""
+    waiting: deque[Future] = deque()
+    with ThreadPoolExecutor(num_threads) as threads:
+        for job in jobs:
+            waiting.append(threads.submit(job))
+            while len(waiting) > 4 * num_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def leave_signals_to_main(_worker: int) -> None:
+    """Ctrl-C and torchrun signal the workers too: the main process ends them, after its checkpoint."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

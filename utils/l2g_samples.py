@@ -1,0 +1,218 @@
+"""Training samples: an image crop, its saliency, its tags and the boxes of its patches; and the image's pasted twin."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from utils.copy_paste.pasting import Paster
+from utils.data.check import ImageFiles, look_at_headers, summary
+from utils.data.image_list import ImageEntry
+from utils.data.images import find_image, image_files, missing_files, read_gray, read_rgb
+from utils.runtime.seeds import derived_seed
+
+SampleKey = tuple[int, int, bool]  # epoch, index, whether it is the pasted twin
+PLAIN, TWIN = False, True
+# which samples of each image a batch holds
+COMPOSITIONS = {"plain": (PLAIN,), "pair": (PLAIN, TWIN), "twin": (TWIN,)}
+
+
+def patch_boxes(size: int, crop: int, count: int, *, corners: bool, generator: torch.Generator) -> Tensor:
+    """Places `count` square patches of `crop` pixels in a square of `size` -> (count, 4) long, x0 y0 x1 y1.
+
+    With `corners` the first four are the corners. L2G, sec. 3.1.
+    """
+    far = size - crop
+    places = torch.tensor([[0, 0], [0, far], [far, 0], [far, far]] if corners else []).long().reshape(-1, 2)
+    extra = torch.randint(0, far + 1, (count - len(places), 2), generator=generator)
+    places = torch.cat([places, extra])
+    return torch.cat([places, places + crop], dim=1)
+
+
+class L2GDataset(Dataset):
+    """Samples addressed by (epoch, index, twin): their randomness follows from these and the seed, and nothing else.
+
+    With a paster, the twin of an image carries an object of a class that the image does not have. Its tag is added
+    where at least `min_visible` of the pasted pixels are left in the union of the patches.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[ImageEntry],
+        image_dir: Path,
+        sal_dir: Path | None,
+        *,
+        num_classes: int,
+        resize: int,
+        resize_mode: str,
+        input_size: int,
+        crop_size: int,
+        num_patches: int,
+        corner_patches: bool,
+        color_jitter: tuple[float, float, float, float],
+        flip: float,
+        mean: Sequence[float],
+        std: Sequence[float],
+        seed: int,
+        paster: Paster | None = None,
+        min_visible: float = 0.0,
+    ) -> None:
+        self.entries = entries
+        self.image_dir = image_dir
+        self.sal_dir = sal_dir
+        self.num_classes = num_classes
+        self.input_size = input_size
+        self.crop_size = crop_size
+        self.num_patches = num_patches
+        self.corner_patches = corner_patches
+        self.seed = seed
+        self.paster = paster
+        self.min_visible = min_visible
+        self._last_read: tuple[int, np.ndarray, np.ndarray | None] | None = None
+        # masks (the saliency map, what was pasted) are resized by nearest neighbour whatever the interpolation
+        self.resize = v2.Resize(
+            resize if resize_mode == "short" else (resize, resize), interpolation=v2.InterpolationMode.BICUBIC
+        )
+        self.transform = v2.Compose(
+            [
+                v2.RandomCrop(input_size),
+                v2.RandomHorizontalFlip(flip),
+                v2.ColorJitter(*color_jitter),
+                v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
+                v2.Normalize(list(mean), list(std)),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
+        """images (3, S, S) normalised; tags (C,) multi-hot; boxes (P, 4); saliency (1, S, S) in 0..1, if any."""
+        epoch, index, is_twin = key
+        image, saliency = self._read(index)
+        tags, mask, pasted_tag = self.entries[index].tags, None, None
+        seed = (self.seed, epoch, index, 1) if is_twin else (self.seed, epoch, index)
+        if is_twin:
+            twin = self.paster(image, saliency, tags, rng=np.random.default_rng(seed))
+            image, saliency, mask, pasted_tag = twin.image, twin.saliency, twin.mask, twin.tag
+        maps = [None if m is None else tv_tensors.Mask(torch.from_numpy(m)[None]) for m in (saliency, mask)]
+        # transforms draw from the CPU's global generator: it is lent to the sample and put back
+        with torch.random.fork_rng(devices=[]):
+            # torch.manual_seed would also move the GPU's generator, which dropout draws from
+            torch.default_generator.manual_seed(derived_seed(*seed))
+            resized = self.resize(tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)), *maps)
+            image, saliency, mask = self.transform(*resized)
+            boxes = patch_boxes(
+                self.input_size,
+                self.crop_size,
+                self.num_patches,
+                corners=self.corner_patches,
+                generator=torch.default_generator,
+            )
+        if pasted_tag is not None:
+            share = visible_share(mask[0], boxes, whole=resized[2].sum())
+            if share > 0 and share >= self.min_visible:
+                tags = (*tags, pasted_tag)
+        sample = {"images": image.as_subclass(Tensor), "tags": self._multi_hot(tags), "boxes": boxes}
+        if saliency is not None:
+            sample["saliency"] = saliency.as_subclass(Tensor).float() / 255
+        return sample
+
+    def _multi_hot(self, tags: Sequence[int]) -> Tensor:
+        row = torch.zeros(self.num_classes)
+        row[list(tags)] = 1
+        return row
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Image (H, W, 3) and saliency (H, W), not to be written to; an image and its twin, in turn, are read once."""
+        if self._last_read is None or self._last_read[0] != index:
+            name = self.entries[index].name
+            image = np.array(read_rgb(find_image(self.image_dir, name)))
+            self._last_read = index, image, self._read_saliency(name, image.shape[:2])
+        return self._last_read[1:]
+
+    def _read_saliency(self, name: str, size: tuple[int, int]) -> np.ndarray | None:
+        if self.sal_dir is None:
+            return None
+        path = find_image(self.sal_dir, name)
+        saliency = np.array(read_gray(path))
+        if saliency.shape != size:
+            raise ValueError(f"{path} is {saliency.shape}, its image {size}: sizes must agree")
+        return saliency
+
+
+def visible_share(pasted: Tensor, boxes: Tensor, *, whole: Tensor) -> float:
+    """Share of `whole` pasted pixels that a crop's patches show. pasted (S, S) bool of the crop, boxes (P, 4)."""
+    shown = torch.zeros_like(pasted)
+    for x0, y0, x1, y1 in boxes.tolist():
+        shown[y0:y1, x0:x1] = True
+    return ((shown & pasted).sum() / whole.clamp(min=1)).item()
+
+
+class EpochBatches(Sampler[list[SampleKey]]):
+    """The batches of one process in one epoch, shuffled by (seed, epoch): the same global batches however many share.
+
+    A step takes batch_size * accumulate * world_size images; images that do not fill a last step wait for an epoch
+    that draws them earlier. `samples` names which samples of an image a batch holds: see COMPOSITIONS.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        *,
+        batch_size: int,
+        accumulate: int,
+        rank: int,
+        world_size: int,
+        seed: int,
+        samples: str = "plain",
+    ) -> None:
+        self.num_images, self.batch_size, self.accumulate = num_images, batch_size, accumulate
+        self.rank, self.world_size, self.seed = rank, world_size, seed
+        self.samples = COMPOSITIONS[samples]
+        self.epoch = self.first_step = 0
+        if self.steps == 0:
+            step = batch_size * accumulate * world_size
+            raise ValueError(f"{num_images} images do not fill one step of {step}: lower --batch_size or --accumulate")
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch."""
+        return self.num_images // (self.batch_size * self.accumulate * self.world_size)
+
+    def start(self, epoch: int, first_step: int = 0) -> None:
+        """Chooses the epoch, and the step in it, that the next iteration begins with."""
+        self.epoch, self.first_step = epoch, first_step
+
+    def __len__(self) -> int:
+        return (self.steps - self.first_step) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_images)
+        stride = self.batch_size * self.world_size
+        for number in range(self.first_step * self.accumulate, self.steps * self.accumulate):
+            first = number * stride + self.rank * self.batch_size
+            indices = order[first : first + self.batch_size].tolist()
+            yield [(self.epoch, index, kind) for index in indices for kind in self.samples]
+
+
+def check_files(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | None) -> list[str]:
+    """What is missing of the listed images and their saliency maps, in one line a folder; empty if nothing is."""
+    problems = []
+    for what, folder in (("images", image_dir), ("saliency maps (or train with --sal_dir=none)", sal_dir)):
+        if folder is None:
+            continue
+        problems += missing_files(what, folder, [entry.name for entry in entries])
+    return problems
+
+
+def check_headers(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | None) -> list[str]:
+    """What the headers of the files that are there tell: no image, another size than its image's; a line each."""
+    images, maps = (image_files(folder) if folder and folder.is_dir() else {} for folder in (image_dir, sal_dir))
+    listed = [entry.name for entry in entries if entry.name in images]
+    return summary(look_at_headers([ImageFiles(name, images[name], maps.get(name)) for name in listed]))

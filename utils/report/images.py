@@ -1,0 +1,190 @@
+"""One image of the report: its numbers, and its thumbnails as data URIs, kept between two reports."""
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from utils import drawing as visual
+from utils.cam.artefact import read_cam_keys
+from utils.data.catalog import IGNORE_INDEX, PALETTE
+from utils.data.images import find_image, read_gray, read_label, read_rgb
+from utils.files.atomic import atomic_path
+from utils.metrics import label_confusion
+from utils.report.pictures import Sources
+
+THUMBNAIL = 224  # longer side, pixels
+HEAT = 96  # longer side of a CAM's and a saliency map's thumbnail: both are smooth
+FORM = 2  # of the stored records: raise it when they change
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """One image in numbers. Pixel counts are by label index, 0 background, 255 ignored; IoUs in 0..1.
+
+    An IoU is the mean over the classes, background among them, that the mask or the label map of this image holds.
+    """
+
+    name: str
+    tags: tuple[int, ...]
+    """Zero-based."""
+    has_cams: bool
+    label_pixels: dict[int, int] | None
+    mask_pixels: dict[int, int] | None
+    prediction_pixels: dict[int, int] | None
+    label_iou: float | None
+    prediction_iou: float | None
+
+    def classes(self) -> list[int]:
+        """Label indices of the objects that the image is tagged with, or that one of its maps holds."""
+        maps = (self.label_pixels, self.mask_pixels, self.prediction_pixels)
+        found = {tag + 1 for tag in self.tags} | {index for pixels in maps for index in pixels or {}}
+        return sorted(found - {0, IGNORE_INDEX})
+
+
+def image_facts(name: str, *, sources: Sources, folder: Path, with_pictures: bool) -> ImageFacts:
+    """The image's numbers; its record, with pictures on request, is folder/NAME.json afterwards.
+
+    A record that was made from the same files is taken as it is. Raises ValueError naming the files that do not belong
+    together.
+    """
+    record = folder / f"{name}.json"
+    files = _files(sources, name)
+    made_from = _made_from(files, num_classes=len(sources.classes))
+    stored = _read_record(record)
+    if not (stored and stored["made_from"] == made_from and (stored["pictures"] or not with_pictures)):
+        maps = {kind: read_label(files[kind]) for kind in ("label", "mask", "prediction") if kind in files}
+        stored = {
+            "made_from": made_from,
+            "facts": _facts(name, files, maps, num_labels=len(sources.classes) + 1),
+            "pictures": _pictures(sources, name, files, maps) if with_pictures else None,
+        }
+        with atomic_path(record) as temporary:
+            temporary.write_text(json.dumps(stored, separators=(",", ":")))
+    return _facts_from_json(stored["facts"])
+
+
+def pictures_of(name: str, folder: Path) -> dict[str, Any]:
+    """The thumbnails that image_facts stored: photo, saliency, cams [[label index, URI]], label, mask, prediction."""
+    return json.loads((folder / f"{name}.json").read_text())["pictures"]
+
+
+def _files(sources: Sources, name: str) -> dict[str, Path]:
+    """The image's files by kind; a kind that it has not is left out."""
+    wanted = {
+        "cams": sources.paths.cam_dir / f"{name}.npz",
+        "saliency": sources.sal_dir / f"{name}.png" if sources.sal_dir else None,
+        "label": sources.label_dir / f"{name}.png" if sources.label_dir else None,
+        "mask": sources.mask_dir / f"{name}.png" if sources.mask_dir else None,
+        "prediction": sources.prediction_dir / f"{name}.png" if sources.prediction_dir else None,
+    }
+    there = {kind: path for kind, path in wanted.items() if path and path.is_file()}
+    return {"photo": find_image(sources.image_dir, name), **there}
+
+
+def _made_from(files: dict[str, Path], *, num_classes: int) -> dict[str, Any]:
+    states = {kind: path.stat() for kind, path in files.items()}
+    return {
+        "form": [FORM, THUMBNAIL, HEAT, num_classes],
+        **{kind: [str(path), states[kind].st_mtime_ns, states[kind].st_size] for kind, path in files.items()},
+    }
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _facts(name: str, files: dict[str, Path], maps: dict[str, np.ndarray], *, num_labels: int) -> dict[str, Any]:
+    iou = partial(_iou, maps, files, num_labels=num_labels)
+    return {
+        "name": name,
+        "tags": read_cam_keys(files["cams"]).tolist() if "cams" in files else [],
+        "has_cams": "cams" in files,
+        **{f"{kind}_pixels": _pixels(maps.get(kind)) for kind in ("label", "mask", "prediction")},
+        "label_iou": iou("label"),
+        "prediction_iou": iou("prediction"),
+    }
+
+
+def _facts_from_json(facts: dict[str, Any]) -> ImageFacts:
+    maps = ("label_pixels", "mask_pixels", "prediction_pixels")
+    counts = {key: {int(index): n for index, n in facts[key].items()} for key in maps if facts[key]}
+    return ImageFacts(**{**facts, **counts, "tags": tuple(facts["tags"])})
+
+
+def _pixels(label: np.ndarray | None) -> dict[int, int] | None:
+    if label is None:
+        return None
+    counts = np.bincount(label.ravel(), minlength=256)
+    return {int(index): int(counts[index]) for index in np.flatnonzero(counts)}
+
+
+def _iou(maps: dict[str, np.ndarray], files: dict[str, Path], kind: str, *, num_labels: int) -> float | None:
+    if kind not in maps or "mask" not in maps:
+        return None
+    try:
+        mean = label_confusion(maps[kind], maps["mask"], num_labels=num_labels).scores().mean_iou
+    except ValueError as error:
+        raise ValueError(f"{files[kind]} against {files['mask']}: {error}") from None
+    return None if np.isnan(mean) else mean
+
+
+def _pictures(sources: Sources, name: str, files: dict[str, Path], maps: dict[str, np.ndarray]) -> dict[str, Any]:
+    if "cams" in files:
+        photo, keys, cams = sources.photo_and_cams(name)
+    else:
+        photo, keys, cams = np.asarray(read_rgb(files["photo"])), [], []
+    pictures: dict[str, Any] = {
+        "photo": _webp(_small(photo, THUMBNAIL), quality=70),
+        "cams": [[int(k) + 1, _webp(visual.heat_map(_small(cam, HEAT)), quality=70)] for k, cam in zip(keys, cams)],
+    }
+    if "saliency" in files:
+        pictures["saliency"] = _webp(_small(np.asarray(read_gray(files["saliency"])), THUMBNAIL), quality=50)
+    for kind, label in maps.items():
+        if label.shape != photo.shape[:2]:
+            raise ValueError(
+                f"{files[kind]} is {label.shape[1]}x{label.shape[0]}, but {files['photo']} is "
+                f"{photo.shape[1]}x{photo.shape[0]}: give the --image_dir that it belongs to"
+            )
+        # the rim of VOC's masks is ignored in every image, which need not be said of each
+        unsaid = {0, IGNORE_INDEX} if kind == "mask" else {0}
+        indices = sorted(set(np.unique(label).tolist()) - unsaid)
+        pictures[kind] = [_label_png(_small(label, THUMBNAIL, is_label=True)), indices]
+    return pictures
+
+
+def _small(image: np.ndarray, side: int, *, is_label: bool = False) -> np.ndarray:
+    """The image with `side` pixels on its longer side, or as it is where it is smaller."""
+    scale = side / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT if is_label else cv2.INTER_AREA)
+
+
+def _webp(image: np.ndarray, *, quality: int) -> str:
+    with io.BytesIO() as file:
+        Image.fromarray(image).save(file, "WEBP", quality=quality)
+        return _data_uri("webp", file.getvalue())
+
+
+def _label_png(label: np.ndarray) -> str:
+    """In the VOC colours, the background transparent: the page lays it over the photo. Only used colours are stored."""
+    used, indices = np.unique(label, return_inverse=True)
+    image = Image.fromarray(indices.reshape(label.shape).astype(np.uint8))
+    image.putpalette(PALETTE[used].flatten().tolist())
+    options = {"transparency": 0} if used[0] == 0 else {}
+    with io.BytesIO() as file:
+        image.save(file, "PNG", optimize=True, **options)
+        return _data_uri("png", file.getvalue())
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,168 @@
+"""What a run has left behind in numbers: options, versions, training curves, and scores of every stage."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from utils.config.options import TrainOptions
+from utils.runs.paths import RunPaths, segmentation_dir
+
+# of a line of metrics.jsonl: where it stands, not what was measured
+POSITION_KEYS = ("epoch", "step")
+CAMS, LABELS, SEGMENTATION = "CAMs", "Pseudo labels", "Segmentation"
+
+
+@dataclass(frozen=True)
+class StageScores:
+    """Scores in 0..1 of one stage, None where a label is absent; `class_iou` is by class name."""
+
+    stage: str
+    detail: str
+    images: int | None
+    mean_iou: float | None
+    class_iou: dict[str, float | None]
+    others: dict[str, float | None]
+    """pixel_accuracy, mean_accuracy, false_positive_rate, false_negative_rate."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run in numbers; what it does not have is empty, and `notes` tell why."""
+
+    name: str
+    dataset: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, Any] = field(default_factory=dict)
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    """Measured value -> (epoch, value)."""
+    thresholds: list[tuple[float, float]] = field(default_factory=list)
+    """(threshold, mIoU) of the CAMs, both in 0..1."""
+    stages: list[StageScores] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_runs(runs_dir: str | None, names: Sequence[str]) -> list[RunRecord]:
+    """The records of the named runs. Raises FileNotFoundError naming the runs that there are not."""
+    paths = [RunPaths.of(runs_dir, name) for name in names]
+    missing = [str(run.root) for run in paths if not run.root.is_dir()]
+    if missing:
+        raise FileNotFoundError(f"no such run: {', '.join(missing)}: check --experiment_name, --compare and --runs_dir")
+    return [read_run(run) for run in paths]
+
+
+def read_run(paths: RunPaths) -> RunRecord:
+    """One run's files. Raises ValueError naming a file that is not what its stage writes."""
+    cams = _read_json(paths.cam_scores)
+    labels = _read_json(paths.label_scores)
+    name, notes = paths.root.name, []
+    if not paths.metrics.is_file():
+        notes.append("no training curves: the run has no metrics.jsonl")
+    if cams is None:
+        notes.append(f"no scores of its CAMs: run evaluate.py --experiment_name {name}")
+    if labels is None:
+        notes.append(f"no scores of its pseudo labels: run evaluate.py --experiment_name {name} --mode=png")
+    try:
+        stages = [*_cam_stage(cams), *_label_stage(labels), *_segmentation_stages(segmentation_dir("scores", name))]
+        thresholds = [(row["threshold"], row["mean_iou"]) for row in (cams or {}).get("thresholds", [])]
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise ValueError(
+            f"{paths.root}: its scores lack {error}: run evaluate.py --experiment_name {name} again"
+        ) from error
+    return RunRecord(
+        name=name,
+        dataset=next((str(content["dataset"]) for content in (cams, labels) if content), ""),
+        options=_read_options(paths.config),
+        versions=_read_json(paths.versions) or {},
+        curves=read_curves(paths.metrics),
+        thresholds=[point for point in thresholds if point[1] is not None],
+        stages=stages,
+        notes=notes,
+    )
+
+
+def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """Measured value -> (epoch, value) from metrics.jsonl, without what is not finite; of an epoch twice, the later.
+
+    Raises ValueError naming file and line.
+    """
+    curves: dict[str, dict[float, float]] = {}
+    for number, line in enumerate(path.read_text().splitlines() if path.is_file() else [], start=1):
+        try:
+            row = json.loads(line)
+            values = {key: float(value) for key, value in row.items() if key not in POSITION_KEYS}
+            for key, value in values.items():
+                if math.isfinite(value):
+                    curves.setdefault(key, {})[float(row["epoch"])] = value
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{path}:{number}: {line[:60]!r} is not a line of train_l2g.py: take it out of the file"
+            ) from error
+    return {key: sorted(points.items()) for key, points in curves.items()}
+
+
+def changed_options(options: dict[str, Any]) -> set[str]:
+    """Names of a run's options that differ from the defaults of train_l2g.py."""
+    defaults = {f.name: list(f.default) if isinstance(f.default, tuple) else f.default for f in fields(TrainOptions)}
+    return {name for name, value in options.items() if name not in defaults or value != defaults[name]}
+
+
+def _cam_stage(cams: dict[str, Any] | None) -> list[StageScores]:
+    if cams is None:
+        return []
+    best = next(row for row in cams["thresholds"] if row["threshold"] == cams["best_threshold"])
+    detail = f"at the best threshold, {best['threshold']:g}"
+    return [_stage(CAMS, detail, cams, best)]
+
+
+def _label_stage(labels: dict[str, Any] | None) -> list[StageScores]:
+    return [] if labels is None else [_stage(LABELS, str(Path(labels["pred_dir"]).name), labels, labels)]
+
+
+def _segmentation_stages(folder: Path) -> list[StageScores]:
+    """Scores of every training of the segmentation network, before and after the CRF."""
+    found = sorted(path for path in folder.rglob("scores*.json") if path.name in ("scores.json", "scores_crf.json"))
+    several = len({path.parent for path in found}) > 1
+    stages = []
+    for path in found:
+        content = _read_json(path) or {}
+        training = path.parent.relative_to(folder).as_posix()
+        name = SEGMENTATION + (f" {training}" if several else "") + (" + CRF" if path.stem.endswith("_crf") else "")
+        stages.append(_stage(name, "" if training == "." else training, content, content))
+    return stages
+
+
+def _stage(stage: str, detail: str, facts: dict[str, Any], scores: dict[str, Any]) -> StageScores:
+    others = ("pixel_accuracy", "mean_accuracy", "false_positive_rate", "false_negative_rate")
+    return StageScores(
+        stage,
+        detail,
+        facts.get("images"),
+        scores["mean_iou"],
+        dict(scores["class_iou"]),
+        {key: scores.get(key) for key in others},
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): remove it and make it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object: remove it and make it again")
+    return content
+
+
+def _read_options(path: Path) -> dict[str, Any]:
+    """As they were written: a run of an earlier version may have other options than today's."""
+    content = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no options: it must be YAML, `name: value`")
+    return content

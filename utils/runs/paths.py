@@ -1,0 +1,91 @@
+"""Where the artefacts of a run lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.files import locate
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The folder of one experiment: runs/EXP."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, runs_dir: str | Path | None, experiment_name: str) -> "RunPaths":
+        """runs_dir None is the project's own runs/; a relative one is taken from the current folder."""
+        if not experiment_name or "/" in experiment_name or experiment_name in (".", ".."):
+            raise ValueError(f"--experiment_name={experiment_name!r} names a folder in runs/: use a name without '/'")
+        return cls((locate.PROJECT_ROOT / "runs" if runs_dir is None else Path(runs_dir).absolute()) / experiment_name)
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.txt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def versions(self) -> Path:
+        return self.root / "versions.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def model_dir(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def cam_dir(self) -> Path:
+        return self.root / "cam"
+
+    @property
+    def attention_dir(self) -> Path:
+        return self.root / "ms" / "attention"
+
+    @property
+    def heatmap_dir(self) -> Path:
+        return self.root / "ms" / "accu_att_zoom"
+
+    @property
+    def irn_dir(self) -> Path:
+        return self.root / "cam_npy_irn"
+
+    @property
+    def affinity_dir(self) -> Path:
+        return self.root / "cam_npy_aff"
+
+    @property
+    def cam_scores(self) -> Path:
+        return self.root / "cam_scores.json"
+
+    @property
+    def label_scores(self) -> Path:
+        return self.root / "label_scores.json"
+
+    @property
+    def report_dir(self) -> Path:
+        return self.root / "report"
+
+
+def pseudo_label_dir(dataset_name: str, experiment_name: str) -> Path:
+    """data/NAME/pseudo_seg_labels_EXP in the project, also for a data set kept elsewhere."""
+    return locate.PROJECT_ROOT / "data" / dataset_name / f"pseudo_seg_labels_{experiment_name}"
+
+
+def segmentation_dir(kind: str, experiment_name: str) -> Path:
+    """deeplabv2/data/KIND/EXP in the project, KIND one of models, features, scores; each training may have a folder."""
+    return locate.PROJECT_ROOT / "deeplabv2" / "data" / kind / experiment_name
+
+
+def foreground_bank_dir(experiment_name: str) -> Path:
+    """sem_seg_fg/EXP in the project: the foregrounds cut out by an experiment's pseudo labels."""
+    return locate.PROJECT_ROOT / "sem_seg_fg" / experiment_name

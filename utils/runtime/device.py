@@ -1,0 +1,37 @@
+"""The device, its precision and memory layout."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+# with fewer output channels, oneDNN's channels-last backward writes outside its memory
+CHANNELS_LAST_MINIMUM = 8
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU. Raises ValueError if the named device is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device={name}: this machine has no CUDA device; use --device=cpu or auto")
+    return torch.device(name)
+
+
+def autocast(device: torch.device, amp: str) -> AbstractContextManager:
+    """Mixed precision by name: off, bf16, fp16."""
+    return torch.autocast(device.type, dtype=AMP_TYPES[amp]) if amp != "off" else nullcontext()
+
+
+def unsafe_in_channels_last(model: nn.Module, device: torch.device) -> str | None:
+    """Why the channels-last layout is not safe for training this model here, naming the layer; None if it is."""
+    if device.type == "cpu":
+        for name, layer in model.named_modules():
+            if isinstance(layer, nn.Conv2d) and layer.out_channels < CHANNELS_LAST_MINIMUM:
+                return (
+                    f"on the CPU every convolution needs {CHANNELS_LAST_MINIMUM} output channels or more for it, "
+                    f"{name} has {layer.out_channels}"
+                )
+    return None

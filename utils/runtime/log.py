@@ -1,0 +1,29 @@
+"""The log of a run, on the screen and in its file."""
+
+import logging
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class _TqdmHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+
+
+def open_log(path: Path | None) -> logging.Logger:
+    """The run's log: on the screen above the bar and appended to `path`; mute for None (not the main process)."""
+    log = logging.getLogger("l2g")
+    for handler in list(log.handlers):
+        handler.close()
+        log.removeHandler(handler)
+    log.propagate = False
+    log.setLevel(logging.INFO if path else logging.CRITICAL)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path)
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(file)
+        log.addHandler(_TqdmHandler())
+    return log

@@ -1,0 +1,36 @@
+"""What a run was made with: libraries and machine."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from utils.files.atomic import atomic_path
+
+REPORTED_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "pillow", "numba")
+
+
+def write_versions(path: Path) -> None:
+    """Records Python, the libraries and the machine that a run was made with.
+
+    Instructions and threads decide in which order numbers are summed: other ones end in other last digits.
+    """
+    found = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    for package in REPORTED_PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(found, indent=2) + "\n")
