@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 LossKind = Literal["mse", "cross_entropy", "balanced"]
-BackgroundTarget = Literal["network", "complement"]
+BackgroundTarget = Literal["network", "activation", "complement"]
 
 
 def transfer_target(
@@ -25,9 +25,9 @@ def transfer_target(
     for an image's P patches; saliency (N * P, 1, H, W) in 0..1 or None -> (N * P, C + 1, h, w) in 0..1, detached.
 
     With saliency s, the strongest class of a pixel gets s (an object) or 1 - s (background) where its activation
-    exceeds `threshold`; without, it gets its activation. background `complement` does not ask the local network's own
-    background map, which no loss ever trains: the background is what the strongest object leaves, 1 - s or
-    1 - activation.
+    exceeds `threshold`; without, it gets its activation. background `activation`, published for COCO, is a * (1 - s)
+    with the activation a itself, whatever the threshold. `complement` does not ask the local network's own background
+    map, which no loss ever trains: the background is what the strongest object leaves, 1 - s or 1 - activation.
     """
     patches = local_cams.shape[0] // tags.shape[0]
     activation = F.relu(local_cams.detach().float())
@@ -45,7 +45,8 @@ def transfer_target(
     if saliency is None:
         return strongest
     above = (strongest > threshold).to(saliency)
-    return torch.cat([above[:, :-1] * saliency, above[:, -1:] * (1 - saliency)], dim=1)
+    own_background = strongest[:, -1:] if background == "activation" else above[:, -1:]
+    return torch.cat([above[:, :-1] * saliency, own_background * (1 - saliency)], dim=1)
 
 
 def keep_strongest(maps: Tensor) -> Tensor:
@@ -96,6 +97,18 @@ def cut_patches(images: Tensor, boxes: Tensor) -> Tensor:
         if images.is_contiguous(memory_format=torch.channels_last)
         else torch.contiguous_format
     )
+
+
+def saliency_patches(saliency: Tensor, boxes: Tensor) -> Tensor:
+    """The saliency of an image's patches as the transfer target takes it. L2G's published code.
+
+    saliency (N, 1, H, W), the crops' grey values in 0..255 or 0..1; boxes (N, P, 4), whole pixels, or (N, P, 5) with
+    an ignored first column -> (N * P, 1, s, s) float32 in 0..1. The whole crop is divided by its maximum before the
+    patches are cut, so that a patch that holds only haze stays haze; a crop of zeros stays zeros.
+    """
+    saliency = saliency.float()
+    scaled = saliency / (saliency.amax(dim=(2, 3), keepdim=True) + 1e-10)
+    return cut_patches(scaled, boxes[..., -4:].long())
 
 
 def normalise_saliency(saliency: Tensor) -> Tensor:

@@ -46,6 +46,43 @@ def golden_state(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     return {name: golden_weight(name, shape) for name, shape in shapes.items()}
 
 
+def saliency_patch_inputs(tag: str, patches: int = 6, size: int = 448, crop: int = 320) -> dict[str, Tensor]:
+    """Five saliency crops as they are before any scaling, with patches and local maps (20 classes, stride 8).
+
+    saliency (5, 1, size, size) uint8: an object in a corner over haze of 1..5; zeros; an object in the middle; one near
+    another corner; haze of 1..3 alone. boxes (5, patches, 5), the first column 0: the corners, then random places.
+    local_cams (5 * patches, 21, crop / 8, crop / 8); tags (5, 20).
+    """
+    generator = _seeded(f"{tag}sal")
+
+    def haze(strongest: int, block: int = 7) -> Tensor:
+        coarse = torch.randint(1, strongest + 1, (size // block, size // block), generator=generator)
+        return coarse.repeat_interleave(block, 0).repeat_interleave(block, 1)
+
+    def with_object(top: int, side: int, least: int, most: int) -> Tensor:
+        plane = haze(5)
+        plane[top : top + side, top : top + side] = torch.randint(least, most, (side, side), generator=generator)
+        plane[top + side // 2, top + side // 2] = most
+        return plane
+
+    planes = [with_object(0, 96, 180, 250), torch.zeros(size, size).long(), with_object(160, 112, 60, 255)]
+    planes += [with_object(size - 108, 96, 20, 90), haze(3)]
+    tags = (torch.rand(len(planes), 20, generator=generator) < 0.15).float()
+    tags[:, 3] = 1
+    far = size - crop
+    corners = [[0, 0, 0, crop, crop], [0, 0, far, crop, size], [0, far, 0, size, crop], [0, far, far, size, size]]
+    boxes = []
+    for _ in planes:
+        extra = torch.randint(0, far, (patches - 4, 2), generator=generator).tolist()
+        boxes.append(torch.tensor(corners + [[0, x, y, x + crop, y + crop] for x, y in extra], dtype=torch.float32))
+    return {
+        "saliency": torch.stack(planes)[:, None].to(torch.uint8),
+        "boxes": torch.stack(boxes),
+        "local_cams": golden_input(f"{tag}fl", (len(planes) * patches, 21, crop // 8, crop // 8)),
+        "tags": tags,
+    }
+
+
 def golden_shapes(file: str) -> dict[str, tuple[int, ...]]:
     """The names and shapes listed in a .tsv file of tests/golden, such as "resnet38_l2g_keys.tsv"."""
     rows = (line.split("\t") for line in (GOLDEN / file).read_text().splitlines())

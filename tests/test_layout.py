@@ -236,7 +236,7 @@ def test_coco_preset_has_the_published_numbers_without_the_slip():
     options = preset_of("coco14")
     assert (options.resize, options.resize_mode, options.input_size, options.crop_size) == (448, "square", 448, 320)
     assert options.num_patches - 4 * options.corner_patches == 4  # random ones
-    assert (options.bg_threshold, options.kd_weight) == (0.1, 30.0)
+    assert (options.bg_threshold, options.kd_weight, options.background_target) == (0.1, 30.0, "activation")
     assert (options.lr, options.schedule, options.poly_power, options.epochs) == (0.1, "poly", 0.9, 15)
     assert (options.warmup_steps, options.warmup_factor) == (500, 0.01)
     assert options.batch_size * options.accumulate == 12

@@ -2,14 +2,23 @@
 
 import zlib
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from models.cam_head import CamOutput
-from models.l2g import L2G, cut_patches, keep_strongest, normalise_saliency, transfer_loss, transfer_target
-from tests.golden_recipe import assert_matches, golden_arrays, golden_input
+from models.l2g import (
+    L2G,
+    cut_patches,
+    keep_strongest,
+    normalise_saliency,
+    saliency_patches,
+    transfer_loss,
+    transfer_target,
+)
+from tests.golden_recipe import assert_matches, golden_arrays, golden_input, saliency_patch_inputs
 
 
 def published_step(tag: str) -> dict[str, torch.Tensor]:
@@ -49,6 +58,54 @@ def test_transfer_step_gives_the_published_numbers():
     patch_tags = inputs["tags"].repeat_interleave(6, dim=0)
     classification = F.multilabel_soft_margin_loss(inputs["local_scores"], patch_tags)
     assert classification.item() == pytest.approx(float(golden["loss_cls_local"]), rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def published_saliency():
+    """The stored arrays and the inputs that they were made of."""
+    golden, inputs = golden_arrays("saliency_patches.npz"), saliency_patch_inputs("open-sal")
+    assert (golden["saliency"] == inputs["saliency"][:, 0].numpy()).all()
+    assert (golden["boxes"] == inputs["boxes"].numpy()).all()
+    assert (golden["label"] == inputs["tags"].numpy()).all()
+    return golden, inputs
+
+
+@pytest.mark.parametrize("scale", [1, 255], ids=["0..255", "0..1"])
+def test_saliency_patches_are_the_published_ones(published_saliency, scale):
+    golden, inputs = published_saliency
+    crops = inputs["saliency"] if scale == 1 else inputs["saliency"].float() / scale
+    patches = saliency_patches(crops, inputs["boxes"])
+    assert patches.shape == (30, 1, 320, 320) and patches.dtype == torch.float32
+    for name, own in {
+        "patches_sample": patches[:, 0, ::8, ::8],
+        "patches_offset": patches[:, 0, 3::16, 5::16],
+        "patches_max": patches.amax((1, 2, 3)),
+    }.items():
+        np.testing.assert_allclose(own, golden[name], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(patches.double().sum((1, 2, 3)), golden["patches_sum"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("background", "threshold", "stored"), [("network", 0.001, "target"), ("activation", 0.1, "target_coco")]
+)
+def test_targets_of_saliency_patches_are_the_published_ones(published_saliency, background, threshold, stored):
+    golden, inputs = published_saliency
+    patches = saliency_patches(inputs["saliency"], inputs["boxes"])
+    target = transfer_target(inputs["local_cams"], inputs["tags"], patches, threshold=threshold, background=background)
+    np.testing.assert_allclose(target[:, :, ::5, ::5], golden[f"{stored}_sample"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(target.double().sum((2, 3)), golden[f"{stored}_sum"], rtol=1e-5, atol=1e-5)
+    if background == "network":
+        flat = torch.zeros(5, 21, 56, 56)
+        loss = 10 * transfer_loss(flat, target, inputs["boxes"], stride=8)
+        assert loss.item() == pytest.approx(float(golden["loss_kd_flat"]), rel=1e-6)
+
+
+def test_haze_beside_an_object_stays_haze_and_empty_crops_stay_empty():
+    crops = torch.zeros(2, 1, 4, 8, dtype=torch.uint8)
+    crops[0, 0, :, :4], crops[0, 0, :, 4:] = 250, 3
+    halves = torch.tensor([[[0, 0, 4, 4], [4, 0, 8, 4]]]).expand(2, 2, 4)
+    peaks = saliency_patches(crops, halves).amax((1, 2, 3))
+    assert peaks.tolist() == pytest.approx([1, 3 / 250, 0, 0])
 
 
 def maps(*rows):
@@ -93,6 +150,15 @@ def test_complement_background_is_what_the_objects_leave():
     assert rounded(target) == [[1, 0.5, 0.25], [0, 0, 0], [0, 0.5, 0.75]]
     target = transfer_target(LOCAL, CAT, SALIENCY, threshold=0.3, background="complement")
     assert rounded(target) == [[0.8, 0.4, 0], [0, 0, 0], [0.2, 0.6, 0.9]]
+
+
+def test_activation_background_keeps_its_strength_below_the_threshold():
+    local = maps([4.0, 1.0, 1.0], [0.0, 0.0, 8.0], [1.0, 1.5, 2.0])  # cat 1 .25 .25, background .5 .75 1
+    options = {"threshold": 0.8, "background": "activation"}
+    assert rounded(transfer_target(local, CAT, SALIENCY, **options)) == [[0.8, 0, 0], [0, 0, 0], [0, 0.45, 0.9]]
+    assert rounded(transfer_target(local, CAT, SALIENCY, threshold=0.8))[2] == [0, 0, 0.9]
+    without = transfer_target(local, CAT, None, threshold=0.8)
+    assert torch.equal(transfer_target(local, CAT, None, **options), without)
 
 
 def test_negative_maps_give_an_empty_target():

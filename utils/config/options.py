@@ -89,8 +89,9 @@ class TrainOptions:
     """Distance between global map and target: mse as published; cross_entropy does not vanish on short schedules."""
     bg_threshold: float = 0.001
     """Local activations up to this do not enter the target (only with saliency)."""
-    background_target: Literal["network", "complement"] = "network"
-    """Background of the target: the local network's own background map, or one minus the object's share."""
+    background_target: Literal["network", "activation", "complement"] = "network"
+    """Background of the target: where the local network's own background map exceeds bg_threshold (network, as
+    published for VOC), that map itself (activation, as published for COCO), or what the object leaves (complement)."""
     local_cls_weight: float = 1.0
     """Weight of the local network's classification loss."""
     global_cls_weight: float = 0.0
