@@ -8,6 +8,7 @@ from deeplabv2.settings import DatasetSettings, find_path
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import find_image, missing_files
+from utils.errors import UserError
 from utils.files.locate import DEEPLAB_ROOT
 from utils.runs.paths import pseudo_label_dir
 
@@ -80,7 +81,7 @@ def training_labels_dir(settings: DatasetSettings, data: Dataset, experiment_id:
         return pseudo_label_dir(data.name, experiment_id), f"gen_gt.py --experiment_name {experiment_id} makes them"
     try:
         return find_path(settings.LABEL_DIR, "DATASET.LABEL_DIR"), "see DATASET.LABEL_DIR"
-    except FileNotFoundError:
+    except (UserError, FileNotFoundError):
         return Path(settings.LABEL_DIR).absolute(), "see DATASET.LABEL_DIR"
 
 
@@ -99,7 +100,7 @@ def open_split(
     problems, entries = list(other_problems), []
     try:
         entries = read_image_list(list_file, len(data.classes))
-    except FileNotFoundError as error:
+    except (UserError, FileNotFoundError) as error:
         there = ", ".join(sorted(path.stem for path in list_file.parent.glob("*.txt"))) or "none"
         problems.append(f"{error}; lists there: {there}")
     names = [entry.name for entry in entries]

@@ -10,7 +10,7 @@ import numpy as np
 from deeplabv2.logits import read_logits
 from utils.data.images import read_label
 from utils.files.parallel import parallel_map
-from utils.metrics import ConfusionMatrix, Scores, print_class_iou, scores_as_json, write_json
+from utils.metrics import ConfusionMatrix, Scores, print_class_iou, scores_as_json, write_scores
 
 
 def label_of_logits(path: Path) -> np.ndarray:
@@ -48,7 +48,7 @@ def _count(pair: tuple[Path, Path], *, label_of: Callable[[Path], np.ndarray], n
 
 def report_scores(path: Path, scores: Scores, classes: Sequence[str], facts: Mapping[str, Any]) -> Path:
     """Prints a table and writes it with the facts as JSON; `classes` without background."""
-    write_json(path, {**facts, **scores_as_json(scores, classes)})
+    write_scores(path, {**facts, **scores_as_json(scores, classes)})
     print(f"{'mIoU':<18} {scores.mean_iou:.3%}")
     print(f"{'pixel accuracy':<18} {scores.pixel_accuracy:.3%}")
     print(f"{'mean accuracy':<18} {scores.mean_accuracy:.3%}")

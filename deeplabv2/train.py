@@ -20,6 +20,7 @@ from deeplabv2.settings import Settings, SolverSettings
 from deeplabv2.train_state import check_same_training, facts_of, restore, state_of
 from utils.config.parser import save_options
 from utils.data.dataset import Dataset
+from utils.errors import UserError
 from utils.runs.segmentation import Places, TrainingPaths
 from utils.runtime.device import unsafe_in_channels_last
 from utils.runtime.log import open_log
@@ -69,7 +70,7 @@ def check_input(settings: Settings, data: Dataset) -> Split:
     label_dir, remedy = inputs.training_labels_dir(chosen, data, settings.EXP.ID)
     try:
         initial_path(settings.MODEL.INIT_MODEL)
-    except FileNotFoundError as error:
+    except (UserError, FileNotFoundError) as error:
         problems.append(str(error))
     return inputs.open_split(
         data,

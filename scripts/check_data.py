@@ -3,7 +3,6 @@
 python scripts/check_data.py --dataset=data/voc12
 """
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from utils.data.check import Fault, ImageFiles, ImageReport, look_at, summary
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, parse_image_list
 from utils.data.images import image_files, image_or_guess
-from utils.files.atomic import atomic_path
+from utils.files.atomic import write_json
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
@@ -81,7 +80,7 @@ class _Lists:
 
 
 def run(options: CheckOptions) -> DataReport:
-    """Reads everything, prints the report and returns it. Raises FileNotFoundError where a named place is missing."""
+    """Reads everything, prints the report and returns it. Raises UserError where a named path is missing."""
     data = open_dataset(options.dataset)
     places = training_places(data, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list)
     mask_dir = existing_path(options.mask_dir, "--mask_dir") if options.mask_dir else data.mask_dir
@@ -95,8 +94,7 @@ def run(options: CheckOptions) -> DataReport:
     if options.json:
         content = {"dataset": str(data.root), "training_can_start": report.is_ready, **asdict(report)}
         content["faults"] = [fault._asdict() for fault in report.faults]
-        with atomic_path(Path(options.json).absolute()) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(Path(options.json).absolute(), content)
     return report
 
 
@@ -108,11 +106,8 @@ def _read_lists(data: Dataset, train_list: Path, mask_list: Path | None) -> tupl
     with_masks = [mask_list] if mask_list else [path for path in with_masks if path in there]
     entries, faults = {}, []
     for path in dict.fromkeys([train_list, *with_masks, *there]):
-        try:
-            entries[path], wrong = parse_image_list(path, len(data.classes), need_tags=path == train_list)
-        except FileNotFoundError as error:
-            wrong = [str(error)]
-        faults += [Fault("image lists with wrong lines", message) for message in wrong]
+        entries[path], wrong = parse_image_list(path, len(data.classes), need_tags=path == train_list)
+        faults += [Fault("image lists with wrong lines", str(error)) for error in wrong]
     return _Lists(entries, train_list, tuple(with_masks)), faults
 
 

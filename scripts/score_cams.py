@@ -25,7 +25,7 @@ from utils.metrics import (
     label_confusion,
     print_class_iou,
     scores_as_json,
-    write_json,
+    write_scores,
 )
 from utils.runs.inputs import check_present, dataset_of_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
@@ -138,7 +138,7 @@ def _write_cam_scores(path: Path, facts: dict[str, Any], totals: ThresholdScores
     table = [{"threshold": t, **scores_as_json(s, data.classes)} for t, s in zip(totals.thresholds, scores)]
     best = max(range(len(scores)), key=lambda i: -1 if math.isnan(scores[i].mean_iou) else scores[i].mean_iou)
     content = {**facts, "best_threshold": totals.thresholds[best], "best_mean_iou": table[best]["mean_iou"]}
-    write_json(path, {**content, "thresholds": table})
+    write_scores(path, {**content, "thresholds": table})
     _plot(path.with_suffix(".png"), totals.thresholds, scores, best)
     for threshold, score in zip(totals.thresholds, scores):
         print(
@@ -151,7 +151,7 @@ def _write_cam_scores(path: Path, facts: dict[str, Any], totals: ThresholdScores
 
 
 def _write_label_scores(path: Path, facts: dict[str, Any], scores: Scores, data: Dataset) -> Path:
-    write_json(path, {**facts, **scores_as_json(scores, data.classes)})
+    write_scores(path, {**facts, **scores_as_json(scores, data.classes)})
     print(
         f"mIoU={scores.mean_iou:.3%}, pixel accuracy={scores.pixel_accuracy:.3%}, "
         f"FP={scores.false_positive_rate:.4f}, FN={scores.false_negative_rate:.4f}"

@@ -17,6 +17,7 @@ from utils.copy_paste.bank import ForegroundBank
 from utils.copy_paste.pasting import Paster
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, read_image_list
+from utils.errors import UserError
 from utils.files.locate import existing_path, weights_path
 from utils.l2g_samples import EpochBatches, L2GDataset, check_files, check_headers
 from utils.runs.inputs import training_places
@@ -91,18 +92,18 @@ def check_input(options: TrainOptions, dataset: Dataset) -> Inputs:
     problems, entries, bank = [], [], None
     try:
         entries = read_image_list(listing, len(dataset.classes), need_tags=True)
-    except FileNotFoundError as error:
+    except (UserError, FileNotFoundError) as error:
         problems.append(str(error))
     try:
         bank = open_bank(options, dataset)
-    except FileNotFoundError as error:
+    except (UserError, FileNotFoundError) as error:
         problems.append(str(error))
     problems += check_files(entries, image_dir, sal_dir)
     for value, find in ((options.init_weights, weights_path), (options.load_checkpoint, checkpoint_path)):
         try:
             if value not in (None, "none", "timm"):
                 find(value)
-        except FileNotFoundError as error:
+        except (UserError, FileNotFoundError) as error:
             problems.append(str(error))
     wrong = check_headers(entries, image_dir, sal_dir)
     if problems or wrong:

@@ -14,7 +14,8 @@ from utils.files.locate import PROJECT_ROOT
 ROOMS = ("models", "utils", "scripts", "deeplabv2")
 # the rooms and single files of utils, from the ground up: each may import those on lower floors, and itself
 FLOORS = (
-    ("files", "errors"),
+    ("errors",),
+    ("files",),
     ("config", "data", "runtime"),
     ("cam", "copy_paste", "crf", "runs", "drawing"),
     ("training", "l2g_samples", "metrics"),

@@ -14,3 +14,7 @@ class UserError(Exception):
         self.what, self.where, self.rule, self.remedy = what, str(where), rule, remedy
         head = f"{where}: {what}" if self.where else what
         super().__init__(": ".join(part for part in (head, rule, remedy) if part))
+
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str, str]]:
+        """Its four parts: an error of a worker process arrives as it left."""
+        return type(self), (self.what, self.where, self.rule, self.remedy)

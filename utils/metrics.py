@@ -1,6 +1,5 @@
 """Segmentation scores: the confusion matrix, and the scores of CAMs at every threshold in one pass."""
 
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import numpy as np
 
 from utils.cam.labels import to_label
 from utils.data.catalog import IGNORE_INDEX
-from utils.files.atomic import atomic_path
+from utils.files.atomic import write_json
 
 
 @dataclass(frozen=True)
@@ -215,8 +214,7 @@ def print_class_iou(scores: Scores, classes: Sequence[str]) -> None:
         print(f"  {name:<16} {'absent' if math.isnan(iou) else f'{iou:.3%}'}")
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes the file whole, and says so."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+def write_scores(path: Path, content: dict[str, Any]) -> None:
+    """Writes the file whole, and reports its path."""
+    write_json(path, content)
     print(f"written: {path}", file=sys.stderr)

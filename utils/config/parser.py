@@ -12,7 +12,8 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
 
-from utils.files.atomic import atomic_path
+from utils.errors import UserError
+from utils.files.atomic import write_text
 from utils.files.locate import existing_path
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -84,7 +85,7 @@ def parse_options(
         parser.files = [word.removeprefix("--config=") for word in argv if word.startswith("--config=")]
         namespace = parser.parse_args(argv)
         return _filled(options_class, namespace)
-    except (ValueError, FileNotFoundError) as error:
+    except (UserError, ValueError, FileNotFoundError) as error:
         parser.error(str(error))
 
 
@@ -149,8 +150,7 @@ def _published_names(
 
 def save_options(options: Any, path: Path) -> None:
     """Writes every option of a dataclass as YAML, so that `--config` reads the same options back."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(_plain(dataclasses.asdict(options)), sort_keys=False))
+    write_text(path, yaml.safe_dump(_plain(dataclasses.asdict(options)), sort_keys=False))
 
 
 def _plain(value: Any) -> Any:
@@ -176,7 +176,7 @@ def main(
     options = parse_options(options_class, argv, places=places)
     try:
         run(options)
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
+    except (UserError, ValueError, FileNotFoundError, FileExistsError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command goes on where it stopped")

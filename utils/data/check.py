@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.images import decode, open_header
+from utils.errors import UserError
 from utils.files.text import first_few
 
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "HSV", "LAB")
@@ -101,11 +102,12 @@ def _read(path: Path | None, what: str, *, whole: bool, faults: list[Fault]) -> 
     """The image, or its header alone; None, and a fault, where it is missing or cannot be read."""
     if path is None:
         return None
+    if not path.exists():
+        faults.append(Fault(f"{what} missing", str(path)))
+        return None
     try:
         return decode(path) if whole else open_header(path)
-    except FileNotFoundError:
-        faults.append(Fault(f"{what} missing", str(path)))
-    except ValueError as error:
+    except UserError as error:
         faults.append(Fault(f"{what} unreadable", str(path), str(error.__cause__)))
     return None
 

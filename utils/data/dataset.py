@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.data import catalog
+from utils.errors import UserError
 from utils.files import locate
 from utils.files.locate import existing_path
 from utils.files.text import read_text
@@ -51,13 +52,13 @@ def open_dataset(
     """Opens a data set by its folder: class names as given, else from its classes.txt, else the known ones of its name.
 
     A known data set may still be empty: what it lacks is for the stage that reads it to tell, all at once.
-    Raises FileNotFoundError where another folder is missing, ValueError where nothing tells its classes.
+    Raises UserError where another folder is missing, and where no file states its classes.
     """
     folder = catalog.DATASET_ALIASES.get(str(folder), str(folder))
     known = catalog.KNOWN_DATASETS.get(Path(folder).name)
     try:
         root = existing_path(folder, option, places=places)
-    except FileNotFoundError:
+    except UserError:
         if known is None:
             raise
         root = locate.PROJECT_ROOT / folder
@@ -69,11 +70,13 @@ def open_dataset(
         classes = tuple(line.strip() for line in read_text(listing).splitlines() if line.strip())
         repeated = sorted({c for c in classes if classes.count(c) > 1})
         if not classes or repeated:
-            raise ValueError(f"{listing}: class names must be there and differ; repeated: {repeated}")
+            raise UserError(
+                f"repeated: {repeated}" if repeated else "no class name", listing, "one class name a line, each once"
+            )
         if len(classes) >= catalog.IGNORE_INDEX:
-            raise ValueError(f"{listing}: {len(classes)} classes, but 8-bit masks hold at most 254")
+            raise UserError(f"{len(classes)} classes", listing, f"8-bit masks hold at most {catalog.IGNORE_INDEX - 1}")
     elif known:
         classes = known.classes
     else:
-        raise ValueError(f"{listing} is missing: write the class names there, one a line, in tag order")
+        raise UserError("is missing", listing, remedy="write the class names there, one a line, in tag order")
     return Dataset(root, name, classes, known.checkpoint_prefix if known else name)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from utils.data.image_list import ImageEntry
-from utils.data.images import read_rgb
+from utils.data.images import open_header, read_rgb
+from utils.errors import UserError
 from utils.files.parallel import leave_signals_to_main
 
 
@@ -23,11 +23,11 @@ class _Batches(Dataset):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[Sequence[ImageEntry], np.ndarray | Exception]:
+    def __getitem__(self, index: int) -> tuple[Sequence[ImageEntry], np.ndarray | UserError]:
         batch = self.batches[index]
         try:
             return batch, np.stack([np.asarray(read_rgb(self.files[entry.name])) for entry in batch])
-        except (ValueError, FileNotFoundError) as error:
+        except UserError as error:
             return batch, error  # raised in the main process, where it is shown as one line
 
 
@@ -40,7 +40,7 @@ def read_batches(
 ) -> Iterator[tuple[Sequence[ImageEntry], np.ndarray]]:
     """Yields each batch with its images (N, H, W, 3) uint8 RGB, read by num_workers processes (0: this one).
 
-    files: name -> image. Raises ValueError or FileNotFoundError where an image cannot be read.
+    files: name -> image. Raises UserError where an image cannot be read.
     """
     loader = DataLoader(
         _Batches(batches, files),
@@ -51,7 +51,7 @@ def read_batches(
         worker_init_fn=leave_signals_to_main,
     )
     for batch, images in loader:
-        if isinstance(images, Exception):
+        if isinstance(images, UserError):
             raise images
         yield batch, images
 
@@ -62,7 +62,6 @@ def batches_of_one_size(entries: Sequence[ImageEntry], files: Mapping[str, Path]
         return [[entry] for entry in entries]
     by_shape: dict[tuple[int, int], list[ImageEntry]] = {}
     for entry in entries:
-        with Image.open(files[entry.name]) as image:  # reads the header only
-            by_shape.setdefault(image.size, []).append(entry)
+        by_shape.setdefault(open_header(files[entry.name]).size, []).append(entry)
     groups = (iter(group) for group in by_shape.values())
     return [batch for group in groups for batch in iter(lambda group=group: list(islice(group, size)), [])]

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from utils.errors import UserError
 from utils.files.atomic import write_lines
 from utils.files.text import read_text
 
@@ -22,50 +23,50 @@ def read_image_list(path: Path, num_classes: int, *, need_tags: bool = False) ->
     """Reads a list in any of the usual forms; blank lines are skipped.
 
     `ID`, `ID tag tag …`, `ID.jpg tag …`, `/JPEGImages/ID.jpg /SegmentationClassAug/ID.png`.
-    Raises ValueError naming file, line, value and rule; FileNotFoundError where there is no list.
+    Raises UserError that names file, line, value and rule, or the list that is missing.
     """
     entries, faults = parse_image_list(path, num_classes, need_tags=need_tags)
     if faults:
-        others = f" (and {len(faults) - 1} more: scripts/check_data.py lists all)" if len(faults) > 1 else ""
-        raise ValueError(faults[0] + others)
+        first = faults[0]
+        others = f"{len(faults) - 1} more faults, listed by scripts/check_data.py" if len(faults) > 1 else ""
+        raise UserError(first.what, first.where, first.rule, "; ".join(filter(None, (first.remedy, others))))
     return entries
 
 
-def parse_image_list(path: Path, num_classes: int, *, need_tags: bool = False) -> tuple[list[ImageEntry], list[str]]:
-    """What read_image_list reads, from the lines without fault, and one message for every line with one.
-
-    Raises FileNotFoundError where there is no list.
-    """
+def parse_image_list(
+    path: Path, num_classes: int, *, need_tags: bool = False
+) -> tuple[list[ImageEntry], list[UserError]]:
+    """What read_image_list reads, from the lines without fault, and one error for every line with one."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such image list (one image a line: `NAME tag tag …`, tags counted from 0)")
+        remedy = "write it, one image a line: `NAME tag tag …`, tags counted from 0"
+        return [], [UserError("no such image list", path, remedy=remedy)]
     try:
         lines = read_text(path).splitlines()
-    except ValueError as error:
-        return [], [str(error)]
+    except UserError as error:
+        return [], [error]
     entries: dict[str, ImageEntry] = {}
-    faults = []
+    faults: list[UserError] = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
                 entry = _parse_line(line.split(), num_classes, f"{path}:{number}", need_tags=need_tags)
                 if entry.name in entries:
-                    raise ValueError(f"{path}:{number}: {entry.name} is listed twice: each image may stand there once")
+                    raise UserError(f"{entry.name} is listed twice", f"{path}:{number}", "list each image once")
                 entries[entry.name] = entry
-            except ValueError as error:
-                faults.append(str(error))
+            except UserError as error:
+                faults.append(error)
     if not entries and not faults:
-        faults.append(f"{path} lists no image")
+        faults.append(UserError("lists no image", path))
     return list(entries.values()), faults
 
 
 def write_image_list(path: Path, entries: Iterable[ImageEntry]) -> None:
-    """Writes `NAME tag tag …` a line, whole or not at all. Raises ValueError for a name that would not read back."""
+    """Writes `NAME tag tag …` a line, whole or not at all. Raises UserError for a name that would not read back."""
     entries = list(entries)
     for entry in entries:
         if len(entry.name.split()) != 1 or _name_of(entry.name) != entry.name:
-            raise ValueError(
-                f"{path}: {entry.name!r} cannot be listed: a name has no space, no '/', and ends with no image suffix"
-            )
+            rule = "a name has no space, no '/', and no image suffix"
+            raise UserError(f"{entry.name!r} cannot be listed", path, rule, "rename the image")
     write_lines(path, (" ".join([entry.name, *map(str, entry.tags)]) for entry in entries))
 
 
@@ -73,7 +74,7 @@ def _parse_line(fields: list[str], num_classes: int, where: str, *, need_tags: b
     name = _name_of(fields[0])
     tags = () if _is_path_pair(fields) else _tags_of(fields[1:], num_classes, where)
     if need_tags and not tags:
-        raise ValueError(f"{where}: {name} has no tags: this stage needs `NAME tag tag …`")
+        raise UserError(f"{name} has no tags", where, "this step needs `NAME tag tag …`")
     return ImageEntry(name, tags)
 
 
@@ -90,8 +91,8 @@ def _tags_of(fields: list[str], num_classes: int, where: str) -> tuple[int, ...]
     tags = []
     for field in fields:
         if not field.isdigit():
-            raise ValueError(f"{where}: {field!r} is not a tag: tags are whole numbers, 0..{num_classes - 1}")
+            raise UserError(f"{field!r} is not a tag", where, f"tags are whole numbers, 0..{num_classes - 1}")
         if int(field) >= num_classes:
-            raise ValueError(f"{where}: tag {field} is outside 0..{num_classes - 1}")
+            raise UserError(f"tag {field}", where, f"tags are 0..{num_classes - 1}")
         tags.append(int(field))
     return tuple(sorted(set(tags)))

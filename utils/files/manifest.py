@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.files.atomic import atomic_path
+from utils.errors import UserError
+from utils.files.atomic import read_json, write_json
+from utils.files.disk import disk_errors
 
 RECORD = "settings.json"
 
@@ -22,27 +24,29 @@ class FolderSettings:
 
     def read(self) -> dict[str, Any] | None:
         """The settings that the results were made with, None where nothing says so."""
-        return json.loads(self.path.read_text()) if self.path.is_file() else None
+        return read_json(self.path, remedy="remove it with the results beside it") if self.path.is_file() else None
 
     def check(self, settings: dict[str, Any], *, may_replace: bool) -> bool:
         """Whether the folder holds results of other settings.
 
-        Raises FileExistsError if so and they may not be replaced, and where it holds results of unknown settings.
+        Raises UserError if so and they may not be replaced, and where it holds results of unknown settings.
         """
         folder = self.path.parent
         if not any(folder.glob(self.results)):
             return False
         made, now = self.read(), _as_stored(settings)
         if made is None:
-            raise FileExistsError(
-                f"{folder} holds {self.what}, but no {self.path.name} that says how {self.maker} made them: "
-                f"choose another {self.option}, or move them away"
+            raise UserError(
+                f"holds {self.what}, but no {self.path.name} that records how {self.maker} made them",
+                folder,
+                remedy=f"give another {self.option}, or move them away",
             )
         changes = [f"{key}: {made.get(key)} then, {value} now" for key, value in now.items() if made.get(key) != value]
         if changes and not may_replace:
-            raise FileExistsError(
-                f"{folder} holds {self.what} of other settings ({'; '.join(changes)}): "
-                f"give --overwrite to make all of them again, or another {self.option}"
+            raise UserError(
+                f"holds {self.what} of other settings ({'; '.join(changes)})",
+                folder,
+                remedy=f"give --overwrite to make all of them again, or another {self.option}",
             )
         return bool(changes)
 
@@ -51,10 +55,10 @@ class FolderSettings:
         removed = 0
         if self.read() not in (None, _as_stored(settings)):
             for result in self.path.parent.glob(self.results):
-                result.unlink()
+                with disk_errors(result, "removed"):
+                    result.unlink()
                 removed += 1
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n")
+        write_json(self.path, settings)
         return removed
 
 

@@ -11,7 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
+from utils.errors import UserError
 from utils.files.atomic import atomic_path
+from utils.files.disk import disk_errors
 
 # numpy 1 and numpy 2 name the same function by different modules; both stand in files.
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -88,18 +90,20 @@ class _ArrayUnpickler(pickle.Unpickler):
 def read_npy_dict(path: Path) -> dict[str, Any]:
     """Reads a dictionary of numeric arrays and plain numbers or text that numpy.save wrote.
 
-    Raises FileNotFoundError, or ValueError naming the file where it holds anything else; nothing in it is run.
+    Raises UserError that names the file where it is missing or holds anything else; nothing in it is run.
     """
     try:
-        with path.open("rb") as file:
+        with disk_errors(path), path.open("rb") as file:
             return _plain(_read_wrapper(file))
-    except FileNotFoundError:
+    except UserError:
         raise
     except Exception as error:  # a broken or hostile pickle can fail in any way; each is a refusal
-        raise ValueError(
-            f"{path} is refused: {error}; it must be a dictionary of number arrays as numpy.save writes it "
-            "(turn tensors into arrays first: tensor.numpy())"
-        ) from None
+        raise UserError(
+            f"is refused: {error}",
+            path,
+            "it must be a dictionary of number arrays as numpy.save writes it",
+            "convert tensors to arrays first (tensor.numpy())",
+        ) from error
 
 
 def _read_wrapper(file: BinaryIO) -> Any:

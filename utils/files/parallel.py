@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from utils.errors import UserError
+
 # with fewer items a process, starting it takes longer than it saves
 ITEMS_PER_PROCESS = 8
 
@@ -33,11 +35,11 @@ def parallel_map(
     """Yields function(item) in the order of `items`, computed on num_workers processes.
 
     0 is one a core, and fewer for a handful of items; 1 computes in this process. `function` must be picklable: a
-    module's function, or functools.partial of one. An error stops the work and names its item. Raises ValueError for
+    module's function, or functools.partial of one. An error stops the work and names its item. Raises UserError for
     a negative number of workers.
     """
     if num_workers < 0:
-        raise ValueError(f"num_workers={num_workers}: give 0 (one a core) or more")
+        raise UserError(str(num_workers), "--num_workers", "0 (one per core) or more")
     if not items:
         return
     if num_workers == 0:
@@ -103,8 +105,10 @@ def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
         name: Any = getattr(item, "name", item)
         if str(name) in str(error):
             raise
-        if type(error) in (ValueError, FileNotFoundError):  # these are shown to the user as one line
-            raise type(error)(f"{name}: {error}") from error
+        if isinstance(error, UserError):
+            raise UserError(
+                error.what, f"{name}: {error.where}" if error.where else name, error.rule, error.remedy
+            ) from error
         error.add_note(f"while working on {name}")
         raise
 

@@ -3,13 +3,17 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from utils.errors import UserError
+from utils.files.disk import disk_errors
+
 
 def read_text(path: Path) -> str:
-    """The file's text, without the mark that Windows programs put first. Raises ValueError where it is not UTF-8."""
+    """The file's text, without the mark that Windows programs put first. Raises UserError where it is not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with disk_errors(path):
+            return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+        raise UserError(f"is not UTF-8 text (byte {error.start})", path, remedy="save it as UTF-8") from error
 
 
 def first_few(names: Iterable[str], count: int = 3) -> str:

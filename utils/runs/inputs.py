@@ -9,13 +9,14 @@ from utils.config.parser import load_options
 from utils.data.catalog import IMAGE_FOLDER, SALIENCY_FOLDER, KnownDataset
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import read_image_list
+from utils.errors import UserError
 from utils.files.locate import existing_path
 from utils.files.text import first_few
 from utils.runs.paths import RunPaths
 
 
 def dataset_of_run(run: RunPaths, dataset: str | None) -> Dataset:
-    """The named data set, or the one that the run was trained on. Raises FileNotFoundError where neither is known."""
+    """The named data set, or the one that the run was trained on. Raises UserError where neither is known."""
     return open_dataset(load_options(TrainOptions, run.config).dataset if dataset is None else dataset)
 
 
@@ -45,7 +46,7 @@ class TrainingPlaces(NamedTuple):
 def training_places(
     data: Dataset, *, image_dir: str | None, sal_dir: str | None, train_list: str | None
 ) -> TrainingPlaces:
-    """The named places, or the data set's own, which may be missing. Raises FileNotFoundError for a named one."""
+    """The named places, or the data set's own, which may be missing. Raises UserError for a named one."""
     saliency = None
     if sal_dir != "none":
         saliency = existing_path(sal_dir, "--sal_dir") if sal_dir else data.sal_dir
@@ -73,13 +74,13 @@ def train_list_of_run(run: RunPaths, data: Dataset, *, image_list: str | None, d
 
 
 def check_present(paths: Iterable[Path], what: str, remedy: str) -> None:
-    """Raises one FileNotFoundError that counts the missing files and names the first few."""
+    """Raises one UserError that counts the missing files and names the first few."""
     paths = list(paths)
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise FileNotFoundError(
-            f"{missing[0].parent}: {len(missing)} of {len(paths)} {what} are missing "
-            f"({first_few(path.name for path in missing)}): {remedy}"
+        names = first_few(path.name for path in missing)
+        raise UserError(
+            f"{len(missing)} of {len(paths)} {what} are missing ({names})", missing[0].parent, remedy=remedy
         )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils.errors import UserError
 from utils.files import locate
 
 
@@ -16,7 +17,7 @@ class RunPaths:
     def of(cls, runs_dir: str | Path | None, experiment_name: str) -> "RunPaths":
         """runs_dir None is the project's own runs/; a relative one is taken from the current folder."""
         if not experiment_name or "/" in experiment_name or experiment_name in (".", ".."):
-            raise ValueError(f"--experiment_name={experiment_name!r} names a folder in runs/: use a name without '/'")
+            raise UserError(repr(experiment_name), "--experiment_name", "it names a folder in runs/, without '/'")
         return cls((locate.PROJECT_ROOT / "runs" if runs_dir is None else Path(runs_dir).absolute()) / experiment_name)
 
     @property

@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
+from utils.errors import UserError
+
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # with fewer output channels, oneDNN's channels-last backward writes outside its memory
@@ -12,11 +14,11 @@ CHANNELS_LAST_MINIMUM = 8
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises ValueError if the named device is not there."""
+    """`auto` is CUDA where there is one, else the CPU. Raises UserError if the named device is missing."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device={name}: this machine has no CUDA device; use --device=cpu or auto")
+        raise UserError("this machine has no CUDA device", f"--device={name}", remedy="give --device=cpu or auto")
     return torch.device(name)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from utils.files.disk import disk_errors, make_folder
+
 
 class _TqdmHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
@@ -21,8 +23,9 @@ def open_log(path: Path | None) -> logging.Logger:
     log.propagate = False
     log.setLevel(logging.INFO if path else logging.CRITICAL)
     if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(path)
+        make_folder(path.parent)
+        with disk_errors(path, "written"):
+            file = logging.FileHandler(path)
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(file)
         log.addHandler(_TqdmHandler())

@@ -1,14 +1,13 @@
 """What a run was made with: libraries and machine."""
 
 import importlib.metadata
-import json
 import os
 import platform
 from pathlib import Path
 
 import torch
 
-from utils.files.atomic import atomic_path
+from utils.files.atomic import write_json
 
 REPORTED_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "pillow", "numba")
 
@@ -32,5 +31,4 @@ def write_versions(path: Path) -> None:
             found[package] = None
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n")
+    write_json(path, found)

@@ -1,6 +1,7 @@
 import pytest
 
 from utils.data.image_list import ImageEntry, parse_image_list, read_image_list, write_image_list
+from utils.errors import UserError
 
 
 def write(tmp_path, text):
@@ -31,27 +32,27 @@ def test_order_of_the_list_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a 0\nb 20\n", r"list\.txt:2: tag 20 is outside 0\.\.19"),
-        ("a -1\n", r"list\.txt:1: '-1' is not a tag"),
-        ("a cat\n", r"list\.txt:1: 'cat' is not a tag"),
-        ("a 0\n\na 1\n", r"list\.txt:3: a is listed twice"),
-        ("\n", "lists no image"),
+        ("a 0\nb 20\n", r"list\.txt:2: .*20.*0\.\.19"),
+        ("a -1\n", r"list\.txt:1: '-1'"),
+        ("a cat\n", r"list\.txt:1: 'cat'"),
+        ("a 0\n\na 1\n", r"list\.txt:3: a "),
+        ("\n", r"list\.txt: "),
     ],
 )
 def test_wrong_line_is_named(tmp_path, text, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         read_image_list(write(tmp_path, text), 20)
 
 
 def test_missing_tags_are_an_error_only_where_they_are_needed(tmp_path):
     path = write(tmp_path, "a 0\nb\n")
     assert read_image_list(path, 20)[1].tags == ()
-    with pytest.raises(ValueError, match=r"list\.txt:2: b has no tags"):
+    with pytest.raises(UserError, match=r"list\.txt:2: b "):
         read_image_list(path, 20, need_tags=True)
 
 
 def test_missing_list_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.txt"):
+    with pytest.raises(UserError, match=r"none\.txt"):
         read_image_list(tmp_path / "none.txt", 20)
 
 
@@ -59,9 +60,11 @@ def test_every_wrong_line_is_collected_and_the_right_ones_are_read(tmp_path):
     path = write(tmp_path, "a 0\nb 20\na 1\nc\nd 3\n")
     entries, faults = parse_image_list(path, 20, need_tags=True)
     assert [entry.name for entry in entries] == ["a", "d"]
-    assert [fault.split(": ")[0].rpartition(":")[2] for fault in faults] == ["2", "3", "4"]
-    with pytest.raises(ValueError, match=r"list\.txt:2: .* \(and 2 more: scripts/check_data\.py lists all\)"):
+    assert [fault.where for fault in faults] == [f"{path}:{line}" for line in (2, 3, 4)]
+    with pytest.raises(UserError) as error:
         read_image_list(path, 20, need_tags=True)
+    assert error.value.where == f"{path}:2"
+    assert "2 more" in error.value.remedy and "scripts/check_data.py" in error.value.remedy
 
 
 def test_lists_of_other_programs_are_read_and_other_encodings_named(tmp_path):
@@ -69,7 +72,7 @@ def test_lists_of_other_programs_are_read_and_other_encodings_named(tmp_path):
     path.write_bytes("\ufeffTürme 1\r\nb 0\r\n".encode())
     assert [entry.name for entry in read_image_list(path, 20)] == ["Türme", "b"]
     path.write_bytes("Türme 1\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"list\.txt is not UTF-8"):
+    with pytest.raises(UserError, match=r"list\.txt: .*UTF-8"):
         read_image_list(path, 20)
 
 
@@ -81,6 +84,7 @@ def test_a_written_list_reads_back(tmp_path):
 
 @pytest.mark.parametrize("name", ["a b", "a.jpg", "a/b", ""])
 def test_a_name_that_would_not_read_back_is_not_written(tmp_path, name):
-    with pytest.raises(ValueError, match="cannot be listed"):
+    with pytest.raises(UserError) as error:
         write_image_list(tmp_path / "list.txt", [ImageEntry(name)])
+    assert repr(name) in error.value.what
     assert not (tmp_path / "list.txt").exists()

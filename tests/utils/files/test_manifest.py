@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from utils.errors import UserError
 from utils.files.manifest import FolderSettings, is_current
 
 
@@ -30,10 +31,10 @@ def test_same_settings_are_let_through_also_with_tuples(record):
 def test_other_settings_are_refused_until_all_is_made_again(record):
     record.start({"threshold": 0.2, "crf": False})
     made, other = put(record, "a/b.png"), put(record, "notes.txt")
-    with pytest.raises(
-        FileExistsError, match=r"pictures of other settings \(threshold: 0.2 then, 0.3 now\): give --overwri"
-    ):
+    with pytest.raises(UserError, match=r"threshold: 0\.2 .*0\.3") as error:
         record.check({"threshold": 0.3, "crf": False}, may_replace=False)
+    assert error.value.where == str(record.path.parent)
+    assert "--overwrite" in error.value.remedy and "--out" in error.value.remedy and "crf" not in error.value.what
     assert record.check({"threshold": 0.3, "crf": False}, may_replace=True)
     assert record.start({"threshold": 0.3, "crf": False}) == 1
     assert not made.exists() and other.exists()
@@ -42,8 +43,9 @@ def test_other_settings_are_refused_until_all_is_made_again(record):
 
 def test_pictures_of_someone_else_are_left_alone(record):
     put(record, "a/b.png")
-    with pytest.raises(FileExistsError, match=r"no settings\.json that says how draw\.py made them: .* --out"):
+    with pytest.raises(UserError, match=r"settings\.json .*draw\.py") as error:
         record.check({}, may_replace=True)
+    assert error.value.where == str(record.path.parent) and "--out" in error.value.remedy
 
 
 def test_a_file_is_current_if_it_is_not_older_than_its_sources(tmp_path):

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
 from utils.files.parallel import parallel_map
 
@@ -17,13 +18,13 @@ def slow_square(number, *, pause=0.0):
 
 def fail_at_three(number):
     if number == 3:
-        raise ValueError("cannot be read")
+        raise UserError("cannot be read", "a.jpg", remedy="give --overwrite")
     return number
 
 
 def fail_at_zero(number, *, folder):
     if number == 0:
-        raise ValueError("item 0")
+        raise UserError("item 0")
     time.sleep(0.1)
     (folder / str(number)).touch()
 
@@ -41,8 +42,9 @@ def test_results_come_in_the_order_of_the_items(workers):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_error_names_its_item(workers):
-    with pytest.raises(ValueError, match="3: cannot be read"):
+    with pytest.raises(UserError) as error:
         list(parallel_map(fail_at_three, range(6), num_workers=workers))
+    assert (error.value.where, error.value.remedy) == ("3: a.jpg", "give --overwrite")
 
 
 def test_unforeseen_error_keeps_its_type_and_names_its_item():
@@ -56,8 +58,9 @@ def test_no_items_give_no_results():
 
 
 def test_negative_number_of_workers_is_refused():
-    with pytest.raises(ValueError, match="num_workers=-1"):
+    with pytest.raises(UserError) as error:
         list(parallel_map(fail_at_three, [1], num_workers=-1))
+    assert (error.value.what, error.value.where) == ("-1", "--num_workers")
 
 
 def test_results_can_be_left_before_the_end():
@@ -67,7 +70,7 @@ def test_results_can_be_left_before_the_end():
 
 
 def test_error_ends_the_work_before_the_queue_is_empty(tmp_path):
-    with pytest.raises(ValueError, match="item 0"):
+    with pytest.raises(UserError, match="item 0"):
         list(parallel_map(partial(fail_at_zero, folder=tmp_path), range(80), num_workers=2))
     assert len(list(tmp_path.iterdir())) < 30
 
@@ -83,7 +86,7 @@ def test_processes_start_in_a_folder_with_modules_of_the_same_name(tmp_path):
     (tmp_path / "utils" / "__init__.py").touch()
     (tmp_path / "program.py").write_text(
         f"import sys\nsys.path.insert(0, {str(PROJECT_ROOT)!r})\n"
-        "from utils.image_list import _name_of\nfrom utils.parallel import parallel_map\n"
+        "from utils.data.image_list import _name_of\nfrom utils.files.parallel import parallel_map\n"
         "if __name__ == '__main__':\n    print(list(parallel_map(_name_of, ['a.jpg', 'b.png'], num_workers=2)))\n"
     )
     done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -1,0 +1,81 @@
+"""The boundary to the file system: what it refuses becomes a UserError with the path and what to do about it."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from utils.errors import UserError
+
+_AGAIN = "then run the same command again"
+# what the operating system refuses that a person can fix: why, and what to do
+_REFUSALS = {
+    errno.ENOSPC: ("no space left on the disk", f"free some space, {_AGAIN}"),
+    errno.EDQUOT: ("the disk quota is exceeded", f"free some space, {_AGAIN}"),
+    errno.EFBIG: ("the file exceeds the size limit", f"raise the limit (ulimit -f), {_AGAIN}"),
+    errno.EROFS: ("the file system is read-only", "use a folder on another file system"),
+    errno.EACCES: ("permission denied", "change its permissions (chmod) or use another folder"),
+    errno.EPERM: ("operation not permitted", "change its owner or permissions, or use another folder"),
+    errno.ENOENT: ("it does not exist", "check the path"),
+    errno.ENOTDIR: ("a file stands where a folder belongs", "move the file away or use another folder"),
+    errno.EEXIST: ("a file stands where a folder belongs", "move the file away or use another folder"),
+    errno.EISDIR: ("it is a folder, not a file", "move the folder away or use another path"),
+    errno.ENAMETOOLONG: ("the name is too long", "use a shorter name"),
+    errno.ELOOP: ("its symbolic links form a loop", "remove the link"),
+    errno.EMFILE: ("too many open files", f"raise the limit (ulimit -n) or lower --num_workers, {_AGAIN}"),
+    errno.EIO: ("the disk reports an input/output error", "check the disk"),
+}
+
+
+def refusal(error: OSError, path: Path, action: str) -> UserError | None:
+    """What the file system refused, as the person sees it; None for an OSError that is not a matter of theirs.
+
+    action: what was being done with `path`: read, written, created.
+    """
+    known = _REFUSALS.get(error.errno or 0)
+    if known is None:
+        return None
+    reason, remedy = known
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        path = next((part for part in (path, *path.parents) if part.is_file()), path)
+    return UserError(f"cannot be {action}", path, reason, remedy)
+
+
+@contextmanager
+def disk_errors(path: Path, action: str = "read") -> Iterator[None]:
+    """Turns an OSError of the block, which does `action` with `path`, into a UserError where a person can fix it."""
+    try:
+        yield
+    except OSError as error:
+        explained = refusal(error, path, action)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def make_folder(path: Path) -> None:
+    """Creates the folder and those above it where they are missing. Raises UserError."""
+    with disk_errors(path, "created"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def write_refusal(error: Exception, temporary: Path, path: Path) -> UserError | None:
+    """Why `temporary`, which is to become `path`, could not be written; None if the file system is not the reason.
+
+    Libraries that write by themselves (torch, Pillow) report a full disk without its error number: the file system
+    is asked once more, by a plain write to the same file.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        is_other_file = error.filename is not None and str(error.filename) not in (str(temporary), str(path))
+        return None if is_other_file else refusal(error, path, "written")
+    if not isinstance(error, (OSError, RuntimeError)):
+        return None
+    try:
+        with temporary.open("ab") as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as asked:
+        return refusal(asked, path, "written")
+    return None
