@@ -107,7 +107,7 @@ def _read_lists(data: Dataset, train_list: Path, mask_list: Path | None) -> tupl
     entries, faults = {}, []
     for path in dict.fromkeys([train_list, *with_masks, *there]):
         entries[path], wrong = parse_image_list(path, len(data.classes), need_tags=path == train_list)
-        faults += [Fault("image lists with wrong lines", str(error)) for error in wrong]
+        faults += [Fault("image lists with wrong lines", error.where, error.what) for error in wrong]
     return _Lists(entries, train_list, tuple(with_masks)), faults
 
 

@@ -44,7 +44,7 @@ def test_good_data_is_ready_and_counted(data, capsys):
     assert report.images_of_class == {"cat": 6, "dog": 6}
     assert report.masks_of_class == {"cat": 1, "dog": 1}
     assert (report.images, report.masks) == (9, 2)
-    assert "training can start" in capsys.readouterr().out
+    assert "fault:" not in capsys.readouterr().out
 
 
 def test_everything_that_is_wrong_is_told_at_once(data, capsys):
@@ -72,9 +72,9 @@ def test_everything_that_is_wrong_is_told_at_once(data, capsys):
     ])  # fmt: skip
     printed = capsys.readouterr().out
     for part in (
-        "fault: 4 image lists with wrong lines: ", "train_cls.txt:10: p0 is listed twice", "tag 2 is outside 0..1",
-        "JPEGImages/p0.jpg: put them there", "Sal/p5.png (44x35, image 44x36)", "SegmentationClass/p0.png (7)",
-        "SegmentationClass/p5.png (mode RGB): convert colours", "training cannot start: 15 faults",
+        "train_cls.txt:10 (p0", "train_cls.txt:11 (tag 2", "train_cls.txt:12 ('cat'", "train_cls.txt:13 (s",
+        "JPEGImages/p0.jpg", "Sal/p5.png (44x35, image 44x36)", "SegmentationClass/p0.png (7)",
+        "SegmentationClass/p5.png (mode RGB)", "15 faults",
     ):  # fmt: skip
         assert part in printed, part
 
@@ -95,14 +95,14 @@ def test_classes_without_images_and_turned_photos_are_warned_of(data):
         image.save(data / "JPEGImages" / "p3.png", exif=exif)
     report = check(data)
     assert report.is_ready
-    assert any("1 classes have no training image: emu" in warning for warning in report.warnings)
-    assert any("1 images lie on their side" in warning and "p3" in warning for warning in report.warnings)
+    assert any("emu" in warning for warning in report.warnings)
+    assert any("p3" in warning and "scripts/prepare_own.py" in warning for warning in report.warnings)
 
 
 def test_masks_that_show_none_of_the_tags_are_warned_of(data):
     write_mask(data, "p0", 2)
     report = check(data)
-    assert report.is_ready and "1 of 2 masks show none of their image's tags (p0)" in report.warnings[0]
+    assert report.is_ready and "1 of 2" in report.warnings[0] and "p0" in report.warnings[0]
 
 
 def test_other_places_and_no_saliency(data, tmp_path):
@@ -118,13 +118,13 @@ def test_without_masks_training_can_start_but_nothing_is_measured(data):
     (data / "train.txt").unlink()
     report = check(data)
     assert report.is_ready and report.masks == 0
-    assert any("nothing can be measured" in warning for warning in report.warnings)
+    assert any("train.txt" in warning and "--threshold" in warning for warning in report.warnings)
 
 
 def test_a_missing_list_is_a_fault(data):
     (data / "train_cls.txt").unlink()
     report = check(data)
-    assert not report.is_ready and "no such image list" in report.faults[0].where
+    assert not report.is_ready and report.faults[0].where == str(data / "train_cls.txt")
 
 
 def test_the_program_writes_its_report_and_leaves_with_the_status(data, tmp_path):
