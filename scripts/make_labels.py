@@ -1,4 +1,4 @@
-"""Make pseudo labels, palette PNGs at the image's size, from a run's CAMs."""
+"""Make pseudo labels, palette PNGs at the image's size, from a run's CAMs, on request joined with saliency."""
 
 import json
 import sys
@@ -6,23 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from utils.cam.artefact import read_cam
-from utils.cam.labels import to_label
+from utils.cam.labels import disagreement, to_label
 from utils.config.options import LabelOptions
 from utils.crf.dense import refine_label
 from utils.crf.strengths import CAM_CONFIDENCE, CAM_CRF
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
-from utils.data.images import image_or_guess, read_rgb, write_label_png
+from utils.data.images import image_or_guess, open_header, read_gray, read_rgb, write_label_png
+from utils.errors import UserError
 from utils.files.manifest import FolderSettings, is_current
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
-from utils.runs.inputs import check_present, dataset_of_run, image_dir_of_run, train_list_of_run
+from utils.runs.inputs import check_present, dataset_of_run, image_dir_of_run, saliency_files, train_list_of_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
 SETTINGS_FILE = "label_settings.json"
@@ -36,6 +37,37 @@ class _Job:
     cam: Path
     image: Path
     label: Path
+    saliency: Path | None
+
+    @property
+    def sources(self) -> list[Path]:
+        """What the label is made from, and goes out of date with."""
+        return [self.cam, *([self.saliency] if self.saliency else [])]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How an image's label is made: see LabelOptions."""
+
+    threshold: float
+    ignore_below: float | None
+    saliency_weight: float
+    ignore_disagreement: float | None
+    crf: bool
+
+    @property
+    def joins(self) -> bool:
+        """Whether saliency is read."""
+        return self.saliency_weight > 0 or self.ignore_disagreement is not None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "threshold": self.threshold,
+            "ignore_below": self.ignore_below,
+            "saliency_weight": self.saliency_weight or None,
+            "ignore_disagreement": self.ignore_disagreement,
+            "crf": {**CAM_CRF, "confidence": CAM_CONFIDENCE} if self.crf else None,
+        }
 
 
 def run(options: LabelOptions) -> Path:
@@ -46,40 +78,56 @@ def run(options: LabelOptions) -> Path:
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     data = dataset_of_run(paths, options.dataset)
-    threshold = _best_threshold(paths) if options.threshold is None else options.threshold
-    _check_band(threshold, options.ignore_below)
+    rule = _rule(options, paths)
     if options.label_dir is None:
         folder = pseudo_label_dir(data.name, options.experiment_name)
     else:
         folder = Path(options.label_dir).absolute()
-    settings = {
-        "cams": str(paths.cam_dir),
-        "threshold": threshold,
-        "ignore_below": options.ignore_below,
-        "crf": {**CAM_CRF, "confidence": CAM_CONFIDENCE} if options.crf else None,
-    }
-    jobs = _jobs(options, paths, data, folder)
+    jobs = _jobs(options, paths, data, folder, joins=rule.joins)
+    settings = {"cams": str(paths.cam_dir), **rule.as_json()}
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "gen_gt.py", "--label_dir")
     renewed = record.check(settings, may_replace=options.overwrite or options.update)
-    todo = [job for job in jobs if options.overwrite or renewed or not is_current(job.label, job.cam)]
+    todo = [job for job in jobs if options.overwrite or renewed or not is_current(job.label, *job.sources)]
     _check_sizes(todo, num_workers=options.num_workers)
     if todo:
         record.start(settings)
-    make = partial(_make_label, threshold=threshold, ignore_below=options.ignore_below, crf=options.crf)
+    make = partial(_make_label, rule=rule)
     for _ in parallel_map(make, todo, num_workers=options.num_workers, description="making labels"):
         pass
-    print(f"{len(todo)} labels made, {len(jobs) - len(todo)} kept, threshold {threshold:g}: {folder}", file=sys.stderr)
+    print(
+        f"{len(todo)} labels made, {len(jobs) - len(todo)} kept, threshold {rule.threshold:g}: {folder}",
+        file=sys.stderr,
+    )
     return folder
 
 
-def _best_threshold(paths: RunPaths) -> float:
-    """The threshold that evaluate.py found for this run's own CAMs."""
-    remedy = f"run evaluate.py --experiment_name {paths.root.name} first, or give --threshold"
-    if not paths.cam_scores.is_file():
+def _rule(options: LabelOptions, paths: RunPaths) -> _Rule:
+    threshold = options.threshold
+    if threshold is None:
+        threshold = _best_threshold(paths, saliency_weight=options.saliency_weight)
+    _check_band(threshold, options.ignore_below)
+    for name, value in (
+        ("saliency_weight", options.saliency_weight),
+        ("ignore_disagreement", options.ignore_disagreement),
+    ):
+        if value is not None and not 0 <= value <= 1:
+            raise UserError(f"--{name}={value}", rule="it lies in 0..1")
+    return _Rule(threshold, options.ignore_below, options.saliency_weight, options.ignore_disagreement, options.crf)
+
+
+def _best_threshold(paths: RunPaths, *, saliency_weight: float) -> float:
+    """The threshold that evaluate.py found for this run's own CAMs: by masks, else by saliency."""
+    weight = f" --saliency_weight={saliency_weight:g}" if saliency_weight else ""
+    remedy = f"run evaluate.py --experiment_name {paths.root.name}{weight} first, or give --threshold"
+    found = [path for path in (paths.cam_scores, paths.cam_agreement) if path.is_file()]
+    if not found:
         raise FileNotFoundError(f"{paths.cam_scores}: no best threshold is stored: {remedy}")
-    scores = json.loads(paths.cam_scores.read_text())
+    scores = json.loads(found[0].read_text())
     if Path(scores["pred_dir"]).resolve() != paths.cam_dir.resolve():
-        raise ValueError(f"{paths.cam_scores} is of {scores['pred_dir']} and not of this run's CAMs: {remedy}")
+        raise ValueError(f"{found[0]} is of {scores['pred_dir']} and not of this run's CAMs: {remedy}")
+    if scores.get("saliency_weight", 0.0) != saliency_weight:
+        of = scores.get("saliency_weight", 0.0)
+        raise UserError(f"the best threshold was found with saliency_weight {of:g}", found[0], remedy=remedy)
     return scores["best_threshold"]
 
 
@@ -92,7 +140,7 @@ def _check_band(threshold: float, ignore_below: float | None) -> None:
         )
 
 
-def _jobs(options: LabelOptions, paths: RunPaths, data: Dataset, folder: Path) -> list[_Job]:
+def _jobs(options: LabelOptions, paths: RunPaths, data: Dataset, folder: Path, *, joins: bool) -> list[_Job]:
     """The files of every listed image, joined by its name."""
     listing = train_list_of_run(paths, data, image_list=options.image_list, dataset=options.dataset)
     image_dir = image_dir_of_run(paths, data, image_dir=options.image_dir, dataset=options.dataset)
@@ -101,7 +149,10 @@ def _jobs(options: LabelOptions, paths: RunPaths, data: Dataset, folder: Path) -
     check_present(cams.values(), "CAMs", f"run test_l2g.py --experiment_name {paths.root.name} first ({listing})")
     images = {name: image_or_guess(image_dir, name) for name in names}
     check_present(images.values(), "images", f"check --image_dir and the list ({listing})")
-    return [_Job(name, cams[name], images[name], folder / f"{name}.png") for name in names]
+    saliency: dict[str, Path] = {}
+    if joins:
+        saliency = saliency_files(paths, data, names, sal_dir=options.sal_dir, dataset=options.dataset)
+    return [_Job(name, cams[name], images[name], folder / f"{name}.png", saliency.get(name)) for name in names]
 
 
 def _check_sizes(jobs: Sequence[_Job], *, num_workers: int) -> None:
@@ -110,30 +161,39 @@ def _check_sizes(jobs: Sequence[_Job], *, num_workers: int) -> None:
     if wrong:
         raise ValueError(
             f"{len(wrong)} of {len(jobs)} CAMs have another size than their image: {first_few(wrong)}: "
-            "check --image_dir, or run test_l2g.py --overwrite with these images"
+            "check --image_dir (and --sal_dir), or run test_l2g.py --overwrite with these images"
         )
 
 
 def _size_problem(job: _Job) -> str | None:
     _, cams = read_cam(job.cam)
-    with Image.open(job.image) as image:  # reads the header only
-        width, height = image.size
-    if cams.shape[1:] == (height, width):
-        return None
-    return f"{job.name} (CAM {cams.shape[2]}x{cams.shape[1]}, image {width}x{height})"
+    height, width = cams.shape[1:]
+    for what, path in (("image", job.image), ("saliency", job.saliency)):
+        if path is None:
+            continue
+        size = open_header(path).size
+        if size != (width, height):
+            return f"{job.name} (CAM {width}x{height}, {what} {size[0]}x{size[1]})"
+    return None
 
 
-def _make_label(job: _Job, *, threshold: float, ignore_below: float | None, crf: bool) -> None:
+def _make_label(job: _Job, *, rule: _Rule) -> None:
     keys, cams = read_cam(job.cam)
-    image = np.asarray(read_rgb(job.image)) if crf else None
-    label = _label_at(keys, cams, image, threshold)
-    if ignore_below is not None:
+    saliency = np.asarray(read_gray(job.saliency)) if job.saliency else None
+
+    def label_at(threshold: float) -> np.ndarray:
+        return to_label(keys, cams, threshold, saliency=saliency, saliency_weight=rule.saliency_weight)
+
+    label = label_at(rule.threshold)
+    doubtful = np.zeros(label.shape, bool)
+    if rule.ignore_disagreement is not None and saliency is not None:
+        doubtful = disagreement(cams, saliency, rule.ignore_disagreement)
+    image = np.asarray(read_rgb(job.image)) if rule.crf else None
+    if image is not None:
+        label = refine_label(image, label)
+    if rule.ignore_below is not None:
         # sure of an object by the upper threshold, of background by the lower one, and of nothing between
-        lower = _label_at(keys, cams, image, ignore_below)
-        label = np.where((label == 0) & (lower != 0), np.uint8(IGNORE_INDEX), label)
-    write_label_png(job.label, label)
-
-
-def _label_at(keys: np.ndarray, cams: np.ndarray, image: np.ndarray | None, threshold: float) -> np.ndarray:
-    label = to_label(keys, cams, threshold)
-    return label if image is None else refine_label(image, label)
+        lower = label_at(rule.ignore_below)
+        lower = lower if image is None else refine_label(image, lower)
+        doubtful |= (label == 0) & (lower != 0)
+    write_label_png(job.label, np.where(doubtful, np.uint8(IGNORE_INDEX), label))

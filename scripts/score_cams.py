@@ -1,4 +1,4 @@
-"""Score a run's CAMs, a folder of exported CAMs, or a folder of labels against masks."""
+"""Score a run's CAMs, a folder of exported CAMs, or a folder of labels against masks; CAMs also against saliency."""
 
 import math
 from dataclasses import dataclass
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from utils.cam.artefact import read_cam
+from utils.cam.labels import balanced_threshold
 from utils.config.options import ScoreOptions
 from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
-from utils.data.images import read_label
+from utils.data.images import read_gray, read_label
+from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.locate import existing_path
 from utils.files.npy_dict import read_npy_dict
@@ -27,9 +29,10 @@ from utils.metrics import (
     scores_as_json,
     write_scores,
 )
-from utils.runs.inputs import check_present, dataset_of_run
+from utils.runs.inputs import check_present, dataset_of_run, saliency_files, train_list_of_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
+SALIENT = 127  # saliency above it is salient
 _SUFFIXES = {"cam": ".npz", "png": ".png", "npy": ".npy"}
 _REMEDIES = {
     "cam": "run test_l2g.py --experiment_name {exp} first",
@@ -40,31 +43,81 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class _Pair:
-    """The files of one image."""
+    """The files of one image; without a mask its salient pixels are what it is scored against."""
 
     name: str
     prediction: Path
-    mask: Path
+    mask: Path | None
+    saliency: Path | None
 
 
 def run(options: ScoreOptions) -> Path:
     """Scores the predictions, prints a table and writes cam_scores.json (png: label_scores.json) into the run.
 
-    Returns the JSON file. Raises FileNotFoundError that counts what is missing before any work starts.
+    Without masks, or with reference=saliency, CAMs are compared with saliency, in cam_agreement.json. Returns the
+    JSON file. Raises FileNotFoundError that counts what is missing before any work starts.
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     data = dataset_of_run(paths, options.dataset)
     folder = _prediction_dir(options, paths, data)
-    pairs = _pairs(options, folder, data)
+    by_saliency = _reference(options, data) == "saliency"
+    pairs = _pairs(options, folder, data, paths, by_saliency=by_saliency)
     facts = {"mode": options.mode, "pred_dir": str(folder), "dataset": data.name, "images": len(pairs)}
+    if by_saliency:
+        return _compare_with_saliency(options, paths, pairs, facts)
     if options.mode == "png":
         scores = _score_labels(pairs, num_labels=len(data.classes) + 1, num_workers=options.num_workers)
         return _write_label_scores(paths.label_scores, facts, scores, data)
     totals = ThresholdScores(len(data.classes) + 1, sorted(options.thresholds))
-    count = partial(_count_cam, mode=options.mode, num_labels=totals.num_labels, thresholds=totals.thresholds)
+    _score_cams(options, pairs, totals)
+    return _write_cam_scores(paths.cam_scores, {**facts, "saliency_weight": options.saliency_weight}, totals, data)
+
+
+def _score_cams(options: ScoreOptions, pairs: list[_Pair], totals: ThresholdScores) -> None:
+    """Adds every image's counts to `totals`."""
+    count = partial(
+        _count_cam,
+        mode=options.mode,
+        num_labels=totals.num_labels,
+        thresholds=totals.thresholds,
+        saliency_weight=options.saliency_weight,
+    )
     for keys, histogram in parallel_map(count, pairs, num_workers=options.num_workers, description="scoring CAMs"):
         totals.add(keys, histogram)
-    return _write_cam_scores(paths.cam_scores, facts, totals, data)
+
+
+def _reference(options: ScoreOptions, data: Dataset) -> str:
+    """What the predictions are scored against: masks or saliency."""
+    if options.reference is not None:
+        return options.reference
+    masked = options.mode == "png" or options.mask_list is not None or data.mask_list.is_file()
+    return "masks" if masked else "saliency"
+
+
+def _compare_with_saliency(options: ScoreOptions, paths: RunPaths, pairs: list[_Pair], facts: dict[str, Any]) -> Path:
+    """Scores the union of an image's CAMs as one class against its salient pixels -> cam_agreement.json.
+
+    The threshold at which they agree best is near the best one of masks (see docs/results.md), and needs none.
+    """
+    totals = ThresholdScores(2, sorted(options.thresholds))
+    for keys, histogram in parallel_map(
+        partial(_count_union, mode=options.mode, thresholds=totals.thresholds),
+        pairs,
+        num_workers=options.num_workers,
+        description="comparing CAMs with saliency",
+    ):
+        totals.add(keys, histogram)
+    agreement = [score.class_iou[1] for score in totals.scores()]
+    best = max(range(len(agreement)), key=lambda i: -1 if math.isnan(agreement[i]) else agreement[i])
+    alone, weight = totals.thresholds[best], options.saliency_weight
+    chosen = {"best_threshold": balanced_threshold(alone, weight), "saliency_weight": weight}
+    table = [{"threshold": t, "iou": None if math.isnan(v) else v} for t, v in zip(totals.thresholds, agreement)]
+    best_of_cams = {"best_threshold_of_cams": alone, "best_agreement": table[best]["iou"]}
+    write_json(paths.cam_agreement, {**facts, **chosen, **best_of_cams, "thresholds": table})
+    for threshold, value in zip(totals.thresholds, agreement):
+        print(f"Th={threshold:.2f}, IoU with saliency={value:.3%}")
+    print(f"Best Th={alone:.2f}; threshold of labels with saliency_weight={weight:g}: {chosen['best_threshold']:g}")
+    return paths.cam_agreement
 
 
 def _prediction_dir(options: ScoreOptions, paths: RunPaths, data: Dataset) -> Path:
@@ -74,27 +127,66 @@ def _prediction_dir(options: ScoreOptions, paths: RunPaths, data: Dataset) -> Pa
     return {"cam": paths.cam_dir, "png": labels, "npy": paths.irn_dir}[options.mode]
 
 
-def _pairs(options: ScoreOptions, folder: Path, data: Dataset) -> list[_Pair]:
-    """Prediction and mask of every listed image, joined by the image's name."""
-    mask_dir = existing_path(options.mask_dir, "--mask_dir") if options.mask_dir else data.mask_dir
-    listing = existing_path(options.mask_list, "--mask_list") if options.mask_list else data.mask_list
+def _pairs(options: ScoreOptions, folder: Path, data: Dataset, paths: RunPaths, *, by_saliency: bool) -> list[_Pair]:
+    """Prediction and mask, saliency or both of every listed image, joined by the image's name."""
+    if by_saliency and options.mask_list is None:
+        listing = train_list_of_run(paths, data, image_list=None, dataset=options.dataset)
+    else:
+        listing = existing_path(options.mask_list, "--mask_list") if options.mask_list else data.mask_list
     names = [entry.name for entry in read_image_list(listing, len(data.classes))]
-    pairs = [_Pair(name, folder / f"{name}{_SUFFIXES[options.mode]}", mask_dir / f"{name}.png") for name in names]
-    check_present([pair.mask for pair in pairs], "masks", f"check --mask_dir and --mask_list ({listing})")
-    remedy = _REMEDIES[options.mode].format(exp=options.experiment_name)
-    check_present([pair.prediction for pair in pairs], "predictions", remedy)
-    return pairs
+    predictions = {name: folder / f"{name}{_SUFFIXES[options.mode]}" for name in names}
+    masks: dict[str, Path] = {}
+    if not by_saliency:
+        mask_dir = existing_path(options.mask_dir, "--mask_dir") if options.mask_dir else data.mask_dir
+        masks = {name: mask_dir / f"{name}.png" for name in names}
+        check_present(masks.values(), "masks", f"check --mask_dir and --mask_list ({listing})")
+    check_present(predictions.values(), "predictions", _REMEDIES[options.mode].format(exp=options.experiment_name))
+    saliency: dict[str, Path] = {}
+    if by_saliency or options.saliency_weight > 0:
+        saliency = saliency_files(paths, data, names, sal_dir=options.sal_dir, dataset=options.dataset)
+    return [_Pair(name, predictions[name], masks.get(name), saliency.get(name)) for name in names]
 
 
 def _count_cam(
-    pair: _Pair, *, mode: str, num_labels: int, thresholds: tuple[float, ...]
+    pair: _Pair, *, mode: str, num_labels: int, thresholds: tuple[float, ...], saliency_weight: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    keys, cams = read_cam(pair.prediction) if mode == "cam" else read_exported_cam(pair.prediction)
+    assert pair.mask is not None
+    keys, cams = _read_cam(pair.prediction, mode)
     mask = read_label(pair.mask)
+    saliency = np.asarray(read_gray(pair.saliency)) if pair.saliency else None
     try:
-        return keys, cam_histogram(keys, cams, mask, num_labels=num_labels, thresholds=thresholds)
+        return keys, cam_histogram(
+            keys,
+            cams,
+            mask,
+            num_labels=num_labels,
+            thresholds=thresholds,
+            saliency=saliency,
+            saliency_weight=saliency_weight,
+        )
     except ValueError as error:
         raise ValueError(f"{pair.prediction} against {pair.mask}: {error}") from None
+
+
+def _count_union(pair: _Pair, *, mode: str, thresholds: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The strongest CAM, whatever its class, counted as the one class of the salient pixels."""
+    assert pair.saliency is not None
+    keys, cams = _read_cam(pair.prediction, mode)
+    salient = (np.asarray(read_gray(pair.saliency)) > SALIENT).astype(np.uint8)
+    union = cams.max(axis=0, keepdims=True) if len(keys) else cams
+    if union.shape[1:] != salient.shape:
+        raise UserError(
+            f"the CAMs are {union.shape[1:]} and the saliency map {salient.shape}",
+            pair.prediction,
+            "both have the image's size",
+            f"make {pair.saliency} again (scripts/make_saliency.py), or check --sal_dir",
+        )
+    one = np.zeros(len(union), np.int64)
+    return one, cam_histogram(one, union, salient, num_labels=2, thresholds=thresholds)
+
+
+def _read_cam(path: Path, mode: str) -> tuple[np.ndarray, np.ndarray]:
+    return read_cam(path) if mode == "cam" else read_exported_cam(path)
 
 
 def read_exported_cam(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +218,7 @@ def _score_labels(pairs: list[_Pair], *, num_labels: int, num_workers: int) -> S
 
 
 def _count_labels(pair: _Pair, *, num_labels: int) -> np.ndarray:
+    assert pair.mask is not None
     prediction, mask = read_label(pair.prediction), read_label(pair.mask)
     try:
         return label_confusion(prediction, mask, num_labels=num_labels).matrix

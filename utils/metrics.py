@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.cam.labels import to_label
+from utils.cam.labels import foreground_strength, to_label
 from utils.data.catalog import IGNORE_INDEX
 from utils.files.atomic import write_json
 
@@ -114,13 +114,21 @@ def _mean(values: np.ndarray) -> float:
 
 
 def cam_histogram(
-    keys: np.ndarray, cams: np.ndarray, target: np.ndarray, *, num_labels: int, thresholds: Sequence[float]
+    keys: np.ndarray,
+    cams: np.ndarray,
+    target: np.ndarray,
+    *,
+    num_labels: int,
+    thresholds: Sequence[float],
+    saliency: np.ndarray | None = None,
+    saliency_weight: float = 0.0,
 ) -> np.ndarray:
     """Counts one image's pixels by (mask's label, strongest key, thresholds exceeded).
 
     keys (K,) zero-based, cams (K, H, W) uint8 (255 is 1) or float in 0..1, target (H, W) with 255 ignored,
-    thresholds rising -> (num_labels, max(K, 1), T + 1) int64. All thresholds cost one pass because a pixel's strongest
-    key is the same at each of them. Raises ValueError where sizes differ or labels are out of range.
+    thresholds rising, saliency and its weight as in to_label -> (num_labels, max(K, 1), T + 1) int64. All thresholds
+    cost one pass because a pixel's strongest key is the same at each of them. Raises ValueError where sizes differ or
+    labels are out of range.
     """
     if cams.shape[1:] != target.shape and len(keys):
         raise ValueError(f"the CAMs are {cams.shape[1:]} and the mask {target.shape}: they must have one size")
@@ -131,6 +139,7 @@ def cam_histogram(
     codes = target.astype(np.intp)
     if len(keys):
         strongest, value = _strongest(cams)
+        value = foreground_strength(value, saliency, saliency_weight)
         codes *= len(keys)
         codes += strongest
         codes *= levels

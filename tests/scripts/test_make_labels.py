@@ -14,6 +14,7 @@ from utils.cam.artefact import write_cam
 from utils.config.options import LabelOptions, ScoreOptions, TrainOptions
 from utils.config.parser import save_options
 from utils.data.images import read_label, write_image, write_label_png
+from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
 
 
@@ -66,6 +67,76 @@ def test_best_threshold_of_the_run_is_the_default(named, tmp_path):
     score_cams.run(ScoreOptions(**scored, num_workers=1, pred_dir=str(other)))
     with pytest.raises(ValueError, match="not of this run's CAMs"):
         make(named, threshold=None)
+
+
+@pytest.fixture
+def salient(named):
+    """Saliency 1 in columns 2 to 5 of a and nowhere in b and c."""
+    for name in "abc":
+        saliency = np.zeros((HEIGHT, WIDTH), np.uint8)
+        saliency[:, 2:] = 255 * (name == "a")
+        write_image(Path(named["dataset"]) / "Sal" / f"{name}.png", saliency)
+    return named | {"sal_dir": str(Path(named["dataset"]) / "Sal")}
+
+
+def test_saliency_joined_with_cams_decides_what_is_foreground_and_cams_of_which_class(salient):
+    # a: CAM .8 .8 .8 .4 .1 .1; b: CAMs of 1 without saliency
+    folder = make(salient, saliency_weight=0.5, threshold=0.3)
+    assert row(folder, "a") == [1, 1, 1, 1, 1, 1]
+    assert row(folder, "b") == [1, 1, 1, 2, 2, 2]
+    assert row(folder, "c") == [0] * 6
+    folder = make(salient, saliency_weight=0.5, threshold=0.55, overwrite=True)
+    assert row(folder, "a") == [0, 0, 1, 1, 0, 0]
+
+
+def test_cams_and_saliency_that_disagree_are_ignored_on_request(salient):
+    folder = make(salient, saliency_weight=0.5, threshold=0.3, ignore_disagreement=0.85)
+    assert row(folder, "a") == [1, 1, 1, 1, 255, 255]
+    assert row(folder, "b") == [255] * 6
+
+
+def test_label_older_than_its_saliency_is_made_again(salient):
+    folder = make(salient, saliency_weight=0.5, threshold=0.3)
+    write_image(Path(salient["sal_dir"]) / "a.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    os.utime(folder / "a.png", (0, 0))
+    make(salient, saliency_weight=0.5, threshold=0.3)
+    assert row(folder, "a") == [1, 1, 1, 0, 0, 0]
+
+
+def test_joining_without_saliency_maps_is_refused_before_any_label(named):
+    with pytest.raises(UserError, match=r"make_saliency\.py"):
+        make(named, saliency_weight=0.5)
+    assert not Path(named["label_dir"]).exists()
+
+
+def test_saliency_of_another_size_is_named(salient):
+    write_image(Path(salient["sal_dir"]) / "b.png", np.zeros((5, 7), np.uint8))
+    with pytest.raises(ValueError, match=r"b \(CAM 6x4, saliency 7x5\)"):
+        make(salient, saliency_weight=0.5)
+
+
+@pytest.mark.parametrize("wrong", [{"saliency_weight": 1.5}, {"ignore_disagreement": -0.1}])
+def test_weights_outside_0_to_1_are_refused(salient, wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        make(salient, **wrong)
+
+
+def test_best_threshold_is_taken_from_a_sweep_with_the_same_weight_alone(salient):
+    scored = {key: value for key, value in salient.items() if key != "label_dir"}
+    score_cams.run(ScoreOptions(**scored, num_workers=1))
+    with pytest.raises(UserError, match=r"evaluate\.py .* --saliency_weight=0\.5"):
+        make(salient, threshold=None, saliency_weight=0.5)
+    score_cams.run(ScoreOptions(**scored, num_workers=1, saliency_weight=0.5))
+    # in a the object is joined at (.8 + 0) / 2 and (.8 + 1) / 2, the rest at .7, .55: in b it is .5; 0.45 is the best
+    assert row(make(salient, threshold=None, saliency_weight=0.5), "b") == [1, 1, 1, 2, 2, 2]
+
+
+def test_without_masks_the_threshold_is_the_one_at_which_cams_agree_with_saliency(salient):
+    scored = {key: value for key, value in salient.items() if key != "label_dir"}
+    (Path(salient["dataset"]) / "train.txt").unlink()
+    score_cams.run(ScoreOptions(**scored, num_workers=1))
+    # columns 3 and 2 of a are salient and seen by CAMs from 0.1 to 0.4, columns 0 and 1 seen and not salient
+    assert row(make(salient, threshold=None), "a") == [1, 1, 1, 1, 1, 1]
 
 
 def test_labels_are_joined_by_name_whatever_the_order_of_the_list(named, tmp_path):

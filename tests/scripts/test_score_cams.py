@@ -4,12 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import score_cams
+from scripts import make_labels, score_cams
 from tests.small_run import HEIGHT, WIDTH, make_small_run
 from utils.cam.artefact import read_cam, write_cam
-from utils.config.options import ScoreOptions, TrainOptions
+from utils.config.options import LabelOptions, ScoreOptions, TrainOptions
 from utils.config.parser import save_options
-from utils.data.images import write_label_png
+from utils.data.images import write_image, write_label_png
+from utils.errors import UserError
 from utils.files.npy_dict import write_npy_dict
 
 
@@ -128,3 +129,54 @@ def test_key_outside_the_classes_is_named(named):
     write_cam(run_dir(named) / "cam" / "b.npz", [2], np.zeros((1, HEIGHT, WIDTH), np.uint8))
     with pytest.raises(ValueError, match=r"b\.npz .*label 3, outside 0\.\.2"):
         score(named)
+
+
+@pytest.fixture
+def salient(named):
+    """Saliency of a and b: columns 0 to 3; none in c."""
+    for name in "abc":
+        saliency = np.zeros((HEIGHT, WIDTH), np.uint8)
+        saliency[:, :4] = 255 * (name != "c")
+        write_image(Path(named["dataset"]) / "Sal" / f"{name}.png", saliency)
+    return named | {"sal_dir": str(Path(named["dataset"]) / "Sal")}
+
+
+def test_joined_scores_are_those_of_the_labels_at_the_same_threshold(salient, tmp_path):
+    swept = score(salient, saliency_weight=0.5)
+    for threshold in (0.3, 0.45, 0.7):
+        labels = make_labels.run(
+            LabelOptions(
+                **salient,
+                label_dir=str(tmp_path / "labels"),
+                saliency_weight=0.5,
+                threshold=threshold,
+                overwrite=True,
+                num_workers=1,
+            )
+        )
+        expected = score(salient, mode="png", pred_dir=str(labels))
+        found = next(row for row in swept["thresholds"] if row["threshold"] == threshold)
+        assert found["class_iou"] == expected["class_iou"]
+    assert swept["saliency_weight"] == 0.5
+
+
+def test_without_a_list_of_masks_cams_are_compared_with_saliency(salient):
+    (Path(salient["dataset"]) / "train.txt").unlink()
+    result = score(salient)
+    table = {row["threshold"]: row["iou"] for row in result["thresholds"]}
+    # a: columns 0..3 are above 0.1 to 0.4 and salient; b: all columns, of which 4 are salient
+    assert table[0.3] == pytest.approx(8 / 10) and table[0.05] == pytest.approx(8 / 12)
+    assert result["best_threshold"] == 0.15
+    assert (run_dir(salient) / "cam_agreement.json").is_file()
+    assert score(salient, reference="saliency", saliency_weight=0.5)["best_threshold"] == pytest.approx(0.325)
+
+
+def test_masks_are_the_reference_where_there_are_some(salient):
+    score(salient)
+    assert not (run_dir(salient) / "cam_agreement.json").exists()
+
+
+def test_saliency_of_another_size_is_named(salient):
+    write_image(Path(salient["sal_dir"]) / "b.png", np.zeros((5, 7), np.uint8))
+    with pytest.raises(UserError, match=r"b\.png"):
+        score(salient, reference="saliency")

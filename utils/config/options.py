@@ -261,6 +261,13 @@ class ScoreOptions:
     """Folder of ground-truth masks; default SegmentationClass in the data set."""
     mask_list: str | None = None
     """List of images that are scored; default train.txt in the data set."""
+    reference: Literal["masks", "saliency"] | None = None
+    """What CAMs are scored against; default masks, where the data set has a list of them (or --mask_list), else
+    saliency: the threshold at which the union of the CAMs agrees best with it."""
+    saliency_weight: float = 0.0
+    """Weight of saliency in the foreground's strength, as gen_gt.py --saliency_weight: 0 is the CAMs alone."""
+    sal_dir: str | None = None
+    """Folder of saliency maps; default the run's, else Sal in the data set."""
     thresholds: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(1, 16))
     """Background thresholds."""
     num_workers: int = 0
@@ -294,6 +301,13 @@ class LabelOptions:
     """Background where no class exceeds it; default the best one that evaluate.py found."""
     ignore_below: float | None = None
     """Lower end of an ignore band: pixels whose strongest class is between it and the threshold become 255."""
+    saliency_weight: float = 0.0
+    """A pixel is foreground where this times its saliency and the rest times its strongest CAM exceed the threshold;
+    0 is the CAMs alone, as published."""
+    sal_dir: str | None = None
+    """Folder of saliency maps; default the run's, else Sal in the data set."""
+    ignore_disagreement: float | None = None
+    """Pixels whose saliency and strongest CAM differ by more than this (0..1) become 255."""
     crf: bool = False
     """Refine the CAMs by a dense CRF first."""
     num_workers: int = 0

@@ -1,6 +1,6 @@
 """What a later stage needs of a run: its data set, its lists, and whether the files it will read are there."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from utils.config.parser import load_options
 from utils.data.catalog import IMAGE_FOLDER, SALIENCY_FOLDER, KnownDataset
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import read_image_list
+from utils.data.images import image_or_guess
 from utils.errors import UserError
 from utils.files.locate import existing_path
 from utils.files.text import first_few
@@ -64,6 +65,19 @@ def sal_dir_of_run(run: RunPaths, data: Dataset, *, sal_dir: str | None, dataset
     if sal_dir is None:
         return data.sal_dir if data.sal_dir.is_dir() else None
     return None if sal_dir == "none" else existing_path(sal_dir, "--sal_dir")
+
+
+def saliency_files(
+    run: RunPaths, data: Dataset, names: Sequence[str], *, sal_dir: str | None, dataset: str | None
+) -> dict[str, Path]:
+    """Name -> saliency map of every image. Raises UserError without a folder, and FileNotFoundError counting gaps."""
+    remedy = f"run scripts/make_saliency.py --dataset={data.root}, or give --sal_dir"
+    folder = sal_dir_of_run(run, data, sal_dir=sal_dir, dataset=dataset)
+    if folder is None:
+        raise UserError("no saliency maps", data.sal_dir, "saliency is joined with CAMs here", remedy)
+    files = {name: image_or_guess(folder, name, suffix=".png") for name in names}
+    check_present(files.values(), "saliency maps", remedy)
+    return files
 
 
 def train_list_of_run(run: RunPaths, data: Dataset, *, image_list: str | None, dataset: str | None) -> Path:

@@ -69,6 +69,11 @@ class RunPaths:
         return self.root / "cam_scores.json"
 
     @property
+    def cam_agreement(self) -> Path:
+        """The CAMs compared with saliency, where there are no masks."""
+        return self.root / "cam_agreement.json"
+
+    @property
     def label_scores(self) -> Path:
         return self.root / "label_scores.json"
 

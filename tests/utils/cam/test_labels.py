@@ -1,0 +1,55 @@
+"""The rule that makes labels: CAMs alone, and joined with saliency."""
+
+import numpy as np
+import pytest
+
+from utils.cam.labels import balanced_threshold, disagreement, foreground_strength, to_label
+
+# strongest CAM: of class 1 in the first row, of class 0 in the second
+CAMS = np.array([[[0, 10, 20], [200, 128, 40]], [[255, 100, 30], [20, 12, 4]]], np.uint8)
+SALIENCY = np.array([[0, 255, 0], [255, 0, 255]], np.uint8)
+
+
+def test_without_weight_or_saliency_the_rule_is_the_cams_alone():
+    alone = to_label([0, 4], CAMS, 0.3)
+    assert alone.tolist() == [[5, 5, 0], [1, 1, 0]]
+    assert (to_label([0, 4], CAMS, 0.3, saliency=SALIENCY) == alone).all()
+    assert (to_label([0, 4], CAMS, 0.3, saliency_weight=0.5) == alone).all()
+
+
+def test_joined_strength_is_the_weighted_mean_and_the_class_the_strongest_cams():
+    joined = foreground_strength(CAMS.max(0), SALIENCY, 0.5)
+    assert joined.dtype == np.uint8
+    assert joined.tolist() == [[128, 178, 15], [228, 64, 148]]
+    # the CAM is sure where saliency is silent (255), and saliency where the CAM is weak (40)
+    assert to_label([0, 4], CAMS, 0.3, saliency=SALIENCY, saliency_weight=0.5).tolist() == [[5, 5, 0], [1, 0, 1]]
+
+
+def test_float_cams_give_the_labels_of_bytes():
+    floats = (CAMS / 255).astype(np.float32)
+    for weight in (0.25, 0.5, 1.0):
+        expected = to_label([0, 4], CAMS, 0.31, saliency=SALIENCY, saliency_weight=weight)
+        assert (to_label([0, 4], floats, 0.31, saliency=SALIENCY, saliency_weight=weight) == expected).all()
+
+
+def test_an_image_without_tags_is_background_however_salient():
+    none = np.zeros((0, 2, 3), np.uint8)
+    assert not to_label([], none, 0.3, saliency=SALIENCY, saliency_weight=1.0).any()
+    assert not disagreement(none, SALIENCY, 0.1).any()
+
+
+def test_threshold_of_labels_is_where_both_are_undecided():
+    threshold = balanced_threshold(0.25, 0.5)
+    assert threshold == pytest.approx(0.375)
+    at_both = foreground_strength(np.float32([[0.25]]), np.uint8([[128]]), 0.5)
+    assert at_both[0, 0] == pytest.approx(threshold, abs=0.002)
+    assert balanced_threshold(0.3, 0.0) == 0.3
+
+
+def test_saliency_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="one size"):
+        foreground_strength(CAMS.max(0), SALIENCY[:1], 0.5)
+
+
+def test_disagreement_is_where_one_is_sure_of_what_the_other_denies():
+    assert disagreement(CAMS, SALIENCY, 0.8).tolist() == [[True, False, False], [False, False, True]]
