@@ -113,7 +113,7 @@ def _compare_with_saliency(options: ScoreOptions, paths: RunPaths, pairs: list[_
     chosen = {"best_threshold": balanced_threshold(alone, weight), "saliency_weight": weight}
     table = [{"threshold": t, "iou": None if math.isnan(v) else v} for t, v in zip(totals.thresholds, agreement)]
     best_of_cams = {"best_threshold_of_cams": alone, "best_agreement": table[best]["iou"]}
-    write_json(paths.cam_agreement, {**facts, **chosen, **best_of_cams, "thresholds": table})
+    write_scores(paths.cam_agreement, {**facts, **chosen, **best_of_cams, "thresholds": table})
     for threshold, value in zip(totals.thresholds, agreement):
         print(f"Th={threshold:.2f}, IoU with saliency={value:.3%}")
     print(f"Best Th={alone:.2f}; threshold of labels with saliency_weight={weight:g}: {chosen['best_threshold']:g}")
