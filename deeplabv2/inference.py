@@ -17,14 +17,20 @@ from deeplabv2.input_format import InputFormat
 from deeplabv2.logits import reduce_logits, write_logits
 from deeplabv2.models import Segmenter, build_segmenter
 from deeplabv2.settings import ModelSettings, Settings, find_path
+from models.errors import ModelOptionError, WeightsError
+from models.weights import fit, tensors_in
 from utils.data.image_batches import batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry
+from utils.errors import UserError, as_user_error
 from utils.files.manifest import RECORD, FolderSettings, is_current
 from utils.files.parallel import run_in_threads
 from utils.runs.segmentation import TrainingPaths
 from utils.runtime.device import autocast
 from utils.runtime.process import Process
 from utils.training.checkpoint import read_checkpoint, weights_digest
+
+# what the networks call a setting that is not MODEL.<the same>
+SETTING_OF = {"num_labels": "DATASET.N_CLASSES", "backbone": "MODEL.NAME"}
 
 
 @dataclass(frozen=True)
@@ -49,35 +55,38 @@ def checkpoint_path(model_path: str | None, training: TrainingPaths) -> Path:
 
 
 def make_network(settings: ModelSettings, num_labels: int) -> Segmenter:
-    """The network of a configuration, with random weights."""
-    return build_segmenter(
-        settings.NAME,
-        num_labels,
-        output_stride=settings.OUTPUT_STRIDE,
-        atrous_rates=settings.ATROUS_RATES,
-        n_blocks=settings.N_BLOCKS,
-        scales=settings.SCALES,
-        width=settings.WIDTH,
-        freeze_batch_norm=settings.FREEZE_BATCH_NORM,
-    )
+    """The network of a configuration, with random weights. Raises UserError naming the setting that it cannot have."""
+    try:
+        return build_segmenter(
+            settings.NAME,
+            num_labels,
+            output_stride=settings.OUTPUT_STRIDE,
+            atrous_rates=settings.ATROUS_RATES,
+            n_blocks=settings.N_BLOCKS,
+            scales=settings.SCALES,
+            width=settings.WIDTH,
+            freeze_batch_norm=settings.FREEZE_BATCH_NORM,
+        )
+    except ModelOptionError as error:
+        setting = SETTING_OF.get(error.option, f"MODEL.{error.option.upper()}")
+        raise UserError(str(error.value), setting, error.valid) from error
 
 
 def load_trained(network: Segmenter, path: Path) -> dict[str, Any]:
     """Fills the whole network from a checkpoint of this trainer or a published state dict -> facts of it.
 
-    Raises ValueError naming the file and the first names that differ.
+    Raises UserError naming the file and what differs.
     """
     content = read_checkpoint(path)
-    state = {name.removeprefix("module."): tensor for name, tensor in content.get("state_dict", content).items()}
-    own = network.state_dict()
-    wrong = [name for name in own if name not in state or state[name].shape != own[name].shape]
-    wrong += [name for name in state if name not in own]
-    if wrong:
-        raise ValueError(
-            f"{path} does not hold this network ({network.name}, {network.num_labels} labels): {len(wrong)} tensors "
-            f"are missing, too many or of another shape, the first {wrong[0]}: check MODEL.* and DATASET.N_CLASSES"
+    with as_user_error(WeightsError, path):
+        found = fit(
+            network.state_dict(),
+            tensors_in(content, network=network.name),
+            network=f"{network.name} of {network.num_labels} labels",
+            exact=True,
+            explain=lambda misfit: "check the MODEL.* settings and DATASET.N_CLASSES",
         )
-    network.load_state_dict(state)
+    network.load_state_dict(found, strict=False)
     return {"checkpoint": str(path), "step": content.get("step"), "weights": weights_digest(network)}
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from deeplabv2 import inputs
 from deeplabv2.dataset import SegmentationDataset
 from deeplabv2.inference import make_network
-from deeplabv2.initial_weights import initial_path, load_initial
+from deeplabv2.initial_weights import check_start, initial_path, load_initial
 from deeplabv2.inputs import Split
 from deeplabv2.label_check import LabelSummary, check_labels
 from deeplabv2.models import Segmenter
@@ -43,6 +43,8 @@ def run(settings: Settings) -> Path:
     latest = latest_checkpoint(paths)
     if latest and not settings.SOLVER.RESUME:
         raise FileExistsError(f"{latest} is there already: add {RESUME_FLAG} to go on, or choose another EXP.ID")
+    if latest is None:
+        check_start(settings.MODEL)
     with start_process(settings.SOLVER.DEVICE) as process:
         log = open_log(paths.log if process.is_main else None)
         labels = look_at_labels(settings, data, split, process, log.info)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.errors import ModelOptionError
+
 
 def _reduced(channels: int, rate: int) -> int:
     """`channels` / `rate`, but at least one, so that narrow networks stay legal."""
@@ -204,18 +206,19 @@ ATTENTION: dict[str, type[nn.Module]] = {
 
 
 def attention_names(spec: str) -> tuple[str, ...]:
-    """The modules that `spec` names: "none" -> (), "se+sa" -> ("se", "sa"). Raises ValueError on any other name."""
+    """The modules that `spec` names: "none" -> (), "se+sa" -> ("se", "sa"). ModelOptionError on others."""
     if spec == "none":
         return ()
     names = tuple(part.strip() for part in spec.split("+"))
     unknown = [name for name in names if name not in ATTENTION]
     if unknown:
-        raise ValueError(
-            f"attention {spec!r}: unknown name {unknown[0]!r}; use none, or one or more of {', '.join(ATTENTION)} "
-            "joined by '+', such as se+sa"
+        raise ModelOptionError(
+            "attention",
+            spec,
+            f"{unknown[0]!r} is unknown: expected none, or one or more of {', '.join(ATTENTION)} joined by '+'",
         )
     if len(set(names)) < len(names):
-        raise ValueError(f"attention {spec!r}: each module may be named once, drop the repetition")
+        raise ModelOptionError("attention", spec, "each module may be named once")
     return names
 
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.attention import ATTENTION
+from models.errors import ModelOptionError
 from models.suppression import FixedSuppression, LearnableSuppression, build_suppression, suppression_control
 
 HEAD_LAYERS = ("fc8", "f8_3", "f8_4", "f9")
@@ -30,17 +31,6 @@ class CamOutput(NamedTuple):
 
     cams: Tensor
     scores: Tensor
-
-
-def strip_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` without the `module.` that data-parallel wrappers put before every name."""
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
-
-
-def some(names: Iterable[str], limit: int = 5) -> str:
-    """The number of `names` and the first few of them, for error messages."""
-    names = list(names)
-    return f"{len(names)} ({', '.join(names[:limit])}{', ...' if len(names) > limit else ''})" if names else "0"
 
 
 def move_by_affinity(maps: Tensor, features: Tensor) -> Tensor:
@@ -95,8 +85,8 @@ class CamNet(nn.Module, ABC):
         """What `load_backbone` fills, under the names that it expects."""
 
     @abstractmethod
-    def load_backbone(self, state: Mapping[str, Tensor]) -> None:
-        """Load image-pretrained weights into every layer but the new ones. ValueError unless all of them are given."""
+    def load_backbone(self, state: Mapping[str, Any]) -> None:
+        """Load image-pretrained weights, or a checkpoint's, into all but the new layers, or raise WeightsError."""
 
     def _build_head(self, channels: tuple[int, int, int], embedding: tuple[int, int], num_classes: int) -> None:
         """`channels` of conv4, conv5, conv6; `embedding` channels that the PCM makes of conv4 and conv5."""
@@ -116,8 +106,8 @@ class CamNet(nn.Module, ABC):
         suppression_control(spec)  # a bad name is an error even without stages
         unknown = sorted(set(stages) - set(channels))
         if unknown:
-            raise ValueError(
-                f"suppression_stages: {self.backbone_name} has no stage {unknown[0]}; choose from {sorted(channels)}"
+            raise ModelOptionError(
+                "suppression_stages", sorted(set(stages)), f"{self.backbone_name} has the stages {sorted(channels)}"
             )
         if spec == "none":
             return

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from models.attention import attention_names
-from models.cam_head import CamNet, some, strip_prefix
+from models.cam_head import CamNet
+from models.errors import Misfit, ModelOptionError, WeightsError
 from models.resnet38 import ResNet38Cam
 from models.timm_backbone import TimmCam
+from models.weights import fit, tensors_in
 
 WEIGHT_SETS = ("state_dict", "local_dict")
 
@@ -28,11 +30,11 @@ def build_cam_net(
     """A network from image (N, 3, H, W) to CamOutput(cams (N, C + 1, h, w), scores (N, C)).
 
     `backbone` is "resnet38" or "timm:NAME". `width` scales the channels of resnet38; `pretrained` lets timm download
-    ImageNet weights. `dropout` is the rate of resnet38's stages 6 and 7. Raises ValueError, naming what is legal, for
-    anything that the backbone cannot do.
+    ImageNet weights. `dropout` is the rate of resnet38's stages 6 and 7. Raises ModelOptionError for anything that the
+    backbone cannot do.
     """
     if num_classes < 1:
-        raise ValueError(f"num_classes {num_classes}: give at least one object class (background is added to them)")
+        raise ModelOptionError("num_classes", num_classes, "expected at least one object class, background not counted")
     attention_names(attention)
     options: dict[str, Any] = {
         "attention": attention,
@@ -41,55 +43,43 @@ def build_cam_net(
     }
     if backbone.startswith("timm:"):
         if width != 1.0:
-            raise ValueError(f"width {width} is for resnet38: choose a smaller timm model instead of {backbone}")
+            raise ModelOptionError("width", width, f"it is for resnet38: choose a smaller timm model than {backbone}")
         name = backbone.removeprefix("timm:")
         return TimmCam(name, num_classes, output_stride=output_stride, pretrained=pretrained, **options)
     if backbone != "resnet38":
-        raise ValueError(f"backbone {backbone!r} is not resnet38 or timm:NAME, such as timm:tf_efficientnet_lite0")
+        raise ModelOptionError(
+            "backbone", backbone, "expected resnet38 or timm:NAME, such as timm:tf_efficientnet_lite0"
+        )
     if output_stride != ResNet38Cam.output_stride:
-        raise ValueError(f"output_stride {output_stride}: resnet38 has 8 only; other strides need a timm backbone")
+        raise ModelOptionError("output_stride", output_stride, "resnet38 has 8 only; others need a timm backbone")
     if pretrained:
-        raise ValueError("resnet38 has no weights to download: convert its ImageNet file and call load_backbone")
+        raise ModelOptionError("pretrained", pretrained, "resnet38 has no weights to download: give its ImageNet file")
     return ResNet38Cam(num_classes, width=width, dropout=dropout, **options)
 
 
 def load_weights(net: nn.Module, state: Mapping[str, Any], *, which: str = "state_dict") -> None:
     """Load a whole network, strictly.
 
-    `state` is a state dict (with or without `module.`) or a checkpoint that holds one under "state_dict" (the global
-    network) and one under "local_dict"; `which` says which. Raises ValueError, naming what does not fit.
+    `state` is a state dict, or a checkpoint that holds one under "state_dict" (the global network) and one under
+    "local_dict"; `which` is one of these. Names may begin with any one prefix, such as `module.`. Raises WeightsError.
     """
     if which not in WEIGHT_SETS:
-        raise ValueError(f"which {which!r} is not one of {', '.join(WEIGHT_SETS)}")
-    if any(key in state for key in WEIGHT_SETS):
-        if which not in state:
-            raise ValueError(f"the checkpoint has no {which}, only {', '.join(map(str, state))}")
-        state = state[which]
-    elif which != "state_dict":
-        raise ValueError(f"this is one network's state dict: it has no {which}")
-    given, own = strip_prefix(state), net.state_dict()
-    missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
-    misfit = [f"{n} {tuple(given[n].shape)} for {tuple(own[n].shape)}" for n in own if _misfits(own[n], given.get(n))]
-    if missing or unexpected or misfit:
-        raise ValueError(
-            f"the weights do not fit the network: missing {some(missing)}; unexpected {some(unexpected)}; "
-            f"of another shape {some(misfit)}. {_likely_reason(missing + unexpected, misfit)}"
-        )
-    net.load_state_dict(given)
+        raise ModelOptionError("which", which, f"expected one of {', '.join(WEIGHT_SETS)}")
+    network = getattr(net, "backbone_name", "this network")
+    if which != "state_dict" and which not in state:
+        raise WeightsError(network, f"it holds one network and no {which}", "use the global network")
+    given = tensors_in(state, which=which, network=network)
+    net.load_state_dict(fit(net.state_dict(), given, network=network, exact=True, explain=_likely_reason), strict=False)
 
 
-def _misfits(own: Tensor, given: Tensor | None) -> bool:
-    return given is not None and given.shape != own.shape
-
-
-def _likely_reason(names: Sequence[str], misfit: Sequence[str]) -> str:
-    differing = []
+def _likely_reason(misfit: Misfit) -> str:
+    names, differing = [*misfit.missing, *misfit.unexpected], []
     if any("DRS_" in name for name in names):
         differing.append("suppression or suppression_stages")
     if any("_layer." in name and "DRS_" not in name for name in names):
         differing.append("attention")
-    if misfit and all(entry.startswith("fc8.") for entry in misfit):
+    if misfit.misshapen and all(entry.startswith("fc8.") for entry in misfit.misshapen):
         differing.append("num_classes")
     if not differing:
         differing.append("backbone or width")
-    return f"Build the network with the options it was trained with: {' and '.join(differing)} differ."
+    return f"build the network with the options that it was trained with: {' and '.join(differing)} differ"

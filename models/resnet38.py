@@ -5,12 +5,15 @@ memory that is saved costs more time than the arithmetic.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.attention import add_attention, attend
-from models.cam_head import CamNet, Features, some, strip_prefix
+from models.cam_head import CamNet, Features
+from models.errors import ModelOptionError
+from models.weights import fit, tensors_in, without_step_counts
 
 # blocks in stages 2..5, and their channels: between the two convolutions, and of the output
 STAGES = {2: (3, 128, 128), 3: (3, 256, 256), 4: (6, 512, 512), 5: (3, 512, 1024)}
@@ -151,23 +154,19 @@ class ResNet38Cam(CamNet):
     def stage_modules(self, stages: int) -> list[nn.Module]:
         """conv1a for 1, conv1a and b2* for 2, and so on to 7."""
         if not 0 <= stages <= 7:
-            raise ValueError(f"cannot freeze {stages} stages of resnet38: give 0 (none) to 7")
+            raise ModelOptionError("frozen_stages", stages, "resnet38 has 7: expected 0 (none) to that")
         return [self.get_submodule(name) for stage in range(1, stages + 1) for name in self._stages[stage]]
 
     def backbone_state(self) -> dict[str, Tensor]:
         new = self.new_prefixes()
         return {n: t for n, t in self.state_dict().items() if not n.startswith(new)}
 
-    def load_backbone(self, state: Mapping[str, Tensor]) -> None:
+    def load_backbone(self, state: Mapping[str, Any]) -> None:
         """Load weights by name (a converted ImageNet file, or a checkpoint, of which the new layers are left out)."""
-        own, given = self.backbone_state(), strip_prefix(state)
-        wanted = [n for n in own if not n.endswith("num_batches_tracked")]
-        missing = [n for n in wanted if n not in given]
-        misfit = [n for n in wanted if n in given and given[n].shape != own[n].shape]
-        if missing or misfit:
-            raise ValueError(
-                f"these are not the backbone weights of {self.backbone_name}: missing {some(missing)}, "
-                f"of another shape {some(misfit)}, of {len(wanted)}; convert the ImageNet file of ResNet-38 (model A1) "
-                "or use width 1"
-            )
-        self.load_state_dict({n: given[n] for n in wanted}, strict=False)
+        found = fit(
+            without_step_counts(self.backbone_state()),
+            tensors_in(state, network=self.backbone_name),
+            network=self.backbone_name,
+            explain=lambda misfit: "expected the ImageNet file of ResNet-38 (model A1), for width 1",
+        )
+        self.load_state_dict(found, strict=False)

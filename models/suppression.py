@@ -6,6 +6,8 @@ Each channel is cut at a share of its own spatial maximum, so that attention spr
 import torch
 from torch import Tensor, nn
 
+from models.errors import ModelOptionError
+
 
 class FixedSuppression(nn.Module):
     """min(x, control * spatial maximum of x), per channel. x (N, C, H, W) -> the same shape."""
@@ -35,7 +37,7 @@ class LearnableSuppression(nn.Module):
 
 
 def suppression_control(name: str) -> float | None:
-    """The constant of "fixed:VALUE", None for "none" and "learnable". Raises ValueError on anything else."""
+    """The constant of "fixed:VALUE", None for "none" and "learnable". Raises ModelOptionError on anything else."""
     if name in ("none", "learnable"):
         return None
     kind, _, value = name.partition(":")
@@ -44,9 +46,10 @@ def suppression_control(name: str) -> float | None:
     except ValueError:
         control = float("nan")
     if not 0 < control <= 1:
-        raise ValueError(
-            f"suppression {name!r} is not none, learnable or fixed:VALUE with VALUE above 0 and at most 1; "
-            "write fixed:0.55 for the published constant"
+        raise ModelOptionError(
+            "suppression",
+            name,
+            "expected none, learnable, or fixed:VALUE above 0 and at most 1, such as the published fixed:0.55",
         )
     return control
 

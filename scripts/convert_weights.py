@@ -6,9 +6,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
+from models.errors import WeightsError
+from models.weights import tensors_in
 from utils.config.parser import main
+from utils.errors import as_user_error
 from utils.files.locate import weights_path
-from utils.training.checkpoint import read_weights, write_checkpoint
+from utils.training.checkpoint import write_checkpoint
+from utils.training.weights import read_weights
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,10 @@ class ConvertOptions:
 
 
 def run(options: ConvertOptions) -> Path:
-    """Writes the tensors under state-dict names and returns the file. Raises ValueError naming a damaged file."""
-    weights = read_weights(weights_path(options.weights))
+    """Writes the tensors under state-dict names and returns the file. Raises UserError naming a damaged file."""
+    path = weights_path(options.weights, "--weights")
+    with as_user_error(WeightsError, path):
+        weights = tensors_in(read_weights(path))
     out = Path(options.out)
     write_checkpoint(out, weights)
     print(f"{out}: {len(weights)} tensors, {sum(t.numel() for t in weights.values()):,} values")

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models.cam_net import CamNet, build_cam_net, load_weights
+from models.cam_net import CamNet
 from scripts.cam_outputs import CamOutputs
+from scripts.networks import build_network, load_file
 from utils import cam
 from utils.cam.multi_scale import raw_maps
 from utils.config.options import CamOptions, TrainOptions
@@ -73,20 +74,9 @@ def complete(options: CamOptions, train: TrainOptions) -> CamOptions:
 
 
 def load_network(train: TrainOptions, num_classes: int, path: Path, content: dict[str, Any], which: str) -> CamNet:
-    """The trained network in eval mode, on the CPU. Raises ValueError naming the file if it does not fit the run."""
-    network = build_cam_net(
-        train.backbone,
-        num_classes,
-        attention=train.attention,
-        suppression=train.suppression,
-        suppression_stages=train.suppression_stages,
-        width=train.width,
-        output_stride=train.output_stride,
-    )
-    try:
-        load_weights(network, content, which=which)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    """The trained network in eval mode, on the CPU. Raises UserError naming the file if it does not fit the run."""
+    network = build_network(train, num_classes)
+    load_file(network, path, content, which=which)
     return network.eval().requires_grad_(False)
 
 

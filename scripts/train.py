@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.cam_net import CamNet, build_cam_net, load_weights
+from models.cam_net import CamNet
 from models.l2g import L2G
 from scripts.classifier_loop import Saver, train_classifier
+from scripts.networks import build_network, freeze_layers, load_backbone_file, load_file
 from utils.config.options import TrainOptions
 from utils.config.parser import save_options
 from utils.copy_paste.bank import ForegroundBank
@@ -31,6 +32,7 @@ from utils.training import schedule
 from utils.training.sampling import make_loader
 from utils.training.train_loop import Position, Recorder, Stepper
 from utils.training.train_state import go_on_from, restore, state_of
+from utils.training.weights import require_weights
 
 
 def run(options: TrainOptions) -> Path:
@@ -41,6 +43,15 @@ def run(options: TrainOptions) -> Path:
     latest = ckpt.latest_checkpoint(paths.model_dir)
     if latest and not options.resume:
         raise FileExistsError(f"{latest} is there already: add --resume to go on, or choose another --experiment_name")
+    if latest is None and options.load_checkpoint in (None, "none"):
+        require_weights(
+            options.init_weights,
+            "--init_weights",
+            frozen={
+                "--frozen_stages": (options.frozen_stages, 0),
+                "--freeze_batch_norm": (options.freeze_batch_norm, False),
+            },
+        )
     with start_process(options.device) as process:
         log = open_log(paths.log if process.is_main else None)
         torch.manual_seed(options.seed)
@@ -140,23 +151,10 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
     """Both networks with their initial weights; those of the first checkpoint if `fresh` is false come later."""
 
     def network() -> CamNet:
-        net = build_cam_net(
-            options.backbone,
-            num_classes,
-            attention=options.attention,
-            suppression=options.suppression,
-            suppression_stages=options.suppression_stages,
-            width=options.width,
-            output_stride=options.output_stride,
-            dropout=options.dropout,
-            pretrained=fresh and options.init_weights == "timm",
-        )
+        net = build_network(options, num_classes, pretrained=fresh and options.init_weights == "timm")
         if fresh and options.init_weights not in ("none", "timm"):
-            state = ckpt.read_weights(weights_path(options.init_weights))
-            if options.backbone.startswith("timm:"):  # other libraries name the layers of the same models otherwise
-                state = ckpt.under_names_of(net.backbone_state(), state, what=options.backbone)
-            net.load_backbone(state)
-        net.freeze(stages=options.frozen_stages, batch_norm=options.freeze_batch_norm)
+            load_backbone_file(net, weights_path(options.init_weights))
+        freeze_layers(net, options)
         return net
 
     return L2G(
@@ -236,7 +234,12 @@ def _train(
     position = Position()
     if latest:
         position = restore(
-            latest, networks_of(model), stepper, options, steps_per_epoch=batches.steps, load=load_weights
+            latest,
+            networks_of(model),
+            stepper,
+            options,
+            steps_per_epoch=batches.steps,
+            load=lambda network, state, which: load_file(network, latest, state, which=which),
         )
     elif options.load_checkpoint not in (None, "none"):
         position = load_start(
@@ -292,7 +295,7 @@ def load_start(path: Path, model: L2G, stepper: Stepper, *, start_epoch: int, st
     """
     state = ckpt.read_checkpoint(path)
     for name, network in networks_of(model).items():
-        load_weights(network, state, which=name if name in state else "state_dict")
+        load_file(network, path, state, which=name if name in state else "state_dict")
     if start_epoch == 0:
         return Position()
     return go_on_from(path, state, stepper, start_epoch=start_epoch, steps_per_epoch=steps_per_epoch)

@@ -44,5 +44,8 @@ def small_options(data: Path, **more: object) -> TrainOptions:
         "lr": 1e-4,
         "device": "cpu",
         "num_workers": 0,
+        # random weights: nothing is frozen
+        "frozen_stages": 0,
+        "freeze_batch_norm": False,
     }
     return TrainOptions(**{**options, **more})

@@ -29,11 +29,12 @@ OWN_ROOMS = {
     "cam_outputs": ("make_cams",),
     "classifier_loop": ("train",),
     "foreground_sheet": ("build_foregrounds",),
+    "networks": ("train", "make_cams"),
 }
 MAY_IMPORT = {
     "entry points": {"scripts", "utils"},
     "scripts": {"scripts", "models", "utils"},
-    "deeplabv2": {"deeplabv2", "utils"},
+    "deeplabv2": {"deeplabv2", "models", "utils"},
     "models": {"models"},
     "utils": {"utils"},
 }

@@ -1,5 +1,7 @@
 """The error of a person: what they can fix. Every other exception is a bug and keeps its traceback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 
 
@@ -18,3 +20,12 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str, str]]:
         """Its four parts: an error of a worker process arrives as it left."""
         return type(self), (self.what, self.where, self.rule, self.remedy)
+
+
+@contextmanager
+def as_user_error(kind: type[Exception], where: str | PathLike[str] = "") -> Iterator[None]:
+    """Turns errors of `kind` into UserErrors that name the file or option that they are about."""
+    try:
+        yield
+    except kind as error:
+        raise UserError(str(error), where) from error

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from deeplabv2.models.resnet101 import PUBLISHED_BLOCKS, DeepLabV2ResNet101
 from deeplabv2.models.segmenter import MultiScale, Segmenter, SingleScale
+from models.errors import ModelOptionError
 
 PUBLISHED_RATES = (6, 12, 18, 24)
 PUBLISHED_SCALES = (0.5, 0.75)
@@ -33,21 +34,22 @@ def build_segmenter(
     `name` is one of LEGAL_NAMES in any case, with _MSC behind it for several `scales` and their maximum.
     `output_stride` None is the published one: 8, and 16 for DeepLabV3Plus's encoder, for which the default
     `atrous_rates` stand for its own. `n_blocks` and `width` are of DeepLabV2_ResNet101. `freeze_batch_norm` fits
-    image-pretrained weights. Raises ValueError naming what is legal.
+    image-pretrained weights. Raises ModelOptionError naming what is valid.
     """
     if num_labels < 2:
-        raise ValueError(f"num_labels {num_labels}: give at least two, background among them")
+        raise ModelOptionError("num_labels", num_labels, "expected at least two, background counted")
     plain = re.sub(r"_msc$", "", name, flags=re.IGNORECASE)
     match = NAME_FORM.fullmatch(plain)
     if match is None:
-        raise ValueError(f"network {name!r} is none of {LEGAL_NAMES}, each also with _MSC behind it")
+        raise ModelOptionError("name", name, f"expected one of {LEGAL_NAMES}, each also with _MSC behind it")
     if not match["published"] and (tuple(n_blocks) != PUBLISHED_BLOCKS or width != 1.0):
-        raise ValueError(f"n_blocks and width are of DeepLabV2_ResNet101: {name} has none; choose another backbone")
+        option, value = ("width", width) if width != 1.0 else ("n_blocks", n_blocks)
+        raise ModelOptionError(option, value, f"it is for DeepLabV2_ResNet101: choose a smaller backbone than {name}'s")
     net = _single_scale(match, num_labels, output_stride, atrous_rates, n_blocks, width)
     if plain != name:
         net = MultiScale(net, scales=scales)
     elif tuple(scales) not in ((), PUBLISHED_SCALES):
-        raise ValueError(f"scales {list(scales)}: {name} looks at one; {name}_MSC looks at several")
+        raise ModelOptionError("scales", scales, f"{name} looks at one; {name}_MSC looks at several")
     return net.freeze_batch_norm() if freeze_batch_norm else net
 
 

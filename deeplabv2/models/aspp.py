@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from models.errors import ModelOptionError
+
 
 class ASPP(nn.Module):
     """The sum of 3x3 convolutions at several dilations; (N, C, h, w) -> (N, L, h, w). DeepLab v2, sec. 3.2."""
@@ -11,7 +13,7 @@ class ASPP(nn.Module):
     def __init__(self, channels: int, num_labels: int, *, rates: Sequence[int]) -> None:
         super().__init__()
         if not rates or min(rates) < 1:
-            raise ValueError(f"atrous_rates {list(rates)}: give one or more dilations of at least 1")
+            raise ModelOptionError("atrous_rates", rates, "expected one or more dilations of at least 1")
         for i, rate in enumerate(rates):
             branch = nn.Conv2d(channels, num_labels, 3, padding=rate, dilation=rate)
             nn.init.normal_(branch.weight, std=0.01)

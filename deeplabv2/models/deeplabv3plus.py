@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import segmentation_models_pytorch as smp
-import torch.nn.functional as F
 from segmentation_models_pytorch.encoders import get_encoder_names
 from torch import Tensor
 
 from deeplabv2.input_format import IMAGENET
 from deeplabv2.models.segmenter import SingleScale
+from models.errors import ModelOptionError
+from models.timm_features import cropped, padded
 
 LOGIT_STRIDE = 4
 SIZE_STEP = 16
@@ -27,11 +28,11 @@ class DeepLabV3Plus(SingleScale):
         super().__init__()
         legal = [name for name in get_encoder_names() if name.startswith("resnet")]
         if encoder not in legal:
-            raise ValueError(f"DeepLabV3Plus_{encoder}: the encoder is one of {', '.join(legal)}")
+            raise ModelOptionError("name", f"DeepLabV3Plus_{encoder}", f"its encoder is one of {', '.join(legal)}")
         if output_stride not in (8, 16):
-            raise ValueError(f"output_stride {output_stride}: DeepLabV3Plus has 8 or 16")
+            raise ModelOptionError("output_stride", output_stride, "DeepLabV3Plus has 8 or 16")
         if len(atrous_rates) != 3 or min(atrous_rates) < 1:
-            raise ValueError(f"atrous_rates {list(atrous_rates)}: DeepLabV3Plus takes three dilations of at least 1")
+            raise ModelOptionError("atrous_rates", atrous_rates, "DeepLabV3Plus takes three dilations of at least 1")
         self.name = f"DeepLabV3Plus_{encoder}"
         self.encoder_name, self.num_labels = encoder, num_labels
         self.network = smp.DeepLabV3Plus(
@@ -44,10 +45,9 @@ class DeepLabV3Plus(SingleScale):
         )
 
     def logits(self, images: Tensor) -> Tensor:
-        height, width = images.shape[2:]
-        # the decoder joins two strides, so the library takes whole multiples of the coarser one; 0 is the mean colour
-        padded = F.pad(images, (0, -width % SIZE_STEP, 0, -height % SIZE_STEP))
-        return self.network(padded)[:, :, : -(-height // LOGIT_STRIDE), : -(-width // LOGIT_STRIDE)]
+        # the decoder joins two strides, so the library takes whole multiples of the coarser one
+        whole = padded(images, SIZE_STEP)
+        return cropped(self.network(whole), whole, images)
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """torchvision's and timm's residual networks, whose names the encoder keeps."""

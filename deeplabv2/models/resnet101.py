@@ -10,6 +10,7 @@ from torchvision.models import ResNet101_Weights
 from deeplabv2.input_format import CAFFE, IMAGENET
 from deeplabv2.models.aspp import ASPP
 from deeplabv2.models.segmenter import SingleScale
+from models.errors import ModelOptionError
 
 PUBLISHED_BLOCKS = (3, 4, 23, 3)
 # stride and dilation of layers 2 to 5
@@ -89,9 +90,9 @@ class DeepLabV2ResNet101(SingleScale):
     ) -> None:
         super().__init__()
         if output_stride not in LAYOUTS:
-            raise ValueError(f"output_stride {output_stride}: {self.name} has {' or '.join(map(str, LAYOUTS))}")
+            raise ModelOptionError("output_stride", output_stride, f"{self.name} has {' or '.join(map(str, LAYOUTS))}")
         if len(n_blocks) != 4 or min(n_blocks) < 1:
-            raise ValueError(f"n_blocks {list(n_blocks)}: give four counts of at least 1, for layers 2 to 5")
+            raise ModelOptionError("n_blocks", n_blocks, "expected four counts of at least 1, for layers 2 to 5")
         self.num_labels, self.output_stride = num_labels, output_stride
         channels = scaled(64, width)
         self.layer1 = Stem(channels)

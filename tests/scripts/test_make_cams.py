@@ -16,6 +16,7 @@ from utils.cam.multi_scale import cams_of_image, raw_maps, scaled_images, scaled
 from utils.config.options import CamOptions, TrainOptions
 from utils.config.parser import save_options
 from utils.data.images import write_image
+from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
 from utils.files.npy_dict import read_npy_dict
 from utils.runs.paths import RunPaths
@@ -141,13 +142,13 @@ def test_cams_of_unknown_origin_are_not_mixed_in(trained):
 
 def test_what_is_missing_or_broken_is_named(trained, tmp_path):
     (tmp_path / "list.txt").write_text("a 0\nzz 1\n")
-    with pytest.raises(FileNotFoundError, match="zz"):
+    with pytest.raises((UserError, FileNotFoundError), match="zz"):
         make(trained, test_list=str(tmp_path / "list.txt"))
     (tmp_path / "toy" / "JPEGImages" / "b.jpg").write_bytes(b"not an image")
     with pytest.raises(ValueError, match=r"^\S*b\.jpg cannot be read"):
         make(trained, num_workers=1)
     save_weights(trained, seed=0, num_classes=3)
-    with pytest.raises(ValueError, match=r"toy_epoch_0\.pth.*num_classes"):
+    with pytest.raises(UserError, match=r"toy_epoch_0\.pth.*num_classes"):
         make(trained)
     (trained.model_dir / "toy_epoch_0.pth").unlink()
     with pytest.raises(FileNotFoundError, match=r"train_l2g\.py --experiment_name exp"):

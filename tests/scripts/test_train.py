@@ -20,6 +20,7 @@ from utils.config.options import TrainOptions
 from utils.config.parser import load_options, parse_options
 from utils.data.image_list import read_image_list
 from utils.data.images import write_image
+from utils.errors import UserError
 from utils.runs.paths import RunPaths
 from utils.runtime.device import unsafe_in_channels_last
 from utils.runtime.process import Process
@@ -254,8 +255,22 @@ def test_initial_weights_reach_both_networks(options, tmp_path):
     for net in (model.global_net, model.local_net):
         assert torch.equal(net.b7.conv_branch1.weight, state["b7.conv_branch1.weight"])
     torch.save({"layer1.weight": torch.zeros(2)}, tmp_path / "init.pth")
-    with pytest.raises(ValueError, match="not the backbone weights of resnet38"):
+    with pytest.raises(UserError) as error:
         train.build_model(options(init_weights=str(tmp_path / "init.pth")), 2, fresh=True)
+    assert error.value.where == str(tmp_path / "init.pth")
+
+
+def test_random_weights_may_not_be_frozen(options):
+    with pytest.raises(UserError) as error:
+        train.run(options(frozen_stages=2, freeze_batch_norm=True))
+    assert "--init_weights" in error.value.remedy
+
+
+@pytest.mark.parametrize(("option", "value"), [("backbone", "timm:no_such_model"), ("frozen_stages", 9)])
+def test_an_impossible_network_is_a_users_error_that_names_the_option(options, option, value):
+    with pytest.raises(UserError) as error:
+        train.build_model(options(width=1.0, **{option: value}), 2, fresh=True)
+    assert (error.value.where, error.value.what) == (f"--{option}", str(value))
 
 
 @pytest.mark.parametrize(("share", "warned"), [(0.01, True), (0.5, False)])

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from models import build_cam_net
 from scripts import train
 from tests.small_training import make_training_data, small_options
 from utils.config.parser import save_options
@@ -37,7 +38,14 @@ def read_run(options):
 
 def test_two_processes_give_the_losses_and_weights_of_one(tmp_path):
     data = make_training_data(tmp_path)
-    common = {"accumulate": 2, "dropout": (0.0, 0.0), "freeze_batch_norm": True}
+    torch.manual_seed(1)
+    torch.save(build_cam_net("resnet38", 2, width=0.0625).state_dict(), tmp_path / "init.pth")
+    common = {
+        "accumulate": 2,
+        "dropout": (0.0, 0.0),
+        "freeze_batch_norm": True,  # live ones see the batch
+        "init_weights": str(tmp_path / "init.pth"),
+    }
     one = small_options(data, experiment_name="one", batch_size=2, **common)
     two = small_options(data, experiment_name="two", batch_size=1, **common)
     train.run(one)

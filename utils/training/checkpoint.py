@@ -1,20 +1,15 @@
-"""Checkpoints of a run: written whole, found again, thinned out; and weights in the files that others publish."""
+"""Checkpoints of a run: written whole, found again, pruned."""
 
 import hashlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from utils.errors import UserError
 from utils.files.atomic import atomic_path
-from utils.training.mxnet_params import read_params, to_resnet38
-
-# batch norm's count of steps, which no network here uses and older files lack
-STEP_COUNT = "num_batches_tracked"
-# what stands before a backbone's names in the state dict of a whole network, and before those of data-parallel ones
-WRAPPERS = ("", "backbone.", "module.", "module.backbone.")
+from utils.training.weights import read_pth
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -24,62 +19,11 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a .pth file on the CPU without executing anything from it. Raises ValueError naming the file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a damaged or foreign file
-        raise ValueError(f"{path} cannot be read as a checkpoint of tensors and plain values: {error}") from error
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """ImageNet weights of a backbone from a .params (MXNet, ResNet-38), .safetensors or .pth file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights file")
-    if path.suffix == ".params":
-        return to_resnet38(read_params(path))
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    content = read_checkpoint(path)
-    tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
-    if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
-        raise ValueError(f'{path} holds no state dict: tensors by name, alone or under "state_dict"')
-    return tensors
-
-
-def under_names_of(
-    own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], *, what: str
-) -> dict[str, torch.Tensor]:
-    """`given` under the names of `own`: by name if all are there, else the same tensors in the same order.
-
-    Names may have one of the prefixes of wrappers. What follows behind the last of `own` is dropped: layers that a
-    network without a classifier does not have. `what` names the network. Raises ValueError, naming what differs,
-    unless all shapes and kinds of tensors agree.
-    """
-    own = {name: tensor for name, tensor in own.items() if not name.endswith(STEP_COUNT)}
-    given = {name: tensor for name, tensor in given.items() if not name.endswith(STEP_COUNT)}
-    for prefix in WRAPPERS:
-        if all(prefix + name in given for name in own):
-            return {name: given[prefix + name] for name in own}
-    missing = [name for name in own if name not in given]
-    by_name = f"missing by name {len(missing)}, such as {missing[0]}"
-    if len(given) < len(own):
-        raise ValueError(f"these are not the weights of {what}: {len(given)} tensors for {len(own)}, {by_name}")
-    pairs = list(zip(own, given.items(), strict=False))
-    differing = [
-        f"{theirs} {tuple(tensor.shape)} for {mine} {tuple(own[mine].shape)}"
-        for mine, (theirs, tensor) in pairs
-        if tensor.shape != own[mine].shape or mine.rpartition(".")[2] != theirs.rpartition(".")[2]
-    ]
-    if differing:
-        raise ValueError(
-            f"these are not the weights of {what}: {by_name}, and {len(differing)} of {len(own)} in another order or "
-            f"of another shape, such as {differing[0]}"
-        )
-    return {mine: tensor for mine, (_, tensor) in pairs}
+    """Reads a .pth file on the CPU without executing anything from it. Raises UserError naming the file."""
+    content = read_pth(path)
+    if not isinstance(content, dict):
+        raise UserError(f"it holds a {type(content).__name__}", path, "expected a checkpoint: values by name")
+    return content
 
 
 def weights_digest(network: torch.nn.Module) -> str:

@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.errors import UserError
+from utils.files.text import first_few
+
 LIST_MAGIC = 0x112
 # the newer layouts of one array; with the first, a storage type follows
 MAGIC_WITH_STORAGE, MAGIC_WITHOUT_STORAGE = 0xF993FAC9, 0xF993FAC8
@@ -86,12 +89,14 @@ def _read(reader: _Reader) -> dict[str, np.ndarray]:
 def read_params(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of an MXNet .params file by their names, such as "arg:conv1a_weight".
 
-    Reads the layout of 2016 and the newer ones. Raises ValueError, naming the file, if it is cut short or foreign.
+    Reads the layout of 2016 and the newer ones. Raises UserError, naming the file, if it is cut short or foreign.
     """
     try:
         return _read(_Reader(Path(path).read_bytes()))
     except ValueError as error:
-        raise ValueError(f"{path} is not a whole MXNet parameter file: {error}; download it again") from error
+        raise UserError(
+            f"it is not a whole MXNet parameter file ({error})", path, remedy="download it again"
+        ) from error
 
 
 def _resnet38_name(name: str) -> str | None:
@@ -112,10 +117,10 @@ def _resnet38_name(name: str) -> str | None:
     return f"{block}.bn_{branch}.{BATCH_NORM[leaf]}"
 
 
-def to_resnet38(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+def to_resnet38(arrays: dict[str, np.ndarray], *, where: str = "") -> dict[str, Tensor]:
     """The published arrays under the names of this project's ResNet-38, without the ImageNet classifier.
 
-    Raises ValueError for arrays of any other network.
+    Raises UserError for arrays of any other network; `where` is the file that they are from.
     """
     state, unknown = {}, []
     for name, array in arrays.items():
@@ -128,8 +133,9 @@ def to_resnet38(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
         else:
             state[target] = torch.from_numpy(array)
     if unknown:
-        raise ValueError(
-            f"{len(unknown)} arrays are not of ResNet-38 (model A1): {', '.join(unknown[:5])}; "
-            "use the ImageNet file of that network"
+        raise UserError(
+            f"{len(unknown)} arrays are not of ResNet-38 (model A1): {first_few(unknown)}",
+            where,
+            remedy="use the ImageNet file of that network",
         )
     return state

@@ -1,0 +1,60 @@
+"""The classifier that a run's options describe, and its weights from a file; both errors name what the user gave."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from models.cam_net import CamNet, build_cam_net, load_weights
+from models.errors import ModelOptionError, WeightsError
+from utils.config.options import TrainOptions
+from utils.errors import UserError, as_user_error
+from utils.training.weights import read_weights
+
+# what the networks call an option otherwise than train_l2g.py
+OPTION_OF = {"pretrained": "init_weights", "num_classes": "dataset"}
+
+
+def build_network(options: TrainOptions, num_classes: int, *, pretrained: bool = False) -> CamNet:
+    """The network with random weights, or with those that timm downloads. Raises UserError naming the option."""
+    with _options_named():
+        return build_cam_net(
+            options.backbone,
+            num_classes,
+            attention=options.attention,
+            suppression=options.suppression,
+            suppression_stages=options.suppression_stages,
+            width=options.width,
+            output_stride=options.output_stride,
+            dropout=options.dropout,
+            pretrained=pretrained,
+        )
+
+
+def freeze_layers(network: CamNet, options: TrainOptions) -> None:
+    """Freezes what the options say. Raises UserError where the network has fewer stages."""
+    with _options_named():
+        network.freeze(stages=options.frozen_stages, batch_norm=options.freeze_batch_norm)
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Turns what a network cannot take into a UserError that names the option of train_l2g.py."""
+    try:
+        yield
+    except ModelOptionError as error:
+        name = OPTION_OF.get(error.option, error.option)
+        raise UserError(str(error.value), f"--{name}", error.valid) from error
+
+
+def load_file(network: CamNet, path: Path, content: Mapping[str, Any], *, which: str) -> None:
+    """Fills the whole network from the content of `path`. Raises UserError naming the file if it does not fit."""
+    with as_user_error(WeightsError, path):
+        load_weights(network, content, which=which)
+
+
+def load_backbone_file(network: CamNet, path: Path) -> None:
+    """Fills all but the new layers from a file of image-pretrained weights, or a checkpoint. Raises as load_file."""
+    content = read_weights(path)
+    with as_user_error(WeightsError, path):
+        network.load_backbone(content)

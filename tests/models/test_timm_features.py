@@ -1,0 +1,65 @@
+"""The feature extractor of both networks: sizes that a model cannot take, and maps of padded images."""
+
+import pytest
+import torch
+from torch import nn
+
+from deeplabv2.models import build_segmenter
+from models import build_cam_net
+from models.errors import ModelOptionError
+from models.timm_features import cropped, measure, padded
+
+CHOOSY = "timm:dla34"  # joins maps of several strides, so that it takes multiples of 32 alone
+
+
+def images(height, width):
+    return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def choosy():
+    torch.manual_seed(0)
+    return build_cam_net(CHOOSY, 3, output_stride=32).eval()
+
+
+@pytest.mark.parametrize("size", [(75, 93), (64, 96), (33, 128)])
+def test_a_backbone_that_takes_whole_multiples_is_padded(choosy, size):
+    with torch.no_grad():
+        cams, scores = choosy(images(*size))
+    assert cams.shape == (2, 4, *(-(-side // 32) for side in size)) and scores.isfinite().all()
+
+
+def test_padding_leaves_whole_multiples_as_they_are(choosy):
+    x = images(64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(choosy.features(x).conv6, choosy.backbone(x).relu())
+
+
+def test_the_segmentation_network_pads_alike():
+    torch.manual_seed(0)
+    net = build_segmenter(f"DeepLabV2_{CHOOSY}_MSC", 3, output_stride=32).eval()
+    with torch.no_grad():
+        assert net(images(75, 93)).shape == (2, 3, 3, 3)
+
+
+def test_padded_and_cropped_are_inverse_up_to_the_stride():
+    x = images(75, 93)
+    whole = padded(x, 32)
+    assert whole.shape == (2, 3, 96, 96) and torch.equal(whole[..., :75, :93], x) and not whole[..., 75:, :].any()
+    assert cropped(whole[..., ::8, ::8], whole, x).shape == (2, 3, 10, 12)
+    assert padded(x, 1) is x
+
+
+class FixedSize(nn.Module):
+    def forward(self, x):
+        if x.shape[2:] != (64, 64):
+            raise AssertionError("64 only")
+        return x[..., ::8, ::8]
+
+
+def test_a_backbone_of_one_size_is_refused_before_the_start():
+    net = FixedSize()
+    with pytest.raises(ModelOptionError) as error:
+        measure(net, lambda x: [net(x)], name="timm:fixed", channels=[None])
+    assert (error.value.option, error.value.value) == ("backbone", "timm:fixed")
+    assert net.training
