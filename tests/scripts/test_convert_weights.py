@@ -6,8 +6,9 @@ from safetensors.torch import save_file
 
 from scripts.convert_weights import ConvertOptions, run
 from tests.golden_recipe import GOLDEN
-from utils.training.checkpoint import read_weights
+from utils.errors import UserError
 from utils.training.mxnet_params import read_params, to_resnet38
+from utils.training.weights import read_weights
 
 
 def test_an_mxnet_file_becomes_state_dict_names(tmp_path):
@@ -24,5 +25,5 @@ def test_safetensors_are_read_too(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.params does not exist"):
+    with pytest.raises(UserError, match=r"nothing\.params"):
         run(ConvertOptions(str(tmp_path / "nothing.params"), str(tmp_path / "w.pth")))
