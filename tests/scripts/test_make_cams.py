@@ -145,7 +145,7 @@ def test_what_is_missing_or_broken_is_named(trained, tmp_path):
     with pytest.raises((UserError, FileNotFoundError), match="zz"):
         make(trained, test_list=str(tmp_path / "list.txt"))
     (tmp_path / "toy" / "JPEGImages" / "b.jpg").write_bytes(b"not an image")
-    with pytest.raises(ValueError, match=r"^\S*b\.jpg cannot be read"):
+    with pytest.raises(UserError, match=r"b\.jpg"):
         make(trained, num_workers=1)
     save_weights(trained, seed=0, num_classes=3)
     with pytest.raises(UserError, match=r"toy_epoch_0\.pth.*num_classes"):
