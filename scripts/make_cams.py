@@ -118,7 +118,7 @@ def make_all(
         jobs = (
             partial(outputs.write, entry, *maps)
             for batch, images in read_batches(batches, files, num_workers=options.num_workers)
-            for entry, maps in results_of_batch(infer, batch, images, options, outputs, process.device)
+            for entry, maps in results_of_batch(infer, batch, images, options, outputs)
         )
         for _ in run_in_threads(jobs, num_threads=max(1, options.num_workers)):
             bar.update()
@@ -131,12 +131,11 @@ def results_of_batch(
     images: np.ndarray,
     options: CamOptions,
     outputs: CamOutputs,
-    device: torch.device,
 ) -> list[tuple[ImageEntry, tuple[Tensor, Tensor | None, Tensor | None]]]:
     """Each image's merged CAMs (K, H, W), and where an export is wanted its strided and high-resolution ones."""
     size = images.shape[1:3]
     tagged = any(entry.tags for entry in batch)  # images without tags need no network
-    maps = infer(torch.from_numpy(images).to(device).permute(0, 3, 1, 2)) if tagged else []
+    maps = infer(torch.from_numpy(images).permute(0, 3, 1, 2)) if tagged else []
     results = []
     for index, entry in enumerate(batch):
         if not entry.tags:

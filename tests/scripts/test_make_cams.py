@@ -12,7 +12,7 @@ from scripts import make_cams
 from tests.small_run import make_small_run
 from utils.cam.artefact import read_cam, write_cam
 from utils.cam.merging import merge_scales
-from utils.cam.multi_scale import cams_of_image, raw_maps, scaled_images, scaled_sizes
+from utils.cam.multi_scale import cams_of_image, raw_maps
 from utils.config.options import CamOptions, TrainOptions
 from utils.config.parser import save_options
 from utils.data.images import write_image
@@ -160,21 +160,6 @@ def test_processes_share_the_images(trained):
     flags = ["--experiment_name=exp", f"--runs_dir={trained.root.parent}", "--scales=0.5", "--device=cpu"]
     subprocess.run([*torchrun, str(PROJECT_ROOT / "test_l2g.py"), *flags, "--num_workers=0"], check=True, timeout=240)
     assert sorted(p.name for p in trained.cam_dir.iterdir()) == ["a.npz", "b.npz", "c.npz", "settings.json"]
-
-
-def test_scaled_images_are_those_of_pil():
-    # PIL also rounds and clips between its two passes: no more than a few grey levels where nothing is clipped
-    pixels = np.random.default_rng(0).integers(80, 180, (45, 61, 3), dtype=np.uint8)
-    for size in ((22, 30), (68, 92), (90, 122), (45, 61)):
-        expected = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC), dtype=np.float32)
-        scaled = scaled_images(torch.from_numpy(pixels).permute(2, 0, 1)[None], size)
-        difference = np.abs((scaled[0].permute(1, 2, 0) * 255).numpy() - expected)
-        assert difference.max() < 2.01 and difference.mean() < 0.3
-
-
-def test_scales_are_of_the_image_or_of_the_base_size():
-    assert scaled_sizes((375, 500), (0.5, 1.0, 2.0)) == [(188, 250), (375, 500), (750, 1000)]
-    assert scaled_sizes((375, 500), (1.0, 1.5), base_size=300) == [(300, 400), (450, 600)]
 
 
 def test_a_mirrored_image_has_mirrored_cams(trained):

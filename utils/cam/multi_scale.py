@@ -13,17 +13,20 @@ from utils.runtime.device import autocast
 def scaled_sizes(size: Sequence[int], scales: Sequence[float], *, base_size: int = 0) -> list[tuple[int, int]]:
     """Pixels (h, w) at each scale; scale 1 is the image's own size (H, W), or short side = base_size if above 0."""
     factor = base_size / min(size) if base_size > 0 else 1.0
-    return [tuple(max(1, round(side * factor * scale)) for side in size) for scale in scales]
+    height, width = size
+    return [(max(1, round(height * factor * scale)), max(1, round(width * factor * scale))) for scale in scales]
 
 
 def scaled_images(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, 3, H, W) uint8 -> (N, 3, *size) float32 in 0..1: bicubic, on photos within a grey level of PIL."""
-    images = images.float()
+    """(N, 3, H, W) uint8 -> (N, 3, *size) float32 in 0..1, on the same device; bicubic as PIL, within two grey levels.
+
+    Networks were trained and published scores made on images that PIL resized.
+    """
     if tuple(images.shape[2:]) != size:
-        images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
-        # networks were trained and published scores made on images that PIL resized to 8 bits
-        images = images.round_().clamp_(0, 255)
-    return images / 255
+        # on the bytes themselves, which PIL's arithmetic rounds between its two passes; that kernel is the CPU's alone
+        scaled = F.interpolate(images.cpu(), size, mode="bicubic", antialias=True, align_corners=False)
+        images = scaled.to(images.device)
+    return images.float() / 255
 
 
 @torch.inference_mode()
@@ -39,15 +42,17 @@ def raw_maps(
 ) -> list[Tensor]:
     """The network's class maps at all scales, in the order that utils.cam takes: plain, mirrored, plain, mirrored, …
 
-    images (N, 3, H, W) uint8 on the network's device -> 2 * len(scales) tensors (N, C + 1, h, w). Plain and mirrored
-    images go through together; one scale after another, so that memory is that of the largest scale alone.
+    images (N, 3, H, W) uint8, best on the CPU, where they are scaled -> 2 * len(scales) tensors (N, C + 1, h, w) on the
+    network's device. Plain and mirrored images go through together; one scale after another, so that memory is that of
+    the largest scale alone.
     """
-    shift, scale = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (mean, std))
-    maps = []
+    device = next(network.parameters(), images).device
+    shift, scale = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean, std))
+    maps: list[Tensor] = []
     for size in scaled_sizes(images.shape[2:], scales, base_size=base_size):
-        plain = (scaled_images(images, size) - shift) / scale
+        plain = (scaled_images(images, size).to(device) - shift) / scale
         both = torch.cat([plain, plain.flip(-1)]).contiguous(memory_format=torch.channels_last)
-        with autocast(images.device, amp):
+        with autocast(device, amp):
             cams = network(both).cams
         maps += cams.float().chunk(2)
     return maps
