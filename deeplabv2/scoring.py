@@ -9,6 +9,7 @@ import numpy as np
 
 from deeplabv2.logits import read_logits
 from utils.data.images import read_label
+from utils.errors import UserError
 from utils.files.parallel import parallel_map
 from utils.metrics import ConfusionMatrix, Scores, print_class_iou, scores_as_json, write_scores
 
@@ -41,8 +42,8 @@ def _count(pair: tuple[Path, Path], *, label_of: Callable[[Path], np.ndarray], n
     label, target = label_of(prediction), read_label(mask)
     try:
         matrix.update(label, target)
-    except ValueError as error:
-        raise ValueError(f"{prediction} against {mask}: {error}") from None
+    except UserError as error:
+        raise error.at(f"{prediction} against {mask}") from error
     return matrix.matrix
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
@@ -38,7 +37,9 @@ from utils.copy_paste.selection import Candidate, Rejection, choose, iou, judge
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
-from utils.data.images import image_or_guess, read_gray, read_label, read_rgb, write_image
+from utils.data.images import image_or_guess, open_header, read_gray, read_label, read_rgb, write_image
+from utils.errors import UserError
+from utils.files.disk import remove_file
 from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings, is_current
 from utils.files.parallel import parallel_map
@@ -84,12 +85,12 @@ class _Job:
 def run(options: ForegroundOptions) -> Path:
     """Makes the foregrounds that are not there yet, then the index, and returns the bank's folder.
 
-    Raises ValueError or FileNotFoundError, before anything is written, where files are missing or do not fit, no
+    Raises UserError, before anything is written, where files are missing or do not fit, no
     object passes, or the folder holds foregrounds of other settings.
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     if options.published and options.dataset is None and not paths.config.is_file():
-        raise ValueError("--published: name the --dataset whose classes the bank has")
+        raise UserError("the bank's classes are unknown", "--published", remedy="give the --dataset that has them")
     data = dataset_of_run(paths, options.dataset)
     folder = Path(options.out).absolute() if options.out else foreground_bank_dir(options.experiment_name)
     record = FolderSettings(folder / SETTINGS_FILE, "*/*.png", "foregrounds", "scripts/build_foregrounds.py", "--out")
@@ -164,7 +165,7 @@ def _sources(
 def _survey(
     sources: Sequence[_Source], rejected: Counter, options: ForegroundOptions, classes: tuple[str, ...]
 ) -> list[_Job]:
-    """The objects that the bank will have. Raises ValueError, with the reasons counted, where there is none."""
+    """The objects that the bank will have. Raises UserError, with the reasons counted, where there is none."""
     look = partial(
         _judge_source,
         classes=classes,
@@ -180,7 +181,8 @@ def _survey(
     rejected[Rejection.CUT] = len(candidates) - len(chosen)
     reasons = "; ".join(f"{count} {reason}" for reason, count in rejected.most_common() if count)
     if not chosen:
-        raise ValueError(f"no object passes ({reasons}): give milder bounds, or better labels")
+        remedy = "give a lower --min_area, --min_side or --min_agreement, or better labels by --label_dir"
+        raise UserError(f"no object passes ({reasons})", remedy=remedy)
     saliency = "" if sources[0].saliency else "; without saliency: the label stands for it"
     print(f"{len(chosen)} objects chosen; left out: {reasons or 'none'}{saliency}")
     by_name = {source.name: source for source in sources}
@@ -191,13 +193,12 @@ def _judge_source(source: _Source, *, classes: tuple[str, ...], **bounds: float)
     label = read_label(source.label)
     strange = [int(value) for value in np.unique(label) if len(classes) < value < IGNORE_INDEX]
     if strange:
-        raise ValueError(f"{source.label} holds {strange[0]}: this data set's labels are 0..{len(classes)} and 255")
+        raise UserError(f"holds {strange[0]}", source.label, f"labels are 0..{len(classes)} and {IGNORE_INDEX}")
     saliency = None if source.saliency is None else np.asarray(read_gray(source.saliency))
-    with Image.open(source.image) as image:  # reads the header only
-        size = image.size[::-1]
+    size = open_header(source.image).size[::-1]
     if label.shape != size or (saliency is not None and saliency.shape != size):
         shapes = f"image {size}, label {label.shape}" + ("" if saliency is None else f", saliency {saliency.shape}")
-        raise ValueError(f"{source.name}: {shapes} (height, width) must be of one size: check --label_dir, --sal_dir")
+        raise UserError(shapes, source.name, "height and width must agree", "check --label_dir and --sal_dir")
     return judge(source.name, label, None if saliency is None else saliency > SALIENT, tag=source.tag, **bounds)
 
 
@@ -212,7 +213,7 @@ def _make_bank(
     """Writes what is not made yet, and the index last."""
     todo = sum(options.overwrite or not job.is_made(folder) for job in jobs)
     if todo:
-        (folder / INDEX_FILE).unlink(missing_ok=True)  # a bank that is being changed is unfinished
+        remove_file(folder / INDEX_FILE)  # a bank that is being changed is unfinished
         record.start(settings)
     make = partial(_make_foreground, folder=folder, bgr=options.published_bgr, overwrite=options.overwrite)
     work = parallel_map(make, jobs, num_workers=options.num_workers, description="cutting out foregrounds")

@@ -9,6 +9,8 @@ from utils import cam
 from utils.cam.exports import affinity_export, irn_export
 from utils.data.image_list import ImageEntry
 from utils.data.images import write_image
+from utils.errors import UserError
+from utils.files.disk import remove_file
 from utils.files.npy_dict import write_npy_dict
 from utils.runs.paths import RunPaths
 
@@ -39,7 +41,7 @@ class CamOutputs:
             return False
         try:
             return tuple(cam.read_cam_keys(artefact)) == entry.tags
-        except ValueError:
+        except UserError:
             return False
 
     def remove_all(self) -> None:
@@ -47,7 +49,7 @@ class CamOutputs:
         for folder in (self.paths.cam_dir, self.paths.attention_dir, self.paths.irn_dir, self.paths.affinity_dir):
             for suffix in ("npz", "npy", "png", "json"):
                 for path in folder.glob(f"*.{suffix}"):
-                    path.unlink()
+                    remove_file(path)
 
     def write(self, entry: ImageEntry, merged: Tensor, strided: Tensor | None, high_res: Tensor | None) -> None:
         """Writes one image's files; the artefact comes last, so that it says that all are there."""

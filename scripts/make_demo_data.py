@@ -5,7 +5,6 @@ stand on one background; the saliency maps are as wrong as a detector's. See BAC
 """
 
 import json
-import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -23,8 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Pyt
 
 from scripts.demo.scene import BACKGROUND_BOUND, draw_scene
 from scripts.demo.sprites import CLASS_NAMES
-from utils.config.parser import parse_options
+from utils.config.parser import main
 from utils.data.images import write_image, write_label_png
+from utils.errors import UserError
+from utils.files.atomic import read_json, write_json, write_lines
+from utils.files.disk import disk_errors, make_folder
 from utils.files.locate import PROJECT_ROOT
 
 GENERATOR_VERSION = 2  # raise it whenever the same options give other files
@@ -97,12 +99,12 @@ def _draw_all(items: list[tuple[int, int]], root: Path, options: DemoDataOptions
 
 def _write_lists(root: Path, reports: dict[str, list[PictureReport]]) -> None:
     for split, pictures in reports.items():
-        names = "".join(f"{picture.name}\n" for picture in pictures)
-        tags = "".join(" ".join([picture.name, *map(str, picture.tags)]) + "\n" for picture in pictures)
-        (root / f"{split}.txt").write_text(names)
-        (root / f"{split}_cls.txt").write_text(tags)
-    shutil.copyfile(root / "train.txt", root / "train_aug.txt")
-    (root / "classes.txt").write_text("".join(f"{name}\n" for name in CLASS_NAMES))
+        names = [picture.name for picture in pictures]
+        write_lines(root / f"{split}.txt", names)
+        if split == "train":
+            write_lines(root / "train_aug.txt", names)
+        write_lines(root / f"{split}_cls.txt", (" ".join([p.name, *map(str, p.tags)]) for p in pictures))
+    write_lines(root / "classes.txt", CLASS_NAMES)
 
 
 def _bound_shares(pictures: list[PictureReport]) -> dict[str, float]:
@@ -147,24 +149,23 @@ def _is_already_written(out: Path, options: DemoDataOptions) -> bool:
         return False
     record = out / "demo.json"
     if not record.is_file():
-        raise FileExistsError(f"{out} exists but was not made by make_demo_data: choose another --out, or move it away")
-    found = json.loads(record.read_text())
+        raise UserError("was not written by make_demo_data.py", out, remedy="give another --out, or move it away")
+    found = read_json(record)
     wanted = {"generator_version": GENERATOR_VERSION, "options": _recipe(options)}
     different = {key: found.get(key) for key, value in wanted.items() if found.get(key) != value}
     if different:
-        raise FileExistsError(
-            f"{out} holds other demo data ({different}, wanted {wanted}): choose another --out, or delete that folder"
-        )
+        what = f"holds other demo data ({different}, wanted {wanted})"
+        raise UserError(what, out, remedy="give another --out, or delete that folder")
     return True
 
 
 def _check(options: DemoDataOptions) -> None:
     for field in ("num_train", "num_val"):
         if getattr(options, field) < 1:
-            raise ValueError(f"{field} is {getattr(options, field)}: it must be at least 1")
+            raise UserError(str(getattr(options, field)), f"--{field}", "at least 1")
     for field in ("seed", "num_workers"):
         if getattr(options, field) < 0:
-            raise ValueError(f"{field} is {getattr(options, field)}: it must not be negative")
+            raise UserError(str(getattr(options, field)), f"--{field}", "0 or more")
 
 
 def run(options: DemoDataOptions) -> Path:
@@ -174,11 +175,11 @@ def run(options: DemoDataOptions) -> Path:
     if _is_already_written(out, options):
         print(f"{out} already holds this demo data: nothing to do")
         return out
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
         root = Path(temporary) / "data"  # not the temporary folder itself, which only its owner may read
         for folder in ("JPEGImages", "SegmentationClass", "Sal"):
-            (root / folder).mkdir(parents=True)
+            make_folder(root / folder)
         sizes = (options.num_train, options.num_val)
         items = [(split, index) for split, size in enumerate(sizes) for index in range(size)]
         drawn = _draw_all(items, root, options)
@@ -186,15 +187,13 @@ def run(options: DemoDataOptions) -> Path:
         _write_lists(root, reports)
         summary = _summary(reports)
         record = {"generator_version": GENERATOR_VERSION, "options": _recipe(options), **summary}
-        (root / "demo.json").write_text(json.dumps(record, indent=2) + "\n")
-        root.rename(out)
+        write_json(root / "demo.json", record)
+        with disk_errors(out, "written"):
+            root.rename(out)
     print(json.dumps(summary, indent=2))
     print(f"demo data written to {out}")
     return out
 
 
 if __name__ == "__main__":
-    try:
-        run(parse_options(DemoDataOptions))
-    except (FileExistsError, ValueError) as error:
-        sys.exit(f"make_demo_data.py: {error}")
+    main(DemoDataOptions, run)

@@ -1,6 +1,5 @@
 """Make pseudo labels, palette PNGs at the image's size, from a run's CAMs, on request joined with saliency."""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
 from utils.data.images import image_or_guess, open_header, read_gray, read_rgb, write_label_png
 from utils.errors import UserError
+from utils.files.atomic import read_json
 from utils.files.manifest import FolderSettings, is_current
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
@@ -121,10 +121,12 @@ def _best_threshold(paths: RunPaths, *, saliency_weight: float) -> float:
     remedy = f"run evaluate.py --experiment_name {paths.root.name}{weight} first, or give --threshold"
     found = [path for path in (paths.cam_scores, paths.cam_agreement) if path.is_file()]
     if not found:
-        raise FileNotFoundError(f"{paths.cam_scores}: no best threshold is stored: {remedy}")
-    scores = json.loads(found[0].read_text())
+        raise UserError("no best threshold is stored", paths.cam_scores, remedy=remedy)
+    scores = read_json(found[0], remedy=remedy)
+    if not isinstance(scores, dict) or not {"pred_dir", "best_threshold"} <= set(scores):
+        raise UserError("no best threshold is stored", found[0], remedy=remedy)
     if Path(scores["pred_dir"]).resolve() != paths.cam_dir.resolve():
-        raise ValueError(f"{found[0]} is of {scores['pred_dir']} and not of this run's CAMs: {remedy}")
+        raise UserError(f"holds the scores of {scores['pred_dir']}", found[0], "not of this run's CAMs", remedy)
     if scores.get("saliency_weight", 0.0) != saliency_weight:
         of = scores.get("saliency_weight", 0.0)
         raise UserError(f"the best threshold was found with saliency_weight {of:g}", found[0], remedy=remedy)
@@ -133,11 +135,10 @@ def _best_threshold(paths: RunPaths, *, saliency_weight: float) -> float:
 
 def _check_band(threshold: float, ignore_below: float | None) -> None:
     if not 0 <= threshold <= 1:
-        raise ValueError(f"--threshold={threshold}: CAMs lie in 0..1, and so must the threshold")
+        raise UserError(str(threshold), "--threshold", "CAMs and thresholds lie in 0..1")
     if ignore_below is not None and not 0 <= ignore_below < threshold:
-        raise ValueError(
-            f"--ignore_below={ignore_below}: the ignore band ends at the threshold: give 0 or more, under {threshold}"
-        )
+        rule = f"0 or more and below the threshold {threshold}, where the ignored band ends"
+        raise UserError(str(ignore_below), "--ignore_below", rule)
 
 
 def _jobs(options: LabelOptions, paths: RunPaths, data: Dataset, folder: Path, *, joins: bool) -> list[_Job]:
@@ -159,9 +160,10 @@ def _check_sizes(jobs: Sequence[_Job], *, num_workers: int) -> None:
     problems = parallel_map(_size_problem, jobs, num_workers=num_workers, description="checking sizes")
     wrong = [problem for problem in problems if problem]
     if wrong:
-        raise ValueError(
-            f"{len(wrong)} of {len(jobs)} CAMs have another size than their image: {first_few(wrong)}: "
-            "check --image_dir (and --sal_dir), or run test_l2g.py --overwrite with these images"
+        raise UserError(
+            f"{len(wrong)} of {len(jobs)} CAMs have another size than their image ({first_few(wrong)})",
+            jobs[0].cam.parent,
+            remedy="check --image_dir (and --sal_dir), or run test_l2g.py --overwrite with these images",
         )
 
 

@@ -18,6 +18,7 @@ from utils.config.parser import main
 from utils.data.dataset import open_dataset
 from utils.data.image_list import read_image_list
 from utils.data.images import image_files, image_or_guess, read_rgb, write_image
+from utils.errors import UserError
 from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings
 from utils.runs.inputs import check_present, find_image_dir
@@ -60,13 +61,14 @@ class SaliencyOptions:
 
     def __post_init__(self) -> None:
         if min(self.std) <= 0 or self.input_size < 0:
-            raise ValueError(f"std={self.std}, input_size={self.input_size}: must be above 0, and 0 or more")
+            what = f"{','.join(map(str, self.std))} and {self.input_size}"
+            raise UserError(what, "--std and --input_size", "above 0, and 0 or more")
 
 
 def run(options: SaliencyOptions) -> Path:
     """Makes the maps that are not there and returns their folder.
 
-    Raises ValueError or FileNotFoundError, before any map is written, where the model or images are missing, or the
+    Raises UserError, before any map is written, where the model or images are missing, or the
     folder holds maps that another model made here.
     """
     data = open_dataset(options.dataset)
@@ -109,7 +111,7 @@ def _make_maps(detector: saliency_models.Detector, images: dict[str, Path], fold
         photo = read_rgb(path)
         saliency = detector(photo)
         if saliency.shape != photo.size[::-1]:
-            raise ValueError(f"{path}: the model's map is {saliency.shape}, the image {photo.size[::-1]}")
+            raise UserError(f"the model's map is {saliency.shape}", path, f"the image is {photo.size[::-1]}")
         write_image(folder / f"{name}.png", saliency)
 
 

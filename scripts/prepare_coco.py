@@ -17,6 +17,7 @@ from utils.config.parser import main
 from utils.data import catalog
 from utils.data.image_list import ImageEntry, write_image_list
 from utils.data.images import write_label_png
+from utils.errors import UserError
 from utils.files.atomic import write_lines
 from utils.files.locate import PROJECT_ROOT, existing_path
 from utils.files.manifest import FolderSettings
@@ -52,7 +53,7 @@ class PrepareCocoOptions:
 def run(options: PrepareCocoOptions) -> Path:
     """Links the images that have annotations, makes the masks not there yet, then the lists; returns the folder.
 
-    Raises ValueError, FileNotFoundError or FileExistsError, before anything is written, naming what does not fit.
+    Raises UserError, before anything is written, that names what does not fit.
     """
     out, coco = Path(options.out).absolute(), existing_path(options.coco, "--coco")
     _check_pieces(coco)
@@ -87,10 +88,8 @@ def _annotation_file(split: str) -> str:
 def _check_pieces(coco: Path) -> None:
     missing = [piece for split in LISTS for piece in (split, _annotation_file(split)) if not (coco / piece).exists()]
     if missing:
-        raise FileNotFoundError(
-            f"--coco: {coco} lacks {', '.join(missing)}: unpack train2014.zip, val2014.zip and "
-            "annotations_trainval2014.zip there"
-        )
+        remedy = "unpack train2014.zip, val2014.zip and annotations_trainval2014.zip there"
+        raise UserError(f"{coco} lacks {', '.join(missing)}", "--coco", remedy=remedy)
 
 
 def _make_masks(images: list[AnnotatedImage], folder: Path, options: PrepareCocoOptions) -> None:

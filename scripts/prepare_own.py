@@ -23,7 +23,9 @@ from utils.data import catalog
 from utils.data.check import ImageFiles, ImageReport, look_at, summary
 from utils.data.image_list import ImageEntry, write_image_list
 from utils.data.images import decode, write_image
+from utils.errors import UserError
 from utils.files.atomic import atomic_path, write_lines
+from utils.files.disk import remove_file
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few, read_text
@@ -66,7 +68,7 @@ class _Item:
 def run(options: PrepareOwnOptions) -> Path:
     """Reads everything, then makes the data set and returns its folder; what is there already is kept.
 
-    Photos without tags are left out and counted. Raises one ValueError that names all that is wrong before anything
+    Photos without tags are left out and counted. Raises one UserError that names all that is wrong before anything
     is written.
     """
     folder, out = existing_path(options.images, "--images"), Path(options.out).expanduser().absolute()
@@ -91,14 +93,14 @@ def run(options: PrepareOwnOptions) -> Path:
 
 def _stop(problems: Sequence[str]) -> None:
     if problems:
-        raise ValueError("nothing was written:\n  " + "\n  ".join(problems))
+        raise UserError("nothing was written:\n  " + "\n  ".join(problems))
 
 
 def _photos(folder: Path, tags: str | None, *, without: Sequence[Path]) -> tuple[list[Photo], list[str]]:
     """Every photo, also those without tags, and what is wrong with names and tags."""
     files, problems = find_photos(folder, without=without)
     if not files:
-        raise FileNotFoundError(f"--images: {folder} holds no JPEG or PNG")
+        raise UserError(f"{folder} holds no JPEG or PNG", "--images")
     if tags is None:
         photos, wrong = tags_from_folders(folder, files)
         return photos, problems + wrong
@@ -196,7 +198,7 @@ def _write_lists(out: Path, folder: Path, items: Sequence[_Item], classes: Seque
     if measured:
         write_image_list(out / catalog.TRAIN_MASKS, measured)
     else:
-        (out / catalog.TRAIN_MASKS).unlink(missing_ok=True)
+        remove_file(out / catalog.TRAIN_MASKS)
     tags = [tuple(sorted(classes.index(tag) for tag in item.photo.tags)) for item in items]
     write_lines(out / catalog.AUG_IMAGES, [item.photo.name for item in items])
     write_image_list(out / catalog.TRAIN_TAGS, [ImageEntry(item.photo.name, tag) for item, tag in zip(items, tags)])

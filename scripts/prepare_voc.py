@@ -17,7 +17,9 @@ from utils.config.parser import main
 from utils.data import catalog
 from utils.data.image_list import ImageEntry, read_image_list, write_image_list
 from utils.data.images import image_files, write_label_png
+from utils.errors import UserError
 from utils.files.atomic import write_lines
+from utils.files.disk import remove_file
 from utils.files.locate import PROJECT_ROOT, existing_path
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
@@ -43,7 +45,7 @@ class PrepareVocOptions:
 
     def __post_init__(self) -> None:
         if self.sbd and self.aug:
-            raise ValueError("--sbd and --aug are two forms of the same masks: give one of them")
+            raise UserError("both are given", "--sbd and --aug", "they hold the same masks", "give one of them")
 
 
 @dataclass(frozen=True)
@@ -99,17 +101,19 @@ def _aug_names(sbd: Path | None, aug: Path | None) -> set[str]:
     if aug:
         names = set(image_files(aug))
         if not names:
-            raise FileNotFoundError(f"--aug: {aug} holds no masks: give the folder of the PNGs")
+            raise UserError(f"{aug} holds no masks", "--aug", remedy="give the folder of the PNGs by --aug")
         return names
     return {*_names(sbd / "train.txt"), *_names(sbd / "val.txt")} if sbd else set()
 
 
 def _splits(voc: Path, sbd_names: set[str]) -> _Splits:
-    """Raises ValueError where VOC's own lists overlap; tells which of SBD's images VOC lacks."""
+    """Raises UserError where VOC's own lists overlap; tells which of SBD's images VOC lacks."""
     train, val = (_names(voc / SPLIT_FOLDER / f"{split}.txt") for split in ("train", "val"))
     common = sorted(set(train) & set(val))
     if common:
-        raise ValueError(f"{voc / SPLIT_FOLDER}: {first_few(common)} stand in train.txt and val.txt: unpack VOC again")
+        raise UserError(
+            f"{first_few(common)} are in train.txt and val.txt", voc / SPLIT_FOLDER, remedy="unpack VOC again"
+        )
     there = image_files(voc / catalog.IMAGE_FOLDER)
     lacking = sorted(sbd_names - set(there))
     if lacking:
@@ -133,14 +137,14 @@ def _test_names(voc: Path, there: Iterable[str]) -> list[str]:
 
 
 def _tags(voc: Path, names: list[str], *, num_workers: int) -> dict[str, tuple[int, ...]]:
-    """Tags from the box annotations. Raises FileNotFoundError or ValueError naming images without."""
+    """Tags from the box annotations. Raises UserError that names images without."""
     files = [voc / ANNOTATION_FOLDER / f"{name}.xml" for name in names]
     check_present(files, "annotations", "unpack VOC 2012 again: its tags are read from them")
     read = parallel_map(read_box_tags, files, num_workers=num_workers, description="reading annotations")
     tags = dict(zip(names, read))
     empty = [name for name, found in tags.items() if not found]
     if empty:
-        raise ValueError(f"{voc / ANNOTATION_FOLDER}: {len(empty)} images have no object ({first_few(empty)})")
+        raise UserError(f"{len(empty)} images have no object ({first_few(empty)})", voc / ANNOTATION_FOLDER)
     return tags
 
 
@@ -174,7 +178,7 @@ def _write_lists(out: Path, splits: _Splits, tags: dict[str, tuple[int, ...]]) -
         if names:
             write_image_list(out / name, [ImageEntry(n) for n in names])
         else:
-            (out / name).unlink(missing_ok=True)
+            remove_file(out / name)
     for name, names in ((catalog.VAL_TAGS, splits.val), (catalog.TRAIN_TAGS, splits.tagged)):
         write_image_list(out / name, [ImageEntry(n, tags[n]) for n in names])
 

@@ -164,8 +164,8 @@ def _count_cam(
             saliency=saliency,
             saliency_weight=saliency_weight,
         )
-    except ValueError as error:
-        raise ValueError(f"{pair.prediction} against {pair.mask}: {error}") from None
+    except UserError as error:
+        raise error.at(f"{pair.prediction} against {pair.mask}") from error
 
 
 def _count_union(pair: _Pair, *, mode: str, thresholds: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -193,7 +193,7 @@ def read_exported_cam(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Zero-based keys (K,) and CAMs (K, H, W) of a random-walk export.
 
     IRN: keys zero-based, high_res. AffinityNet and PuzzleCAM: keys with 0 for background first, hr_cam.
-    Raises ValueError naming the file where it is neither.
+    Raises UserError that names the file where it is neither.
     """
     content = read_npy_dict(path)
     keys = np.asarray(content.get("keys", ()))
@@ -202,10 +202,10 @@ def read_exported_cam(path: Path) -> tuple[np.ndarray, np.ndarray]:
     elif "hr_cam" in content and keys.ndim == 1 and keys[:1].tolist() == [0]:
         keys, cams = keys[1:] - 1, content["hr_cam"]
     else:
-        raise ValueError(f"{path} has entries {sorted(content)}: need keys and high_res, or keys from 0 and hr_cam")
+        raise UserError(f"its entries are {sorted(content)}", path, "keys and high_res, or keys from 0 and hr_cam")
     cams = np.asarray(cams)
     if keys.ndim != 1 or keys.dtype.kind not in "iu" or len(keys) != len(cams) or (len(keys) and cams.ndim != 3):
-        raise ValueError(f"{path}: {keys.shape} keys and {cams.shape} CAMs: there must be one (H, W) map a key")
+        raise UserError(f"{keys.shape} keys, {cams.shape} CAMs", path, "each key has one map (H, W)")
     return keys.astype(np.int64), cams
 
 
@@ -222,8 +222,8 @@ def _count_labels(pair: _Pair, *, num_labels: int) -> np.ndarray:
     prediction, mask = read_label(pair.prediction), read_label(pair.mask)
     try:
         return label_confusion(prediction, mask, num_labels=num_labels).matrix
-    except ValueError as error:
-        raise ValueError(f"{pair.prediction} against {pair.mask}: {error}") from None
+    except UserError as error:
+        raise error.at(f"{pair.prediction} against {pair.mask}") from error
 
 
 def _write_cam_scores(path: Path, facts: dict[str, Any], totals: ThresholdScores, data: Dataset) -> Path:

@@ -1,6 +1,5 @@
 """Print the scores of one or more runs side by side: what evaluate.py and deeplabv2 have stored of them."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
 from utils.config.parser import main
+from utils.errors import UserError
+from utils.files.atomic import read_json
 from utils.runs.paths import RunPaths, segmentation_dir
 
 
@@ -29,7 +30,7 @@ COLUMNS = ("CAM mIoU", "threshold", "label mIoU", "network", "network + CRF")
 
 
 def run(options: ShowOptions) -> Path:
-    """Prints a line a run. Raises FileNotFoundError with the remedy where a run has no scores."""
+    """Prints a line a run. Raises UserError with the remedy where a run has no scores."""
     rows = [_row(options, name) for name in options.experiments]
     width = max(10, *(len(row[0]) for row in rows))
     header = [*COLUMNS, *(["classes"] if options.classes else [])]
@@ -44,9 +45,9 @@ def _row(options: ShowOptions, name: str) -> list[str]:
     paths = RunPaths.of(options.runs_dir, name)
     network = Path(options.segmentation_dir) / name if options.segmentation_dir else segmentation_dir("scores", name)
     files = (paths.cam_scores, paths.label_scores, network / "scores.json", network / "scores_crf.json")
-    cams, *others = (json.loads(path.read_text()) if path.is_file() else None for path in files)
+    cams, *others = (read_json(path) if path.is_file() else None for path in files)
     if cams is None and others[1] is None:
-        raise FileNotFoundError(f"{paths.cam_scores} is missing: run evaluate.py --experiment_name {name} first")
+        raise UserError("is missing", paths.cam_scores, remedy=f"run evaluate.py --experiment_name {name} first")
     row = [name, "-", "-"] if cams is None else [name, _percent(cams["best_mean_iou"]), f"{cams['best_threshold']:.2f}"]
     row += [_percent(scores["mean_iou"]) if scores else "-" for scores in others]
     if options.classes:
@@ -58,7 +59,7 @@ def _mean_of_classes(cams: dict, classes: tuple[str, ...]) -> str:
     best = next(t for t in cams["thresholds"] if t["threshold"] == cams["best_threshold"])
     unknown = set(classes) - set(best["class_iou"])
     if unknown:
-        raise ValueError(f"--classes: {sorted(unknown)} are not among {', '.join(best['class_iou'])}")
+        raise UserError(", ".join(sorted(unknown)), "--classes", f"expected some of {', '.join(best['class_iou'])}")
     found = [best["class_iou"][c] for c in classes if best["class_iou"][c] is not None]
     return _percent(sum(found) / len(found)) if found else "-"
 

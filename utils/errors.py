@@ -17,6 +17,11 @@ class UserError(Exception):
         head = f"{where}: {what}" if self.where else what
         super().__init__(": ".join(part for part in (head, rule, remedy) if part))
 
+    def at(self, where: str | PathLike[str]) -> "UserError":
+        """The same error where a caller knows more of its place: the file, or the item that was worked on."""
+        place = f"{where}: {self.where}" if self.where else where
+        return UserError(self.what, place, self.rule, self.remedy)
+
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str, str]]:
         """Its four parts: an error of a worker process arrives as it left."""
         return type(self), (self.what, self.where, self.rule, self.remedy)

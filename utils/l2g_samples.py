@@ -14,6 +14,7 @@ from utils.copy_paste.pasting import Paster
 from utils.data.check import ImageFiles, look_at_headers, summary
 from utils.data.image_list import ImageEntry
 from utils.data.images import find_image, image_files, missing_files, read_gray, read_rgb
+from utils.errors import UserError
 from utils.runtime.seeds import derived_seed
 
 SampleKey = tuple[int, int, bool]  # epoch, index, whether it is the pasted twin
@@ -142,7 +143,7 @@ class L2GDataset(Dataset):
         path = find_image(self.sal_dir, name)
         saliency = np.array(read_gray(path))
         if saliency.shape != size:
-            raise ValueError(f"{path} is {saliency.shape}, its image {size}: sizes must agree")
+            raise UserError(f"is {saliency.shape}, its image {size}", path, "their sizes must agree")
         return saliency
 
 
@@ -178,7 +179,8 @@ class EpochBatches(Sampler[list[SampleKey]]):
         self.epoch = self.first_step = 0
         if self.steps == 0:
             step = batch_size * accumulate * world_size
-            raise ValueError(f"{num_images} images do not fill one step of {step}: lower --batch_size or --accumulate")
+            what = f"{num_images} images do not fill one step of {step}"
+            raise UserError(what, remedy="lower --batch_size or --accumulate")
 
     @property
     def steps(self) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from utils.cam.labels import foreground_strength, to_label
 from utils.data.catalog import IGNORE_INDEX
+from utils.errors import UserError
 from utils.files.atomic import write_json
 
 
@@ -40,11 +41,11 @@ class ConfusionMatrix:
     def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
         """Counts one image. prediction and target: integers of one shape; pixels whose target is 255 are left out.
 
-        Raises ValueError where the shapes differ or a label is outside 0..num_labels-1.
+        Raises UserError where the shapes differ or a label is outside 0..num_labels-1: both come from files.
         """
         prediction, target = np.asarray(prediction), np.asarray(target)
         if prediction.shape != target.shape:
-            raise ValueError(f"prediction is {prediction.shape} and mask {target.shape}: they must have one size")
+            raise UserError(f"prediction is {prediction.shape}, mask {target.shape}", rule="they must have one size")
         kept = target != IGNORE_INDEX
         prediction, target = prediction[kept].astype(np.int64), target[kept].astype(np.int64)
         for values, what in ((prediction, "prediction"), (target, "mask")):
@@ -98,9 +99,8 @@ def label_confusion(label: np.ndarray, mask: np.ndarray, *, num_labels: int) -> 
 def _check_range(values: np.ndarray, num_labels: int, what: str) -> None:
     if values.size and (values.min() < 0 or values.max() >= num_labels):
         wrong = values[(values < 0) | (values >= num_labels)][0]
-        raise ValueError(
-            f"{what} holds label {wrong}, outside 0..{num_labels - 1} ({IGNORE_INDEX} in a mask is ignored)"
-        )
+        rule = f"labels are 0..{num_labels - 1} ({IGNORE_INDEX} in a mask is ignored)"
+        raise UserError(f"the {what} holds label {wrong}", rule=rule)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -127,13 +127,13 @@ def cam_histogram(
 
     keys (K,) zero-based, cams (K, H, W) uint8 (255 is 1) or float in 0..1, target (H, W) with 255 ignored,
     thresholds rising, saliency and its weight as in to_label -> (num_labels, max(K, 1), T + 1) int64. All thresholds
-    cost one pass because a pixel's strongest key is the same at each of them. Raises ValueError where sizes differ or
+    cost one pass because a pixel's strongest key is the same at each of them. Raises UserError where sizes differ or
     labels are out of range.
     """
     if cams.shape[1:] != target.shape and len(keys):
-        raise ValueError(f"the CAMs are {cams.shape[1:]} and the mask {target.shape}: they must have one size")
+        raise UserError(f"the CAMs are {cams.shape[1:]}, the mask {target.shape}", rule="they must have one size")
     if len(keys) != len(cams):
-        raise ValueError(f"{len(keys)} keys and {len(cams)} CAMs: there must be one key a CAM")
+        raise UserError(f"{len(keys)} keys, {len(cams)} CAMs", rule="each CAM has one key")
     _check_range(np.asarray(keys) + 1, num_labels, "CAM")
     levels = len(thresholds) + 1
     codes = target.astype(np.intp)
@@ -185,7 +185,7 @@ class ThresholdScores:
         self.thresholds = tuple(float(threshold) for threshold in thresholds)
         rising = all(low < high for low, high in zip(self.thresholds, self.thresholds[1:]))
         if not self.thresholds or not rising or not 0 <= self.thresholds[0] <= self.thresholds[-1] <= 1:
-            raise ValueError(f"thresholds={list(self.thresholds)}: give one or more in 0..1, rising, none twice")
+            raise UserError(f"{list(self.thresholds)}", "--thresholds", "one or more in 0..1, rising, none twice")
         self._counts = np.zeros((num_labels, num_labels, len(self.thresholds) + 1), np.int64)
 
     def update(self, keys: np.ndarray, cams: np.ndarray, target: np.ndarray) -> None:

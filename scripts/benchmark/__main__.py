@@ -32,6 +32,7 @@ from utils.config.options import TrainOptions
 from utils.config.parser import main
 from utils.data.catalog import MASK_FOLDER, VOC_CLASSES
 from utils.data.images import write_label_png
+from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
 
 NUM_TAGS = 2
@@ -68,9 +69,9 @@ class BenchmarkOptions:
     def __post_init__(self) -> None:
         for name in ("width", "images", "repeats", "input_size", "pastes"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
+                raise UserError(str(getattr(self, name)), f"--{name}", "above 0")
         if min(self.size) <= 0 or not self.scales or min(self.scales) <= 0:
-            raise ValueError(f"size={self.size}, scales={self.scales}: all must be above 0, and one scale be there")
+            raise UserError(f"{self.size}, {self.scales}", "--size, --scales", "above 0, and one scale or more")
 
 
 def run(options: BenchmarkOptions) -> list[Row]:

@@ -10,6 +10,8 @@ from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 
 from utils.data.catalog import COCO_CLASSES, IGNORE_INDEX
+from utils.errors import UserError
+from utils.files.disk import disk_errors
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,19 @@ class AnnotatedImage:
 
 
 def read_instances(path: Path) -> list[AnnotatedImage]:
-    """The images with annotations, by id. Raises ValueError where it is no instance file of COCO's 80 classes."""
+    """The images with annotations, by id. Raises UserError where it is not an instance file of COCO's 80 classes."""
     try:
-        coco = COCO(str(path))
+        with disk_errors(path):
+            coco = COCO(str(path))
         categories = [coco.cats[number]["name"] for number in sorted(coco.cats)]
         tag_of = {number: tag for tag, number in enumerate(sorted(coco.cats))}
         images = [_annotated(coco.imgs[number], coco.imgToAnns[number], tag_of) for number in sorted(coco.imgToAnns)]
     except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ValueError(
-            f"{path} is no file of instance annotations ({type(error).__name__}: {error}): unpack it again"
-        ) from error
+        what = f"is not a file of instance annotations ({type(error).__name__}: {error})"
+        raise UserError(what, path, remedy="unpack it again") from error
     if tuple(categories) != COCO_CLASSES:
         strange = sorted(set(categories) ^ set(COCO_CLASSES)) or "their order"
-        raise ValueError(f"{path} has {len(categories)} classes that are not COCO's 80 (differing: {strange})")
+        raise UserError(f"{len(categories)} classes (differing: {strange})", path, "expected COCO's 80")
     return images
 
 

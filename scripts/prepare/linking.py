@@ -5,19 +5,20 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from utils.errors import UserError
 from utils.files.atomic import atomic_path
+from utils.files.disk import list_folder, remove_file
 from utils.files.parallel import parallel_map
 
 
 def place(source: Path, target: Path, *, copy: bool) -> None:
     """Makes `target` a link to `source` (a file or a folder), or a file's copy; what is there already is kept.
 
-    Raises FileExistsError where something else is there.
+    Raises UserError where something else is there.
     """
     if not is_free(source, target, copy=copy):
         return
     if copy:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
         return
@@ -26,7 +27,7 @@ def place(source: Path, target: Path, *, copy: bool) -> None:
 
 
 def is_free(source: Path, target: Path, *, copy: bool) -> bool:
-    """Whether `target` is still to be made from `source`. Raises FileExistsError where something else is there."""
+    """Whether `target` is still to be made from `source`. Raises UserError where something else is there."""
     if target.is_symlink() and not target.exists():
         return True  # a link to what has been moved away
     if not target.exists():
@@ -35,11 +36,11 @@ def is_free(source: Path, target: Path, *, copy: bool) -> bool:
         return copy and target.is_symlink()
     if target.is_file() and source.is_file() and target.stat().st_size == source.stat().st_size:
         return target.stat().st_mtime < source.stat().st_mtime  # copied before, perhaps from what was changed since
-    raise FileExistsError(f"{target} is there already and is not {source}: move it away, or choose another --out")
+    raise UserError(f"already exists and is not {source}", target, remedy="move it away, or give another --out")
 
 
 def place_all(sources: Mapping[Path, Path], *, copy: bool, num_workers: int, description: str) -> None:
-    """Places many files, target -> source, with a progress bar. Raises FileExistsError before the first is placed."""
+    """Places many files, target -> source, with a progress bar. Raises UserError before the first is placed."""
     free = [(source, target) for target, source in sources.items() if is_free(source, target, copy=copy)]
     # links are made faster than processes start
     for _ in parallel_map(
@@ -58,7 +59,7 @@ def place_folder(source: Path, target: Path, *, copy: bool, num_workers: int) ->
         place(source, target, copy=False)
         return
     if target.is_symlink():
-        target.unlink()
+        remove_file(target)
     if not target.exists() or target.resolve() != source.resolve():
-        files = {target / path.name: path for path in sorted(source.iterdir()) if path.is_file()}
+        files = {target / path.name: path for path in list_folder(source) if path.is_file()}
         place_all(files, copy=True, num_workers=num_workers, description=f"copying {source.name}")

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from utils.errors import UserError
+
 Detector = Callable[[Image.Image], np.ndarray]  # RGB photo -> (H, W) uint8 at its size
 
 ACTIVATIONS = {"none": lambda x: x, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
@@ -16,22 +18,26 @@ DEFAULT_SIDE = 320
 
 
 def _optional(module: str, install: str, note: str = "") -> ModuleType:
-    """An installed extra. Raises ValueError that says how to install it."""
+    """An installed extra. Raises UserError that says how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(f"{module} cannot be used ({error}): run `pip install {install}` first{note}") from error
+        raise UserError(f"cannot be imported ({error})", module, remedy=f"run `pip install {install}`{note}") from error
 
 
 def rembg_detector(model: str) -> Detector:
     """A model of the rembg package by its name, e.g. u2net; the package downloads it when it is first used.
 
-    Raises ValueError where rembg is not installed, has no such model, or would send photos to a server.
+    Raises UserError where rembg is not installed, has no such model, or would send photos to a server.
     """
     rembg = _optional("rembg", "'rembg[cpu]'", "; it downloads its model when it runs; or give --onnx=FILE")
     session = rembg.new_session(model)
     if not getattr(session, "is_local", lambda: True)():
-        raise ValueError(f"--rembg_model={model} sends the photos to a server: choose one that runs here, e.g. u2net")
+        raise UserError(
+            "sends the photos to a server",
+            f"--rembg_model={model}",
+            remedy="give one that runs here, --rembg_model=u2net",
+        )
 
     def detect(photo: Image.Image) -> np.ndarray:
         # without EXIF: rembg would turn the photo, and the map would not fit it
@@ -53,7 +59,7 @@ def onnx_detector(
 ) -> Detector:
     """A model in an ONNX file, from (1, 3, S, S) normalised RGB to one map; input_size 0: the model's own, else 320.
 
-    min_max stretches each map over 0..1. Raises ValueError naming the file and what does not fit.
+    min_max stretches each map over 0..1. Raises UserError that names the file and what does not fit.
     """
     runtime = _optional("onnxruntime", "onnxruntime")
     session = _session(runtime, path)
@@ -62,9 +68,9 @@ def onnx_detector(
     if not side:
         side = own[0] if own else DEFAULT_SIDE
     if any(size != side for size in own):
-        raise ValueError(f"{path} takes images of {own}, not of --input_size={side}: leave it out")
+        raise UserError(f"--input_size={side}", path, f"the model takes images of {own}", "omit --input_size")
     if not 0 <= output < len(session.get_outputs()):
-        raise ValueError(f"{path} has {len(session.get_outputs())} outputs: --output={output} is none of them")
+        raise UserError(f"--output={output}", path, f"the model has outputs 0..{len(session.get_outputs()) - 1}")
 
     def detect(photo: Image.Image) -> np.ndarray:
         pixels = np.asarray(photo.resize((side, side), Image.Resampling.BILINEAR), np.float32) / 255
@@ -79,24 +85,26 @@ def _session(runtime: ModuleType, path: Path) -> Any:
     try:
         return runtime.InferenceSession(str(path), providers=runtime.get_available_providers())
     except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ValueError(f"{path} is no model that onnxruntime can run ({error})") from error
+        raise UserError(f"is not a model that onnxruntime can run ({error})", path) from error
 
 
 def to_map(raw: np.ndarray, size: tuple[int, int], *, activation: str, min_max: bool, where: str) -> np.ndarray:
     """A saliency map (H, W) uint8 of `size` (width, height) from a model's output (…, h, w) of one channel."""
     values = np.asarray(raw, np.float32)
     if values.ndim < 2 or values.size != values.shape[-1] * values.shape[-2]:
-        raise ValueError(f"{where} gives {values.shape}: it must be one map; choose another --output")
+        raise UserError(f"its output is {values.shape}", where, "it must be one map", "give another --output")
     values = ACTIVATIONS[activation](values.reshape(values.shape[-2:]))
     if not np.isfinite(values).all():
-        raise ValueError(f"{where} gives values that are not finite: check --mean and --std")
+        raise UserError("its output is not finite", where, remedy="check --mean and --std")
     if min_max:
         low, high = values.min(), values.max()
         values = (values - low) / (high - low) if high > low else np.zeros_like(values)
     elif values.min() < -1e-3 or values.max() > 1 + 1e-3:
-        raise ValueError(
-            f"{where} gives values in {values.min():.3g}..{values.max():.3g}: maps lie in 0..1; "
-            "give --activation=sigmoid for a model without it, or --min_max=true"
+        raise UserError(
+            f"its output is in {values.min():.3g}..{values.max():.3g}",
+            where,
+            "maps lie in 0..1",
+            "give --activation=sigmoid for a model without it, or --min_max=true",
         )
     smooth = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)
     return np.round(np.clip(np.asarray(smooth), 0, 1) * 255).astype(np.uint8)

@@ -9,6 +9,7 @@ from utils.cam.artefact import read_cam
 from utils.config.options import DrawOptions
 from utils.data.images import write_image, write_label_png
 from utils.drawing import Cell
+from utils.errors import UserError
 
 
 @pytest.fixture
@@ -54,12 +55,12 @@ def test_kinds_that_are_not_there_are_left_out_with_a_note(drawn, capsys):
 
 def test_a_run_without_cams_and_photos_of_another_size_are_errors_with_a_remedy(drawn):
     folder, draw = drawn
-    with pytest.raises(FileNotFoundError, match=r"no CAMs in .*other.*test_l2g\.py --experiment_name other"):
+    with pytest.raises(UserError, match=r"other/cam: .*test_l2g\.py --experiment_name other"):
         draw(experiment_name="other")
-    with pytest.raises(FileNotFoundError, match="--mask_dir"):
+    with pytest.raises(UserError, match="--mask_dir"):
         draw(mask_dir="nowhere")
     write_image(folder / "toy" / "JPEGImages" / "b.jpg", np.zeros((8, 6, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"b\.npz is 6x4, but .*b\.jpg is 6x8.*--image_dir"):
+    with pytest.raises(UserError, match=r"b\.npz: .*6x4.*b\.jpg .*6x8.*--image_dir"):
         draw()
 
 

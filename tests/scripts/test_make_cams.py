@@ -117,7 +117,7 @@ def test_a_changed_tag_list_makes_that_image_again(trained, tmp_path):
 def test_cams_of_other_settings_are_not_mixed_in(trained, change):
     folder = make(trained)
     name = next(iter(change))
-    with pytest.raises(FileExistsError, match=rf"{name}.*--overwrite"):
+    with pytest.raises(UserError, match=rf"{name}.*--overwrite"):
         make(trained, **change)
     write_cam(folder / "unlisted.npz", [0], np.zeros((1, 2, 2), np.uint8))
     make(trained, **change, overwrite=True)
@@ -130,28 +130,28 @@ def test_cams_of_other_settings_are_not_mixed_in(trained, change):
 def test_a_checkpoint_trained_again_under_the_same_name_is_another_one(trained):
     make(trained)
     save_weights(trained, seed=1)
-    with pytest.raises(FileExistsError, match=r"weights.*--overwrite"):
+    with pytest.raises(UserError, match=r"weights.*--overwrite"):
         make(trained)
 
 
 def test_cams_of_unknown_origin_are_not_mixed_in(trained):
     write_cam(trained.cam_dir / "a.npz", [0], np.zeros((1, 40, 56), np.uint8))
-    with pytest.raises(FileExistsError, match=r"no settings\.json that says how test_l2g\.py"):
+    with pytest.raises(UserError, match=r"settings\.json .*test_l2g\.py.*--experiment_name"):
         make(trained)
 
 
 def test_what_is_missing_or_broken_is_named(trained, tmp_path):
     (tmp_path / "list.txt").write_text("a 0\nzz 1\n")
-    with pytest.raises((UserError, FileNotFoundError), match="zz"):
+    with pytest.raises(UserError, match="zz"):
         make(trained, test_list=str(tmp_path / "list.txt"))
     (tmp_path / "toy" / "JPEGImages" / "b.jpg").write_bytes(b"not an image")
-    with pytest.raises(UserError, match=r"b\.jpg"):
+    with pytest.raises(UserError, match=r"^\S*b\.jpg: "):
         make(trained, num_workers=1)
     save_weights(trained, seed=0, num_classes=3)
     with pytest.raises(UserError, match=r"toy_epoch_0\.pth.*num_classes"):
         make(trained)
     (trained.model_dir / "toy_epoch_0.pth").unlink()
-    with pytest.raises(FileNotFoundError, match=r"train_l2g\.py --experiment_name exp"):
+    with pytest.raises((UserError, FileNotFoundError), match=r"train_l2g\.py --experiment_name exp"):
         make(trained)
 
 

@@ -12,6 +12,7 @@ from scripts.demo.scene import BACKGROUND_BOUND, draw_scene, with_rings
 from scripts.demo.sprites import BODY_OF_CLASS, CLASS_NAMES, PART, draw_sprite
 from scripts.make_demo_data import DemoDataOptions, run
 from utils.data.catalog import IGNORE_INDEX, PALETTE
+from utils.errors import UserError
 
 NUM_TRAIN, NUM_VAL = 6, 3
 
@@ -151,13 +152,13 @@ def test_a_folder_with_the_same_data_is_left_alone(demo, capsys):
 
 
 def test_a_folder_with_other_demo_data_is_an_error_that_says_what_to_do(demo):
-    with pytest.raises(FileExistsError, match="choose another --out"):
+    with pytest.raises(UserError, match="--out"):
         make(demo, seed=7)
 
 
 def test_a_folder_of_someone_else_is_not_touched(tmp_path):
     (tmp_path / "own.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="not made by make_demo_data"):
+    with pytest.raises(UserError, match=r"make_demo_data.*--out"):
         make(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["own.txt"]
 
@@ -174,5 +175,5 @@ def test_a_failed_run_leaves_nothing_behind(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("field", "value"), [("num_train", 0), ("num_val", -1), ("seed", -1)])
 def test_impossible_options_are_refused(tmp_path, field, value):
-    with pytest.raises(ValueError, match=field):
+    with pytest.raises(UserError, match=f"--{field}"):
         make(tmp_path / "data", **{field: value})

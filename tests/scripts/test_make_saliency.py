@@ -10,6 +10,7 @@ from PIL import Image
 from scripts.make_saliency import SaliencyOptions, run
 from tests.small_training import make_training_data
 from utils.data.images import read_gray, read_rgb, write_image
+from utils.errors import UserError
 
 PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1), "min_max": False}
 
@@ -71,7 +72,7 @@ def test_only_missing_maps_are_made_and_others_are_kept(data, tmp_path, capsys):
 def test_maps_of_two_models_made_here_never_stand_together(data, tmp_path):
     folder = make(data, onnx=model(tmp_path / "red.onnx"))
     (folder / "p2.png").unlink()
-    with pytest.raises(FileExistsError, match=r"onnx: red\.onnx then, blue\.onnx now"):
+    with pytest.raises(UserError, match=r"onnx: red\.onnx .*blue\.onnx"):
         make(data, onnx=model(tmp_path / "blue.onnx"))
     assert not (folder / "p2.png").exists()
 
@@ -97,14 +98,14 @@ def test_sigmoid_and_normalisation(data, tmp_path):
 @pytest.mark.parametrize(
     ("file", "more", "message"),
     [
-        ({"bias": 5.0}, {}, r"gives values in 5[.\d]*\.\.5\.\d+: maps lie in 0\.\.1; give --activation=sigmoid"),
-        ({"channels": 2}, {}, r"gives \(1, 2, 320, 320\): it must be one map"),
-        ({"side": 32}, {"input_size": 64}, r"takes images of \[32, 32\], not of --input_size=64"),
-        ({}, {"output": 1}, r"has 1 outputs: --output=1 is none"),
+        ({"bias": 5.0}, {}, r"5[.\d]*\.\.5\.\d+.*--activation=sigmoid"),
+        ({"channels": 2}, {}, r"\(1, 2, 320, 320\).*--output"),
+        ({"side": 32}, {"input_size": 64}, r"--input_size=64.*\[32, 32\]"),
+        ({}, {"output": 1}, r"--output=1"),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused(data, tmp_path, file, more, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         make(data, onnx=model(tmp_path / "a.onnx", **file), **more)
     assert not (data / "Sal" / "p1.png").exists()
 
@@ -116,10 +117,10 @@ def test_a_models_own_size_is_taken(data, tmp_path):
 def test_a_file_that_is_no_model_and_missing_images_are_named(data, tmp_path):
     pytest.importorskip("onnxruntime", reason="pip install onnxruntime: it runs the model file")
     (tmp_path / "a.onnx").write_text("none")
-    with pytest.raises(ValueError, match=r"a\.onnx is no model that onnxruntime can run"):
+    with pytest.raises(UserError, match=r"a\.onnx: "):
         make(data, onnx=str(tmp_path / "a.onnx"))
     (data / "JPEGImages" / "p2.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 3 images are missing"):
+    with pytest.raises(UserError, match=r"1 of 3 .*--image_dir"):
         make(data, onnx=str(tmp_path / "a.onnx"))
 
 
@@ -149,7 +150,7 @@ def test_rembg_makes_the_maps_where_no_file_is_given(data, monkeypatch):
 
 def test_a_model_that_sends_photos_away_is_refused(data, monkeypatch):
     fake_rembg(monkeypatch, is_local=False)
-    with pytest.raises(ValueError, match="sends the photos to a server"):
+    with pytest.raises(UserError, match="--rembg_model"):
         make(data)
 
 
@@ -158,6 +159,6 @@ def test_a_missing_extra_says_how_to_install_it(data, tmp_path, monkeypatch, mod
     monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / "a.onnx").write_text("")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=f"run `pip install '?{module}"):
+    with pytest.raises(UserError, match=f"`pip install '?{module}"):
         make(data, **more)
     assert not (data / "Sal" / "saliency_settings.json").exists()

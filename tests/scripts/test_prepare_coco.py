@@ -10,6 +10,7 @@ from tests.small_downloads import HEIGHT, WIDTH, coco_category, make_coco
 from utils.data.catalog import COCO_CLASSES, IGNORE_INDEX
 from utils.data.dataset import open_dataset
 from utils.data.images import read_label
+from utils.errors import UserError
 
 FIRST, SECOND = "COCO_train2014_000000000009", "COCO_train2014_000000000025"
 VAL = "COCO_val2014_000000000042"
@@ -78,7 +79,7 @@ def test_a_second_run_makes_only_what_is_missing(folder, capsys):
 
 def test_masks_of_two_settings_never_stand_together(folder):
     prepare(folder)
-    with pytest.raises(FileExistsError, match="crowd: class then, ignore now"):
+    with pytest.raises(UserError, match=r"crowd: class .*ignore"):
         prepare(folder, crowd="ignore")
     prepare(folder, crowd="ignore", overwrite=True)
 
@@ -101,7 +102,7 @@ def test_other_classes_are_refused(folder):
         folder / "coco" / "annotations" / "instances_val2014.json",
         lambda content: content["categories"][0].update(name="unicorn"),
     )
-    with pytest.raises(ValueError, match=r"instances_val2014\.json has 80 classes that are not COCO's.*unicorn"):
+    with pytest.raises(UserError, match=r"instances_val2014\.json: 80 .*unicorn"):
         prepare(folder)
     assert not (folder / "coco14").exists()
 
@@ -109,10 +110,10 @@ def test_other_classes_are_refused(folder):
 def test_missing_pieces_and_images_are_named(folder):
     image = folder / "coco" / "val2014" / f"{VAL}.jpg"
     image.unlink()
-    with pytest.raises(FileNotFoundError, match=r"val2014: 1 of 1 images are missing"):
+    with pytest.raises(UserError, match=r"val2014: 1 of 1 "):
         prepare(folder)
     image.parent.rmdir()
-    with pytest.raises(FileNotFoundError, match=r"lacks val2014: unpack"):
+    with pytest.raises(UserError, match=r"--coco: .*val2014"):
         prepare(folder)
     assert not (folder / "coco14").exists()
 
@@ -120,5 +121,5 @@ def test_missing_pieces_and_images_are_named(folder):
 @pytest.mark.parametrize("content", ["{", "[]", '{"images": []}', '{"images": [], "annotations": []}'])
 def test_a_file_that_is_something_else_is_named(folder, content):
     (folder / "coco" / "annotations" / "instances_train2014.json").write_text(content)
-    with pytest.raises(ValueError, match=r"instances_train2014\.json"):
+    with pytest.raises(UserError, match=r"instances_train2014\.json"):
         prepare(folder)

@@ -12,6 +12,7 @@ from utils.data.catalog import PALETTE
 from utils.data.dataset import open_dataset
 from utils.data.image_list import read_image_list
 from utils.data.images import read_label
+from utils.errors import UserError
 
 TAGS = "7 11 14"
 
@@ -97,7 +98,7 @@ def test_every_missing_piece_is_named_at_once(tmp_path):
     voc = make_voc(tmp_path)
     shutil.rmtree(voc / "Annotations")
     (voc / "ImageSets" / "Segmentation" / "val.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"VOC2012 lacks Annotations, ImageSets/Segmentation/val\.txt: unpack"):
+    with pytest.raises(UserError, match=r"--voc: .*VOC2012 .*Annotations, ImageSets/Segmentation/val\.txt"):
         prepare(tmp_path)
     assert not (tmp_path / "voc12").exists()
 
@@ -105,23 +106,23 @@ def test_every_missing_piece_is_named_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [
-        (f"VOCdevkit/VOC2012/Annotations/{VOC_VAL[0]}.xml", "<annotation>", r"2007_000042\.xml is no XML"),
+        (f"VOCdevkit/VOC2012/Annotations/{VOC_VAL[0]}.xml", "<annotation>", r"2007_000042\.xml"),
         (
             f"VOCdevkit/VOC2012/Annotations/{SBD_ONLY[0]}.xml",
             "<a><object><name>unicorn</name></object></a>",
-            r"2008_000002\.xml: 'unicorn' is none of VOC's 20",
+            r"2008_000002\.xml: 'unicorn'",
         ),
-        (f"VOCdevkit/VOC2012/Annotations/{VOC_VAL[0]}.xml", "<a/>", r"1 images have no object \(2007_000042\)"),
-        (f"VOCdevkit/VOC2012/JPEGImages/{VOC_TRAIN[1]}.jpg", None, r"1 of 3 files are missing \(2007_000039\.jpg\)"),
-        (f"VOCdevkit/VOC2012/Annotations/{SBD_ONLY[1]}.xml", None, r"1 of 5 annotations are missing"),
-        (f"benchmark_RELEASE/dataset/cls/{SBD_ONLY[1]}.mat", "none", r"2008_000003\.mat holds no GTcls"),
+        (f"VOCdevkit/VOC2012/Annotations/{VOC_VAL[0]}.xml", "<a/>", r"Annotations: 1 .*\(2007_000042\)"),
+        (f"VOCdevkit/VOC2012/JPEGImages/{VOC_TRAIN[1]}.jpg", None, r"1 of 3 .*\(2007_000039\.jpg\)"),
+        (f"VOCdevkit/VOC2012/Annotations/{SBD_ONLY[1]}.xml", None, r"1 of 5 .*2008_000003\.xml"),
+        (f"benchmark_RELEASE/dataset/cls/{SBD_ONLY[1]}.mat", "none", r"2008_000003\.mat: .*GTcls"),
     ],
 )
 def test_what_is_broken_or_missing_is_named(tmp_path, path, content, message):
     make_voc(tmp_path)
     sbd = make_sbd(tmp_path)
     (tmp_path / path).unlink() if content is None else (tmp_path / path).write_text(content)
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises(UserError, match=message):
         prepare(tmp_path, sbd=str(sbd))
     assert not (tmp_path / "voc12" / "train_cls.txt").exists()
 
@@ -129,10 +130,10 @@ def test_what_is_broken_or_missing_is_named(tmp_path, path, content, message):
 def test_a_folder_that_is_something_else_is_left_alone(tmp_path):
     make_voc(tmp_path)
     (tmp_path / "voc12" / "JPEGImages").mkdir(parents=True)
-    with pytest.raises(FileExistsError, match="JPEGImages is there already and is not"):
+    with pytest.raises(UserError, match=r"JPEGImages: .*--out"):
         prepare(tmp_path)
 
 
 def test_two_forms_of_the_same_masks_are_refused():
-    with pytest.raises(ValueError, match="--sbd and --aug are two forms"):
+    with pytest.raises(UserError, match="--sbd and --aug"):
         PrepareVocOptions(voc="a", sbd="b", aug="c")

@@ -76,7 +76,7 @@ def test_both_exported_forms_score_as_the_artefact(named, tmp_path):
 )
 def test_dictionary_of_another_form_is_named(tmp_path, content):
     write_npy_dict(tmp_path / "a.npy", content)
-    with pytest.raises(ValueError, match=r"a\.npy"):
+    with pytest.raises(UserError, match=r"a\.npy"):
         score_cams.read_exported_cam(tmp_path / "a.npy")
 
 
@@ -112,22 +112,22 @@ def test_predictions_are_joined_by_name_and_not_by_order(named):
 def test_missing_files_are_counted_before_any_work(named):
     for name in "ab":
         (run_dir(named) / "cam" / f"{name}.npz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"2 of 3 predictions are missing \(a\.npz, b\.npz\): run test_l2g"):
+    with pytest.raises(UserError, match=r"2 of 3 .*\(a\.npz, b\.npz\): .*test_l2g\.py"):
         score(named)
     (Path(named["dataset"]) / "SegmentationClass" / "c.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 3 masks are missing \(c\.png\)"):
+    with pytest.raises(UserError, match=r"1 of 3 .*\(c\.png\)"):
         score(named)
 
 
 def test_prediction_of_another_size_is_named(named):
     write_cam(run_dir(named) / "cam" / "b.npz", [0], np.zeros((1, WIDTH, HEIGHT), np.uint8))
-    with pytest.raises(ValueError, match=r"b\.npz against .*b\.png: .* one size"):
+    with pytest.raises(UserError, match=r"b\.npz .*b\.png: "):
         score(named)
 
 
 def test_key_outside_the_classes_is_named(named):
     write_cam(run_dir(named) / "cam" / "b.npz", [2], np.zeros((1, HEIGHT, WIDTH), np.uint8))
-    with pytest.raises(ValueError, match=r"b\.npz .*label 3, outside 0\.\.2"):
+    with pytest.raises(UserError, match=r"b\.npz .*label 3: .*0\.\.2"):
         score(named)
 
 

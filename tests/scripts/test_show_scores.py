@@ -6,6 +6,7 @@ import re
 import pytest
 
 from scripts.show_scores import ShowOptions, run
+from utils.errors import UserError
 
 NETWORK = ["network", "network + CRF"]
 
@@ -44,10 +45,10 @@ def test_the_segmentation_network_stands_beside_its_labels_also_alone(runs, caps
 
 
 def test_a_run_without_scores_names_the_remedy(runs):
-    with pytest.raises(FileNotFoundError, match=r"run evaluate.py --experiment_name other first"):
+    with pytest.raises(UserError, match=r"evaluate\.py --experiment_name other"):
         run(ShowOptions(experiments=("other",), runs_dir=str(runs)))
 
 
 def test_an_unknown_class_is_named(runs):
-    with pytest.raises(ValueError, match=r"\['bird'\] are not among background, cat"):
+    with pytest.raises(UserError, match=r"bird.*background, cat"):
         run(ShowOptions(experiments=("exp",), runs_dir=str(runs), classes=("bird",)))

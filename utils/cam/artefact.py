@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.errors import UserError
 from utils.files.atomic import atomic_path
+from utils.files.disk import refusal
 
 REMEDY = "delete it and run test_l2g.py again"
 
@@ -26,15 +28,13 @@ def write_cam(path: Path, keys: Sequence[int] | np.ndarray, cams: np.ndarray) ->
 def read_cam(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Reads keys (K,) int64 zero-based and cams (K, H, W) uint8 of one image.
 
-    Raises FileNotFoundError where there is none, ValueError where the file is not such an artefact.
+    Raises UserError where there is none, and where the file is not such an artefact.
     """
     keys, cams = _read_arrays(path, "keys", "cams")
     whole = keys.ndim == 1 and np.issubdtype(keys.dtype, np.integer) and cams.dtype == np.uint8
     if not whole or cams.ndim != 3 or len(keys) != len(cams):
-        raise ValueError(
-            f"{path}: keys {keys.shape} {keys.dtype}, cams {cams.shape} {cams.dtype}, but a CAM artefact holds "
-            f"whole numbers (K,) and uint8 (K, H, W): {REMEDY}"
-        )
+        found = f"keys {keys.shape} {keys.dtype}, cams {cams.shape} {cams.dtype}"
+        raise UserError(found, path, "a CAM artefact holds integers (K,) and uint8 (K, H, W)", REMEDY)
     return keys.astype(np.int64), cams
 
 
@@ -47,7 +47,8 @@ def _read_arrays(path: Path, *names: str) -> list[np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return [stored[name] for name in names]
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no CAM of this image: run test_l2g.py with this image on its list") from None
+    except FileNotFoundError as error:
+        raise UserError("no CAM of this image", path, remedy="run test_l2g.py with this image on its list") from error
     except (KeyError, OSError, EOFError, ValueError, IndexError, TypeError, zlib.error, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a CAM artefact ({error}): {REMEDY}") from error
+        refused = refusal(error, path, "read") if isinstance(error, OSError) else None
+        raise refused or UserError(f"is not a CAM artefact ({error})", path, remedy=REMEDY) from error

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.errors import UserError
+
 
 def to_uint8(cams: Tensor | np.ndarray) -> np.ndarray:
     """0..1 -> 0..255, rounded to the nearest."""
@@ -49,7 +51,7 @@ def foreground_strength(strongest: np.ndarray, saliency: np.ndarray | None, weig
     if saliency is None or weight == 0:
         return strongest
     if saliency.shape != strongest.shape:
-        raise ValueError(f"saliency {saliency.shape} and CAMs {strongest.shape}: they must have one size")
+        raise UserError(f"saliency {saliency.shape}, CAMs {strongest.shape}", rule="they must have one size")
     if strongest.dtype == np.uint8:
         return np.rint(weight * saliency.astype(np.float32) + (1 - weight) * strongest).astype(np.uint8)
     return (weight / 255 * saliency + (1 - weight) * strongest).astype(strongest.dtype)

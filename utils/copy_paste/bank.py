@@ -16,8 +16,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from utils.data.images import read_gray, read_rgba, write_image
+from utils.errors import UserError
 from utils.files.atomic import atomic_path
-from utils.files.text import first_few
+from utils.files.disk import disk_errors
+from utils.files.text import first_few, read_text
 
 INDEX_FILE = "index.csv"
 SETTINGS_FILE = "bank_settings.json"
@@ -47,7 +49,7 @@ class Foreground:
                 "and (h, w) uint8"
             )
         if not self.mask.any():
-            raise ValueError(f"{self.source}: the mask is empty: a foreground has an object")
+            raise UserError("the mask is empty", self.source, "a foreground has an object")
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,12 @@ class BankEntry:
 
 
 def foreground_file(class_name: str, source: str) -> str:
-    """Where a foreground stands in its bank. Raises ValueError for names that cannot be folders and files."""
+    """Where a foreground stands in its bank. Raises UserError for names that cannot be folders and files."""
     if not class_name or class_name in (".", "..") or "/" in class_name or "\\" in class_name:
-        raise ValueError(f"class {class_name!r} cannot be the name of a folder in the bank: rename it in classes.txt")
+        raise UserError(f"class {class_name!r} cannot name a folder of the bank", remedy="rename it in classes.txt")
     if source.endswith(SALIENCY_SUFFIX):
-        raise ValueError(
-            f"image {source!r}: in the bank a name that ends in {SALIENCY_SUFFIX} is a saliency map's: rename the image"
-        )
+        rule = f"in the bank a name that ends in {SALIENCY_SUFFIX} is a saliency map's"
+        raise UserError(f"image {source!r}", rule=rule, remedy="rename the image")
     return f"{class_name}/{source}.png"
 
 
@@ -96,14 +97,12 @@ def write_foreground(folder: Path, foreground: Foreground, class_name: str, *, a
 
 
 def read_foreground(folder: Path, entry: BankEntry, tag: int) -> Foreground:
-    """Reads a foreground back. Raises ValueError naming the file that does not fit, FileNotFoundError."""
+    """Reads a foreground back. Raises UserError that names the file that is missing or does not fit."""
     path = folder / entry.file
     pixels, saliency = read_rgba(path), np.asarray(read_gray(folder / saliency_file(entry.file)))
     if pixels.shape[:2] != (entry.height, entry.width) or saliency.shape != pixels.shape[:2]:
-        raise ValueError(
-            f"{path} is {pixels.shape[1]}x{pixels.shape[0]}, its saliency {saliency.shape[1]}x{saliency.shape[0]}, "
-            f"but the index says {entry.width}x{entry.height}: {REMEDY} --overwrite"
-        )
+        found = f"is {pixels.shape[1]}x{pixels.shape[0]}, its saliency {saliency.shape[1]}x{saliency.shape[0]}"
+        raise UserError(found, path, f"the index says {entry.width}x{entry.height}", f"{REMEDY} --overwrite")
     return Foreground(np.ascontiguousarray(pixels[..., :3]), pixels[..., 3] > 127, saliency, tag, entry.source)
 
 
@@ -119,31 +118,30 @@ def write_index(folder: Path, entries: Iterable[BankEntry]) -> Path:
 
 
 def read_index(folder: Path) -> list[BankEntry]:
-    """Reads the index. Raises FileNotFoundError where the bank is not finished, ValueError naming file and line."""
+    """Reads the index. Raises UserError where the bank is not finished, or that names file and line."""
     path = folder / INDEX_FILE
     if not path.is_file():
-        what = "is not finished: it has no" if folder.is_dir() else "is no foreground bank: there is no"
-        raise FileNotFoundError(f"{folder} {what} {INDEX_FILE}: {REMEDY}")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        header = tuple(next(rows, ()))
-        if header != HEADER:
-            raise ValueError(f"{path}:1: the columns are {', '.join(header)}, not {', '.join(HEADER)}: {REMEDY}")
-        return [_entry(row, f"{path}:{rows.line_num}") for row in rows if row]
+        what = "is an unfinished foreground bank" if folder.is_dir() else "is not a foreground bank"
+        raise UserError(f"{what}, without {INDEX_FILE}", folder, remedy=REMEDY)
+    rows = csv.reader(read_text(path).splitlines())
+    header = tuple(next(rows, ()))
+    if header != HEADER:
+        raise UserError(f"the columns are {', '.join(header)}", f"{path}:1", f"not {', '.join(HEADER)}", REMEDY)
+    return [_entry(row, f"{path}:{rows.line_num}") for row in rows if row]
 
 
 def _entry(row: list[str], where: str) -> BankEntry:
     if len(row) != len(HEADER):
-        raise ValueError(f"{where}: {len(row)} columns, not {len(HEADER)}: {REMEDY}")
+        raise UserError(f"{len(row)} columns", where, f"a line has {len(HEADER)}", REMEDY)
     file, class_name, source, *numbers = row
     try:
         width, height, area = map(int, numbers[:3])
         agreement = float(numbers[3])
     except ValueError:
-        raise ValueError(f"{where}: {', '.join(numbers)} are not {', '.join(HEADER[3:])}: {REMEDY}") from None
+        raise UserError(f"{', '.join(numbers)} are not {', '.join(HEADER[3:])}", where, remedy=REMEDY) from None
     # a file is in its class's folder: an index of others must not lead elsewhere
     if file != foreground_file(class_name, PurePosixPath(file).stem):
-        raise ValueError(f"{where}: {file} is not the name of a PNG in the folder {class_name}: {REMEDY}")
+        raise UserError(f"{file} is not a PNG in the folder {class_name}", where, remedy=REMEDY)
     return BankEntry(file, class_name, source, width, height, area, agreement)
 
 
@@ -161,17 +159,18 @@ class ForegroundBank:
     def open(cls, folder: Path, classes: Sequence[str]) -> "ForegroundBank":
         """Opens a bank for a data set with these classes, in tag order; reads the index, and no picture.
 
-        Raises FileNotFoundError where there is no finished bank or files are missing, ValueError where it is empty
-        or of other classes.
+        Raises UserError where there is no finished bank, and where it is empty, of other classes, or lacks files.
         """
         entries = read_index(folder)
         if not entries:
-            raise ValueError(f"{folder / INDEX_FILE} lists no foreground: {REMEDY} with milder bounds")
+            raise UserError("lists no foreground", folder / INDEX_FILE, remedy=f"{REMEDY} with a lower --min_area")
         unknown = sorted({entry.class_name for entry in entries} - set(classes))
         if unknown:
-            raise ValueError(
-                f"{folder / INDEX_FILE}: {', '.join(unknown)} are no classes of the data set ({', '.join(classes)}): "
-                "this bank is of another one"
+            raise UserError(
+                f"{', '.join(unknown)} are not classes of the dataset",
+                folder / INDEX_FILE,
+                f"expected one of {', '.join(classes)}",
+                "give this dataset's bank by --cda_bank",
             )
         _check_files(folder, entries)
         return cls(folder, classes, entries)
@@ -199,7 +198,7 @@ class ForegroundBank:
         return [name for name in classes if not counts.get(name)]
 
     def read(self, entry: BankEntry) -> Foreground:
-        """Reads a foreground. Raises ValueError or FileNotFoundError naming its file."""
+        """Reads a foreground. Raises UserError that names its file."""
         return read_foreground(self.folder, entry, self.classes.index(entry.class_name))
 
     def draw(self, absent: Sequence[int], rng: np.random.Generator) -> Foreground | None:
@@ -218,10 +217,10 @@ class ForegroundBank:
 def _check_files(folder: Path, entries: Sequence[BankEntry]) -> None:
     # one listing a folder: asking for each file takes minutes on a network drive
     folders = {folder / entry.class_name for entry in entries}
-    there = {f"{path.name}/{file.name}" for path in folders if path.is_dir() for file in path.iterdir()}
+    with disk_errors(folder, "listed"):
+        there = {f"{path.name}/{file.name}" for path in folders if path.is_dir() for file in path.iterdir()}
     wanted = [file for entry in entries for file in (entry.file, saliency_file(entry.file))]
     missing = [file for file in wanted if file not in there]
     if missing:
-        raise FileNotFoundError(
-            f"{folder}: {len(missing)} of {len(wanted)} files are missing ({first_few(missing)}): {REMEDY}"
-        )
+        what = f"{len(missing)} of {len(wanted)} files are missing ({first_few(missing)})"
+        raise UserError(what, folder, remedy=REMEDY)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from utils.crf.lattice import PermutohedralLattice
 from utils.crf.strengths import CAM_CONFIDENCE, CAM_CRF
+from utils.errors import UserError
 
 # as published: a label that the network rules out can still win
 SMALLEST_PROBABILITY = 1e-5
@@ -30,7 +31,7 @@ def dense_crf(
 
     image (H, W, 3) uint8 RGB; probabilities (L, H, W), their sum over L is 1. pos_w weighs neighbours within
     pos_xy_std pixels, bi_w those within bi_xy_std pixels whose colour lies within bi_rgb_std.
-    Raises ValueError where shapes or types differ. Krähenbühl & Koltun, NIPS 2011.
+    Raises ValueError where shapes or types differ, UserError for a width of 0 or less. Krähenbühl & Koltun, NIPS 2011.
     """
     if image.dtype != np.uint8 or image.shape != (*probabilities.shape[1:], 3):
         raise ValueError(
@@ -59,7 +60,7 @@ def _kernels(image: np.ndarray, **widths: float) -> tuple[PermutohedralLattice, 
     """Gaussians over the pixels of image (H, W, 3): of positions, and of positions and colours. Widths as dense_crf."""
     for name, width in widths.items():
         if not width > 0:
-            raise ValueError(f"{name}={width}: the width of a kernel must be above 0")
+            raise UserError(f"{name}={width}", rule="the width of a kernel is above 0")
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     places = np.stack([columns, rows], axis=2).reshape(-1, 2).astype(np.float32)
     colours = image.reshape(-1, 3) / np.float32(widths["bi_rgb_std"])

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
+from utils.errors import UserError
+
 # beyond it, single precision no longer tells the corners of a simplex apart
 LARGEST_COORDINATE = 1e5
 # powers of an odd number: the sum of a lattice point's coordinates, each times its own, is a 64-bit name of that point,
@@ -25,9 +27,10 @@ class PermutohedralLattice:
     def __init__(self, points: np.ndarray) -> None:
         largest = np.abs(points).max()
         if not largest <= LARGEST_COORDINATE:
-            raise ValueError(
-                f"points reach {largest:g} standard deviations from 0: they must stay within {LARGEST_COORDINATE:g}, "
-                "make the Gaussian wider"
+            raise UserError(
+                f"points reach {largest:g} standard deviations from 0",
+                rule=f"they must stay within {LARGEST_COORDINATE:g}",
+                remedy="make the CRF's kernels wider",
             )
         size = points.shape[1]
         factors = [pow(NAME_FACTOR, power, 2**64) for power in range(1, size + 1)] + [0]

@@ -60,6 +60,18 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def list_folder(path: Path) -> list[Path]:
+    """What the folder holds, sorted. Raises UserError."""
+    with disk_errors(path, "listed"):
+        return sorted(path.iterdir())
+
+
+def remove_file(path: Path) -> None:
+    """Removes the file or link if it is there. Raises UserError."""
+    with disk_errors(path, "removed"):
+        path.unlink(missing_ok=True)
+
+
 def write_refusal(error: Exception, temporary: Path, path: Path) -> UserError | None:
     """Why `temporary`, which is to become `path`, could not be written; None if the file system is not the reason.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.files.atomic import read_json, write_json
-from utils.files.disk import disk_errors
+from utils.files.disk import remove_file
 
 RECORD = "settings.json"
 
@@ -55,8 +55,7 @@ class FolderSettings:
         removed = 0
         if self.read() not in (None, _as_stored(settings)):
             for result in self.path.parent.glob(self.results):
-                with disk_errors(result, "removed"):
-                    result.unlink()
+                remove_file(result)
                 removed += 1
         write_json(self.path, settings)
         return removed

@@ -106,9 +106,7 @@ def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
         if str(name) in str(error):
             raise
         if isinstance(error, UserError):
-            raise UserError(
-                error.what, f"{name}: {error.where}" if error.where else name, error.rule, error.remedy
-            ) from error
+            raise error.at(name) from error
         error.add_note(f"while working on {name}")
         raise
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,8 @@ from utils import drawing as visual
 from utils.cam.artefact import read_cam_keys
 from utils.data.catalog import IGNORE_INDEX, PALETTE
 from utils.data.images import find_image, read_gray, read_label, read_rgb
-from utils.files.atomic import atomic_path
+from utils.errors import UserError
+from utils.files.atomic import read_json, write_json
 from utils.metrics import label_confusion
 from utils.report.pictures import Sources
 
@@ -52,7 +52,7 @@ class ImageFacts:
 def image_facts(name: str, *, sources: Sources, folder: Path, with_pictures: bool) -> ImageFacts:
     """The image's numbers; its record, with pictures on request, is folder/NAME.json afterwards.
 
-    A record that was made from the same files is taken as it is. Raises ValueError naming the files that do not belong
+    A record that was made from the same files is taken as it is. Raises UserError that names files that do not belong
     together.
     """
     record = folder / f"{name}.json"
@@ -66,14 +66,13 @@ def image_facts(name: str, *, sources: Sources, folder: Path, with_pictures: boo
             "facts": _facts(name, files, maps, num_labels=len(sources.classes) + 1),
             "pictures": _pictures(sources, name, files, maps) if with_pictures else None,
         }
-        with atomic_path(record) as temporary:
-            temporary.write_text(json.dumps(stored, separators=(",", ":")))
+        write_json(record, stored, indent=None)
     return _facts_from_json(stored["facts"])
 
 
 def pictures_of(name: str, folder: Path) -> dict[str, Any]:
     """The thumbnails that image_facts stored: photo, saliency, cams [[label index, URI]], label, mask, prediction."""
-    return json.loads((folder / f"{name}.json").read_text())["pictures"]
+    return read_json(folder / f"{name}.json")["pictures"]
 
 
 def _files(sources: Sources, name: str) -> dict[str, Path]:
@@ -98,7 +97,7 @@ def _made_from(files: dict[str, Path], *, num_classes: int) -> dict[str, Any]:
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def _facts(name: str, files: dict[str, Path], maps: dict[str, np.ndarray], *, num_labels: int) -> dict[str, Any]:
@@ -131,8 +130,8 @@ def _iou(maps: dict[str, np.ndarray], files: dict[str, Path], kind: str, *, num_
         return None
     try:
         mean = label_confusion(maps[kind], maps["mask"], num_labels=num_labels).scores().mean_iou
-    except ValueError as error:
-        raise ValueError(f"{files[kind]} against {files['mask']}: {error}") from None
+    except UserError as error:
+        raise error.at(f"{files[kind]} against {files['mask']}") from error
     return None if np.isnan(mean) else mean
 
 
@@ -149,10 +148,9 @@ def _pictures(sources: Sources, name: str, files: dict[str, Path], maps: dict[st
         pictures["saliency"] = _webp(_small(np.asarray(read_gray(files["saliency"])), THUMBNAIL), quality=50)
     for kind, label in maps.items():
         if label.shape != photo.shape[:2]:
-            raise ValueError(
-                f"{files[kind]} is {label.shape[1]}x{label.shape[0]}, but {files['photo']} is "
-                f"{photo.shape[1]}x{photo.shape[0]}: give the --image_dir that it belongs to"
-            )
+            what = f"is {label.shape[1]}x{label.shape[0]}"
+            rule = f"{files['photo']} is {photo.shape[1]}x{photo.shape[0]}"
+            raise UserError(what, files[kind], rule, "give the --image_dir that it belongs to")
         # the rim of VOC's masks is ignored in every image, which need not be said of each
         unsaid = {0, IGNORE_INDEX} if kind == "mask" else {0}
         indices = sorted(set(np.unique(label).tolist()) - unsaid)

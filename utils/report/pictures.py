@@ -11,6 +11,7 @@ from utils.config.options import TrainOptions
 from utils.config.parser import load_options
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.images import find_image, read_label, read_rgb
+from utils.errors import UserError
 from utils.files.locate import existing_path
 from utils.runs.inputs import dataset_of_run, image_dir_of_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
@@ -29,17 +30,18 @@ class Sources:
     prediction_dir: Path | None = None
 
     def photo_and_cams(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Photo (H, W, 3), keys (K,), cams (K, H, W). Raises ValueError if they do not belong together."""
+        """Photo (H, W, 3), keys (K,), cams (K, H, W). Raises UserError if they do not belong together."""
         artefact, photo = self.paths.cam_dir / f"{name}.npz", find_image(self.image_dir, name)
         keys, cams = read_cam(artefact)
         pixels = np.asarray(read_rgb(photo))
         if cams.shape[1:] != pixels.shape[:2]:
-            raise ValueError(
-                f"{artefact} is {cams.shape[2]}x{cams.shape[1]}, but {photo} is {pixels.shape[1]}x{pixels.shape[0]}: "
-                "give the --image_dir that the CAMs were made from"
+            raise UserError(
+                f"is {cams.shape[2]}x{cams.shape[1]}, but {photo} is {pixels.shape[1]}x{pixels.shape[0]}",
+                artefact,
+                remedy="give the --image_dir that the CAMs were made from",
             )
         if any(key >= len(self.classes) for key in keys):
-            raise ValueError(f"{artefact}: tag {max(keys)} is outside 0..{len(self.classes) - 1}: give its --dataset")
+            raise UserError(f"tag {max(keys)}", artefact, f"tags are 0..{len(self.classes) - 1}", "give its --dataset")
         return pixels, keys, cams
 
     def caption(self, label: np.ndarray) -> str:
@@ -55,12 +57,11 @@ class Sources:
 
 
 def names_with_cams(paths: RunPaths) -> list[str]:
-    """Names of the images that have CAMs. Raises FileNotFoundError, with the remedy, where none has."""
+    """Names of the images that have CAMs. Raises UserError, with the remedy, where none has."""
     names = sorted(path.stem for path in paths.cam_dir.glob("*.npz") if not path.name.startswith("."))
     if not names:
-        raise FileNotFoundError(
-            f"no CAMs in {paths.cam_dir}: run test_l2g.py --experiment_name {paths.root.name} first"
-        )
+        remedy = f"run test_l2g.py --experiment_name {paths.root.name} first"
+        raise UserError("holds no CAMs", paths.cam_dir, remedy=remedy)
     return names
 
 

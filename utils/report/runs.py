@@ -10,6 +10,9 @@ from typing import Any
 import yaml
 
 from utils.config.options import TrainOptions
+from utils.errors import UserError
+from utils.files.atomic import read_json
+from utils.files.text import read_text
 from utils.runs.paths import RunPaths, segmentation_dir
 
 # of a line of metrics.jsonl: where it stands, not what was measured
@@ -47,16 +50,16 @@ class RunRecord:
 
 
 def read_runs(runs_dir: str | None, names: Sequence[str]) -> list[RunRecord]:
-    """The records of the named runs. Raises FileNotFoundError naming the runs that there are not."""
+    """The records of the named runs. Raises UserError that names the missing ones."""
     paths = [RunPaths.of(runs_dir, name) for name in names]
     missing = [str(run.root) for run in paths if not run.root.is_dir()]
     if missing:
-        raise FileNotFoundError(f"no such run: {', '.join(missing)}: check --experiment_name, --compare and --runs_dir")
+        raise UserError("no such run", ", ".join(missing), remedy="check --experiment_name, --compare and --runs_dir")
     return [read_run(run) for run in paths]
 
 
 def read_run(paths: RunPaths) -> RunRecord:
-    """One run's files. Raises ValueError naming a file that is not what its stage writes."""
+    """One run's files. Raises UserError that names a file that is not what its step writes."""
     cams = _read_json(paths.cam_scores)
     labels = _read_json(paths.label_scores)
     name, notes = paths.root.name, []
@@ -70,9 +73,8 @@ def read_run(paths: RunPaths) -> RunRecord:
         stages = [*_cam_stage(cams), *_label_stage(labels), *_segmentation_stages(segmentation_dir("scores", name))]
         thresholds = [(row["threshold"], row["mean_iou"]) for row in (cams or {}).get("thresholds", [])]
     except (KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise ValueError(
-            f"{paths.root}: its scores lack {error}: run evaluate.py --experiment_name {name} again"
-        ) from error
+        remedy = f"run evaluate.py --experiment_name {name} again"
+        raise UserError(f"its scores lack {error}", paths.root, remedy=remedy) from error
     return RunRecord(
         name=name,
         dataset=next((str(content["dataset"]) for content in (cams, labels) if content), ""),
@@ -88,10 +90,10 @@ def read_run(paths: RunPaths) -> RunRecord:
 def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     """Measured value -> (epoch, value) from metrics.jsonl, without what is not finite; of an epoch twice, the later.
 
-    Raises ValueError naming file and line.
+    Raises UserError that names file and line.
     """
     curves: dict[str, dict[float, float]] = {}
-    for number, line in enumerate(path.read_text().splitlines() if path.is_file() else [], start=1):
+    for number, line in enumerate(read_text(path).splitlines() if path.is_file() else [], start=1):
         try:
             row = json.loads(line)
             values = {key: float(value) for key, value in row.items() if key not in POSITION_KEYS}
@@ -99,9 +101,8 @@ def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
                 if math.isfinite(value):
                     curves.setdefault(key, {})[float(row["epoch"])] = value
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{path}:{number}: {line[:60]!r} is not a line of train_l2g.py: take it out of the file"
-            ) from error
+            what = f"{line[:60]!r} is not a line of train_l2g.py"
+            raise UserError(what, f"{path}:{number}", remedy="remove the line from the file") from error
     return {key: sorted(points.items()) for key, points in curves.items()}
 
 
@@ -151,18 +152,18 @@ def _stage(stage: str, detail: str, facts: dict[str, Any], scores: dict[str, Any
 def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): remove it and make it again") from error
+    content = read_json(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object: remove it and make it again")
+        raise UserError("holds no JSON object", path, remedy="remove it and run the command that wrote it again")
     return content
 
 
 def _read_options(path: Path) -> dict[str, Any]:
     """As they were written: a run of an earlier version may have other options than today's."""
-    content = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    try:
+        content = yaml.safe_load(read_text(path)) if path.is_file() else {}
+    except yaml.YAMLError as error:
+        raise UserError(f"is not YAML ({error})", path) from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no options: it must be YAML, `name: value`")
+        raise UserError("holds no options", path, "it must be YAML, `name: value`")
     return content

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from scripts.prepare.linking import place, place_all
+from utils.errors import UserError
 
 
 @pytest.fixture
@@ -48,6 +49,6 @@ def test_a_copy_of_what_was_changed_since_is_renewed(source, tmp_path):
 
 def test_nothing_is_placed_where_something_else_is(source, tmp_path):
     (tmp_path / "b").write_text("another")
-    with pytest.raises(FileExistsError, match="b is there already and is not"):
+    with pytest.raises(UserError, match=r"b: .*--out"):
         place_all({tmp_path / "a": source, tmp_path / "b": source}, copy=True, num_workers=1, description="")
     assert not (tmp_path / "a").exists()

@@ -5,6 +5,7 @@ import pytest
 
 from utils.copy_paste.bank import INDEX_FILE, Foreground, ForegroundBank, foreground_file, write_foreground, write_index
 from utils.data.images import write_image
+from utils.errors import UserError
 
 CLASSES = ("cat", "traffic light", "dog", "boat")
 
@@ -89,61 +90,61 @@ def test_bank_goes_to_workers_without_its_pictures(folder):
 def test_opening_reads_no_picture(folder):
     (folder / "cat" / "a.png").write_bytes(b"broken")
     bank = ForegroundBank.open(folder, CLASSES)
-    with pytest.raises(ValueError, match=r"cat/a\.png cannot be read"):
+    with pytest.raises(UserError, match=r"cat/a\.png"):
         bank.draw([0], np.random.default_rng(0))
 
 
 def test_bank_without_index_is_unfinished(folder, tmp_path):
     (folder / INDEX_FILE).unlink()
-    with pytest.raises(FileNotFoundError, match=r"is not finished.*run scripts/build_foregrounds\.py"):
+    with pytest.raises(UserError, match=r"index\.csv.*scripts/build_foregrounds\.py"):
         ForegroundBank.open(folder, CLASSES)
-    with pytest.raises(FileNotFoundError, match=r"no foreground bank.*run scripts/build_foregrounds\.py"):
+    with pytest.raises(UserError, match=r"none: .*scripts/build_foregrounds\.py"):
         ForegroundBank.open(tmp_path / "none", CLASSES)
 
 
 def test_empty_bank_is_an_error(tmp_path):
     write_index(tmp_path, [])
-    with pytest.raises(ValueError, match="lists no foreground"):
+    with pytest.raises(UserError, match=r"index\.csv: .*--min_area"):
         ForegroundBank.open(tmp_path, CLASSES)
 
 
 def test_bank_of_another_data_set_is_named(folder):
-    with pytest.raises(ValueError, match=r"dog, traffic light are no classes of the data set \(cat, boat\)"):
+    with pytest.raises(UserError, match=r"dog, traffic light .*cat, boat: .*--cda_bank"):
         ForegroundBank.open(folder, ("cat", "boat"))
 
 
 def test_missing_files_are_counted_and_named(folder):
     (folder / "cat" / "a.png").unlink()
     (folder / "dog" / "d1_sal.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"2 of 10 files are missing \(cat/a\.png, dog/d1_sal\.png\)"):
+    with pytest.raises(UserError, match=r"2 of 10 .*\(cat/a\.png, dog/d1_sal\.png\)"):
         ForegroundBank.open(folder, CLASSES)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("file,class", "path,class", r"index\.csv:1: the columns are path"),
-        ("cat/a.png,cat,a,6", "cat/a.png,cat,a,six", r"index\.csv:2: six, .* are not width"),
-        ("cat/a.png,cat,a,6", "cat/a.png,cat,a", r"index\.csv:2: 6 columns, not 7"),
-        ("cat/a.png", "../a.png", r"index\.csv:2: \.\./a\.png is not the name"),
-        ("cat/a.png,cat", "../a.png,..", "cannot be the name of a folder"),
+        ("file,class", "path,class", r"index\.csv:1: .*path"),
+        ("cat/a.png,cat,a,6", "cat/a.png,cat,a,six", r"index\.csv:2: six, "),
+        ("cat/a.png,cat,a,6", "cat/a.png,cat,a", r"index\.csv:2: 6 .*7"),
+        ("cat/a.png", "../a.png", r"index\.csv:2: \.\./a\.png"),
+        ("cat/a.png,cat", "../a.png,..", r"'\.\.'"),
     ],
 )
 def test_damaged_index_is_named_with_its_line(folder, old, new, message):
     path = folder / INDEX_FILE
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         ForegroundBank.open(folder, CLASSES)
 
 
 def test_picture_of_another_size_than_the_index_says_is_named(folder):
     bank = ForegroundBank.open(folder, CLASSES)
     write_image(folder / "cat" / "a_sal.png", np.zeros((3, 6), np.uint8))
-    with pytest.raises(ValueError, match=r"cat/a\.png is 6x4, its saliency 6x3, but the index says 6x4"):
+    with pytest.raises(UserError, match=r"cat/a\.png: .*6x4, .*6x3: .*6x4: .*--overwrite"):
         bank.read(bank.entries(0)[0])
     write_image(folder / "cat" / "a.png", np.zeros((4, 6, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"cat/a\.png is a RGB image: it must be RGBA"):
+    with pytest.raises(UserError, match=r"cat/a\.png: .*RGB.*RGBA"):
         bank.read(bank.entries(0)[0])
 
 
@@ -153,13 +154,13 @@ def test_foreground_that_does_not_fit_is_refused(change):
     image = item.image[:, :-1] if change == "size" else item.image
     saliency = item.saliency / 255 if change == "dtype" else item.saliency
     mask = item.mask & (change != "empty")
-    with pytest.raises(ValueError, match=r"a: .*a foreground has"):
+    with pytest.raises((ValueError, UserError), match=r"^a: "):
         Foreground(image, mask, saliency, 0, "a")
 
 
 @pytest.mark.parametrize(("class_name", "source"), [("tv/monitor", "a"), ("..", "a"), ("", "a"), ("cat", "a_sal")])
 def test_names_that_would_not_be_found_again_are_refused(class_name, source):
-    with pytest.raises(ValueError, match="rename"):
+    with pytest.raises(UserError):
         foreground_file(class_name, source)
 
 

@@ -119,7 +119,7 @@ def test_paste_without_saliency():
     image, _ = scene()
     pasted = paste(image, None, block(), rng=rng())
     assert pasted.saliency is None and pasted.mask.any()
-    with pytest.raises(ValueError, match="needs the image's saliency"):
+    with pytest.raises(ValueError, match=r"0\.2"):
         paste(image, None, block(), rng=rng(), max_overlap=0.2)
 
 
@@ -127,7 +127,7 @@ def test_maps_of_other_sizes_are_refused():
     image, saliency = scene()
     with pytest.raises(ValueError, match=r"not \(59, 80\)"):
         paste(image, saliency[1:], block(), rng=rng())
-    with pytest.raises(ValueError, match="uint8 RGB"):
+    with pytest.raises(ValueError, match="float64"):
         paste(image / 255, saliency, block(), rng=rng())
 
 

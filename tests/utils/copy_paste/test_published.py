@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from utils.copy_paste.published import find_published, missing_from_listing, read_published
+from utils.errors import UserError
 from utils.files.npy_dict import write_npy_dict
 
 TAG = 4
@@ -88,30 +89,30 @@ def test_object_stands_for_a_saliency_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("img", np.zeros((HEIGHT, WIDTH), np.uint8), r"img is \(5, 7\): it must be \(h, w, 3\)"),
-        ("img", np.zeros((HEIGHT, WIDTH, 4), np.uint8), r"img is \(5, 7, 4\)"),
-        ("img", np.full((HEIGHT, WIDTH, 3), -1.0), "img .* outside 0..255"),
-        ("img", np.full((HEIGHT, WIDTH, 3), np.nan), "img .* outside 0..255"),
-        ("img", np.zeros((HEIGHT, WIDTH + 1, 3), np.uint8), "must be of one size"),
-        ("img", 3, "it has no array img"),
-        ("seg", np.zeros((HEIGHT, WIDTH), np.uint8), "seg holds 0 alone"),
-        ("seg", np.full((HEIGHT, WIDTH), 9, np.uint8), "seg holds 9: the object must be 1, 255 or its class's 5"),
-        ("seg", np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH), "seg holds 1, 2, 3, …"),
-        ("seg", np.linspace(0, 1, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH), "seg holds"),
-        ("seg", np.zeros(3), r"seg is \(3,\): it must be \(h, w\)"),
-        ("sal", np.full((HEIGHT, WIDTH), 300), "sal .* outside 0..255"),
-        ("sal", np.random.default_rng(0).random((HEIGHT, WIDTH, 3)), r"sal is \(5, 7, 3\): it must be \(h, w\)"),
-        ("sal", "none", r"sal is \(\): it must be \(h, w\)"),
-        ("sal", np.zeros((WIDTH, HEIGHT)), "must be of one size"),
+        ("img", np.zeros((HEIGHT, WIDTH), np.uint8), r"img .*\(5, 7\)"),
+        ("img", np.zeros((HEIGHT, WIDTH, 4), np.uint8), r"img .*\(5, 7, 4\)"),
+        ("img", np.full((HEIGHT, WIDTH, 3), -1.0), "img.*0..255"),
+        ("img", np.full((HEIGHT, WIDTH, 3), np.nan), "img.*0..255"),
+        ("img", np.zeros((HEIGHT, WIDTH + 1, 3), np.uint8), r"\(5, 8, 3\)"),
+        ("img", 3, "img"),
+        ("seg", np.zeros((HEIGHT, WIDTH), np.uint8), "seg: .*0"),
+        ("seg", np.full((HEIGHT, WIDTH), 9, np.uint8), "seg: .*9: .*5"),
+        ("seg", np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH), "seg: .*1, 2, 3, …"),
+        ("seg", np.linspace(0, 1, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH), "seg: "),
+        ("seg", np.zeros(3), r"seg.*\(3,\)"),
+        ("sal", np.full((HEIGHT, WIDTH), 300), "sal.*0..255"),
+        ("sal", np.random.default_rng(0).random((HEIGHT, WIDTH, 3)), r"sal.*\(5, 7, 3\)"),
+        ("sal", "none", r"sal.*\(\)"),
+        ("sal", np.zeros((WIDTH, HEIGHT)), r"\(7, 5\)"),
     ],
 )
 def test_what_fits_nothing_is_named_with_its_file(tmp_path, key, value, message):
-    with pytest.raises(ValueError, match=rf"2007_1\.npy: .*{message}"):
+    with pytest.raises(UserError, match=rf"2007_1\.npy: .*{message}"):
         read(tmp_path, {**arrays(), key: value})
 
 
 def test_mask_without_image_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"2007_1\.npy: it has no array img and seg \(it has picture\)"):
+    with pytest.raises(UserError, match=r"2007_1\.npy: .*img .*seg .*picture"):
         read(tmp_path, {"picture": np.zeros(3)})
 
 
@@ -126,7 +127,7 @@ class Malicious:
 def test_malicious_file_runs_nothing(tmp_path):
     trace, path = tmp_path / "trace", tmp_path / "a.npy"
     np.save(path, {**arrays(), "img": Malicious(f"touch {trace}")}, allow_pickle=True)
-    with pytest.raises(ValueError, match=r"a\.npy is refused: it asks for \w+\.system"):
+    with pytest.raises(UserError, match=r"a\.npy: .*\w+\.system"):
         read_published(path, tag=TAG, bgr=False)
     assert not trace.exists()
 
@@ -134,7 +135,7 @@ def test_malicious_file_runs_nothing(tmp_path):
 def test_malicious_listing_runs_nothing(tmp_path):
     trace = tmp_path / "trace"
     np.save(tmp_path / "seg_fg_dirs.npy", np.array([Malicious(f"touch {trace}")], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"seg_fg_dirs\.npy is refused .*: move it away"):
+    with pytest.raises(UserError, match=r"seg_fg_dirs\.npy"):
         missing_from_listing(tmp_path, [])
     assert not trace.exists()
 
@@ -147,9 +148,9 @@ def test_files_are_found_by_class_and_name(tmp_path):
     (tmp_path / "seg_fg_dirs.npy").touch()
     found = find_published(tmp_path, ("dog", "cat"))
     assert [f"{path.parent.name}/{path.stem}" for path in found] == ["dog/a", "dog/b", "cat/c"]
-    with pytest.raises(ValueError, match=r"cat are no classes of the data set \(dog\)"):
+    with pytest.raises(UserError, match=r"cat .*dog.*--dataset"):
         find_published(tmp_path, ("dog",))
-    with pytest.raises(FileNotFoundError, match=r"no CLASS/NAME\.npy"):
+    with pytest.raises(UserError, match=r"CLASS/NAME\.npy.*--published"):
         find_published(tmp_path / "dog", ("dog",))
 
 

