@@ -111,7 +111,7 @@ def test_joining_without_saliency_maps_is_refused_before_any_label(named):
 
 def test_saliency_of_another_size_is_named(salient):
     write_image(Path(salient["sal_dir"]) / "b.png", np.zeros((5, 7), np.uint8))
-    with pytest.raises(ValueError, match=r"b \(CAM 6x4, saliency 7x5\)"):
+    with pytest.raises(UserError, match=r"b \(CAM 6x4, saliency 7x5\)"):
         make(salient, saliency_weight=0.5)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from utils.cam.labels import balanced_threshold, disagreement, foreground_strength, to_label
+from utils.errors import UserError
 
 # strongest CAM: of class 1 in the first row, of class 0 in the second
 CAMS = np.array([[[0, 10, 20], [200, 128, 40]], [[255, 100, 30], [20, 12, 4]]], np.uint8)
@@ -47,7 +48,7 @@ def test_threshold_of_labels_is_where_both_are_undecided():
 
 
 def test_saliency_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="one size"):
+    with pytest.raises(UserError, match=r"\(1, 3\).*\(2, 3\)"):
         foreground_strength(CAMS.max(0), SALIENCY[:1], 0.5)
 
 
