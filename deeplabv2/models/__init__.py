@@ -9,9 +9,13 @@ from models.errors import ModelOptionError
 
 PUBLISHED_RATES = (6, 12, 18, 24)
 PUBLISHED_SCALES = (0.5, 0.75)
-LEGAL_NAMES = "DeepLabV2_ResNet101, DeepLabV2_timm:NAME (any convolutional timm model), DeepLabV3Plus_ResNet101"
+LEGAL_NAMES = (
+    "DeepLabV2_ResNet101, DeepLabV2_timm:NAME, DeepLabV3Plus_timm:NAME (any convolutional timm model), "
+    "DeepLabV3Plus_ResNet101"
+)
 NAME_FORM = re.compile(
-    r"(?P<published>deeplabv2_resnet101)|deeplabv2_timm:(?P<timm>\w[\w.]*?)|deeplabv3plus_(?P<encoder>\w+?)",
+    r"(?P<published>deeplabv2_resnet101)|(?P<head>deeplabv2|deeplabv3plus)_timm:(?P<timm>\w[\w.]*?)"
+    r"|deeplabv3plus_(?P<encoder>\w+?)",
     re.IGNORECASE,
 )
 
@@ -32,8 +36,8 @@ def build_segmenter(
     """A network from images (N, 3, H, W) to logits (N, num_labels, h, w), a list of them while training.
 
     `name` is one of LEGAL_NAMES in any case, with _MSC behind it for several `scales` and their maximum.
-    `output_stride` None is the published one: 8, and 16 for DeepLabV3Plus's encoder, for which the default
-    `atrous_rates` stand for its own. `n_blocks` and `width` are of DeepLabV2_ResNet101. `freeze_batch_norm` fits
+    `output_stride` None is the published one: 8, and 16 for DeepLabV3Plus's backbones, for which the default
+    `atrous_rates` stand for their own. `n_blocks` and `width` are of DeepLabV2_ResNet101. `freeze_batch_norm` fits
     image-pretrained weights. Raises ModelOptionError naming what is valid.
     """
     if num_labels < 2:
@@ -65,11 +69,13 @@ def _single_scale(
         return DeepLabV2ResNet101(
             num_labels, output_stride=output_stride or 8, atrous_rates=atrous_rates, n_blocks=n_blocks, width=width
         )
+    own_rates = {} if tuple(atrous_rates) == PUBLISHED_RATES else {"atrous_rates": atrous_rates}
     if match["timm"]:
-        from deeplabv2.models.timm_backbone import DeepLabV2Timm
+        from deeplabv2.models.timm_backbone import DeepLabV2Timm, DeepLabV3PlusTimm
 
-        return DeepLabV2Timm(match["timm"], num_labels, output_stride=output_stride or 8, atrous_rates=atrous_rates)
+        if match["head"].lower() == "deeplabv2":
+            return DeepLabV2Timm(match["timm"], num_labels, output_stride=output_stride or 8, atrous_rates=atrous_rates)
+        return DeepLabV3PlusTimm(match["timm"], num_labels, output_stride=output_stride or 16, **own_rates)
     from deeplabv2.models.deeplabv3plus import DeepLabV3Plus
 
-    own_rates = {} if tuple(atrous_rates) == PUBLISHED_RATES else {"atrous_rates": atrous_rates}
     return DeepLabV3Plus(match["encoder"].lower(), num_labels, output_stride=output_stride or 16, **own_rates)

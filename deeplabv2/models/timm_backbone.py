@@ -1,4 +1,4 @@
-"""DeepLab v2's head on any convolutional timm model."""
+"""Segmentation networks on any convolutional timm model."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,45 +8,49 @@ from torch import Tensor
 from deeplabv2.input_format import scaled_rgb
 from deeplabv2.models.aspp import ASPP
 from deeplabv2.models.segmenter import SingleScale
-from models.errors import Misfit
-from models.timm_features import create_timm, cropped, measure, padded
+from deeplabv2.models.separable_head import SeparableHead
+from models.errors import Misfit, ModelOptionError
+from models.timm_features import SUGGESTION, create_timm, cropped, measure, padded
 from models.weights import fit, without_step_counts
 
+SKIP_STRIDE = 8  # of the finer map that SeparableHead joins
 
-class DeepLabV2Timm(SingleScale):
-    """ASPP on the last feature map of a timm model, at one scale."""
 
-    head_prefixes = ("aspp.",)
+class TimmSegmenter(SingleScale):
+    """A timm model's feature maps, its input format and its initial weights; the head is the subclass's."""
+
+    head_prefixes = ("head.",)
 
     def __init__(
-        self, name: str, num_labels: int, *, output_stride: int = 8, atrous_rates: Sequence[int] = (6, 12, 18, 24)
+        self,
+        name: str,
+        num_labels: int,
+        *,
+        output_stride: int,
+        indices: Sequence[int],
+        channels: Sequence[int | None],
     ) -> None:
+        """indices: which of the model's maps are used, the coarsest last; channels: theirs, None where unknown."""
         super().__init__()
-        self.name = f"DeepLabV2_timm:{name}"
-        self.timm_name = name
+        self.timm_name, self.num_labels = name, num_labels
         # the getter keeps the names of the whole model, so that its weight files fit
         features = create_timm(
-            name, output_stride=output_stride, features_only=True, feature_cls="getter", out_indices=(-1,)
+            name, output_stride=output_stride, features_only=True, feature_cls="getter", out_indices=tuple(indices)
         )
         self.backbone = features.model
-        # after pruning, the map keeps the index that the getter found for it
-        self._index = list(features.out_indices)
+        # after pruning, a map keeps the index that the getter found for it
+        self._indices = list(features.out_indices)
         config = self.backbone.pretrained_cfg
         self.normalisation = scaled_rgb(config["mean"], config["std"])
         self._multiple = 1
-        layout = measure(self.backbone, lambda images: [self.features(images)], name=f"timm:{name}", channels=[None])
-        self.output_stride, self._multiple = layout.stride, layout.multiple
-        self.num_labels = num_labels
-        self.aspp = ASPP(layout.channels, num_labels, rates=atrous_rates)
+        self.layout = measure(self.backbone, self.features, name=f"timm:{name}", channels=channels)
+        self.output_stride, self._multiple = self.layout.stride, self.layout.multiple
 
-    def features(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) -> the last feature map (N, C, h, w)."""
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Images (N, 3, H, W) -> the maps (N, C, h, w) that are used, the coarsest last."""
         whole = padded(images, self._multiple)
-        last = self.backbone.forward_intermediates(whole, indices=self._index, intermediates_only=True)[-1]
-        return cropped(last, whole, images)
-
-    def logits(self, images: Tensor) -> Tensor:
-        return self.aspp(self.features(images))
+        maps = self.backbone.forward_intermediates(whole, indices=self._indices, intermediates_only=True)
+        return [cropped(x, whole, images) for x in maps]
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The whole timm model's weights, by name, or, from a file with names of its own, by order and shape."""
@@ -67,3 +71,48 @@ class DeepLabV2Timm(SingleScale):
             f"weights of timm's {self.timm_name} (.safetensors or .pth), package:NAME for those in an installed "
             "package, or a checkpoint of the same network"
         )
+
+
+class DeepLabV2Timm(TimmSegmenter):
+    """ASPP on the last feature map of a timm model, at one scale."""
+
+    head_prefixes = ("aspp.",)
+
+    def __init__(
+        self, name: str, num_labels: int, *, output_stride: int = 8, atrous_rates: Sequence[int] = (6, 12, 18, 24)
+    ) -> None:
+        super().__init__(name, num_labels, output_stride=output_stride, indices=(-1,), channels=(None,))
+        self.name = f"DeepLabV2_timm:{name}"
+        self.aspp = ASPP(self.layout.channels, num_labels, rates=atrous_rates)
+
+    def logits(self, images: Tensor) -> Tensor:
+        return self.aspp(self.features(images)[-1])
+
+
+class DeepLabV3PlusTimm(TimmSegmenter):
+    """SeparableHead on the last map of a timm model and the first one of stride 8, which is the logits' stride."""
+
+    def __init__(
+        self, name: str, num_labels: int, *, output_stride: int = 16, atrous_rates: Sequence[int] = (3, 6, 9)
+    ) -> None:
+        if output_stride not in (8, 16):
+            raise ModelOptionError("output_stride", output_stride, f"expected 8 or 16 for DeepLabV3Plus_timm:{name}")
+        skip, channels = finer_map(name, output_stride)
+        super().__init__(name, num_labels, output_stride=output_stride, indices=(skip, -1), channels=(channels, None))
+        self.name = f"DeepLabV3Plus_timm:{name}"
+        self.output_stride = SKIP_STRIDE
+        self.head = SeparableHead(self.layout.channels, channels, num_labels, rates=atrous_rates)
+
+    def logits(self, images: Tensor) -> Tensor:
+        skip, last = self.features(images)
+        return self.head(last, skip)
+
+
+def finer_map(name: str, output_stride: int) -> tuple[int, int]:
+    """Index and channels of the first map of stride 8, which is not the last one. Raises ModelOptionError."""
+    info = create_timm(name, output_stride=output_stride, features_only=True).feature_info
+    strides = info.reduction()
+    if SKIP_STRIDE not in strides[:-1]:
+        raise ModelOptionError("backbone", f"timm:{name}", f"it has no map of stride {SKIP_STRIDE}; {SUGGESTION}")
+    skip = strides.index(SKIP_STRIDE)
+    return skip, info.channels()[skip]

@@ -26,6 +26,8 @@ NETWORKS = [
     ("DeepLabV2_timm:test_efficientnet", {}),
     ("DeepLabV2_timm:test_efficientnet_MSC", {"output_stride": 16}),
     ("DeepLabV3Plus_ResNet18", {}),
+    ("DeepLabV3Plus_timm:test_efficientnet", {}),
+    ("DeepLabV3Plus_timm:test_efficientnet_MSC", {"output_stride": 8}),
 ]
 EACH = pytest.mark.parametrize(("name", "options"), NETWORKS, ids=[name for name, _ in NETWORKS])
 
