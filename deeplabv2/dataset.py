@@ -1,7 +1,10 @@
-"""Training samples: a scaled, cropped, perhaps mirrored image and its labels."""
+"""Training samples: a scaled, cropped, perhaps mirrored and recoloured image and its labels."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +20,31 @@ from utils.data.images import read_label, read_rgb
 from utils.runtime.seeds import derived_seed
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """How a training image is varied.
+
+    scales: factors on its size; draw `listed`: one of them, `between`: any from the least to the largest,
+    log-uniform. base_size: the longer side, pixels, that a factor of 1 stands for; None is the image's own.
+    jitter: the most by which brightness, contrast and saturation are multiplied or divided, as ColorJitter takes it.
+    """
+
+    scales: Sequence[float]
+    base_size: int | None
+    crop_size: int
+    flip: float
+    draw: Literal["listed", "between"] = "listed"
+    jitter: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    gray: float = 0.0
+
+    def factor(self) -> float:
+        """A factor, drawn from torch's global generator."""
+        if self.draw == "listed":
+            return self.scales[int(torch.randint(len(self.scales), ()))]
+        least, largest = math.log(min(self.scales)), math.log(max(self.scales))
+        return math.exp(least + (largest - least) * torch.rand(()).item())
+
+
 class SegmentationDataset(Dataset):
     """Samples addressed by (epoch, index): their randomness follows from (seed, epoch, index) and nothing else."""
 
@@ -26,26 +54,24 @@ class SegmentationDataset(Dataset):
         files: Mapping[str, Path],
         label_dir: Path,
         *,
-        scales: Sequence[float],
-        base_size: int | None,
-        crop_size: int,
-        flip: float,
+        augmentation: Augmentation,
         input_format: InputFormat,
         seed: int,
     ) -> None:
         self.entries, self.files, self.label_dir = entries, files, label_dir
-        self.scales, self.base_size, self.seed = tuple(scales), base_size, seed
-        self.input_format = input_format
+        self.augmentation, self.input_format, self.seed = augmentation, input_format, seed
+        self.recolour = _recolour(augmentation)
         self.crop = v2.Compose(
             [
                 # in float, as the colour of the padding has fractions
                 v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}),
+                # pads both sides by what is missing and crops at random: a small image gets a random place
                 v2.RandomCrop(
-                    crop_size,
+                    augmentation.crop_size,
                     pad_if_needed=True,
                     fill={tv_tensors.Image: list(input_format.fill), tv_tensors.Mask: IGNORE_INDEX},
                 ),
-                v2.RandomHorizontalFlip(flip),
+                v2.RandomHorizontalFlip(augmentation.flip),
             ]
         )
 
@@ -62,22 +88,38 @@ class SegmentationDataset(Dataset):
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also move the GPU's generator, which dropout draws from
             torch.default_generator.manual_seed(derived_seed(self.seed, epoch, index))
-            image, labels = self.crop(*self._scaled(image, labels))
+            image, labels = self._scaled(image, labels)
+            if self.recolour:
+                # the part that the crop keeps, before padding, whose colour is fixed
+                inside = [min(side, self.augmentation.crop_size) for side in image.shape[-2:]]
+                image, labels = v2.RandomCrop(inside)(image, labels)
+                image = self.recolour(image)
+            image, labels = self.crop(image, labels)
         return {
             "images": self.input_format.prepare(image.as_subclass(Tensor)),
             "labels": labels.as_subclass(Tensor)[0].long(),
         }
 
     def _scaled(self, image: tv_tensors.Image, labels: tv_tensors.Mask) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Both by one of the scales, of the image's own size or of the longer side base_size; labels by nearest."""
-        factor = self.scales[int(torch.randint(len(self.scales), ()))]
-        if self.base_size:
-            factor *= self.base_size / max(image.shape[-2:])
+        """Both by a random factor, of the image's own size or of the longer side base_size; labels by nearest."""
+        factor, base_size = self.augmentation.factor(), self.augmentation.base_size
+        if base_size:
+            factor *= base_size / max(image.shape[-2:])
         size = [max(1, int(side * factor)) for side in image.shape[-2:]]
         if size == list(image.shape[-2:]):
             return image, labels
-        # without antialiasing, as the multi-scale network resizes its input
+        # without antialiasing, as the multi-scale network resizes its input; with it where photographs are brought to
+        # a size of their own first, as testing does it too
         return (
-            functional.resize(image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=False),
+            functional.resize(image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=bool(base_size)),
             functional.resize(labels, size, interpolation=v2.InterpolationMode.NEAREST_EXACT),
         )
+
+
+def _recolour(augmentation: Augmentation) -> v2.Transform | None:
+    """The changes of colour, or None: samples without them then draw the numbers that they always drew."""
+    if not any(augmentation.jitter) and not augmentation.gray:
+        return None
+    brightness, contrast, saturation = augmentation.jitter
+    jitter = v2.ColorJitter(brightness=brightness, contrast=contrast, saturation=saturation)
+    return v2.Compose([jitter, v2.RandomGrayscale(augmentation.gray)])

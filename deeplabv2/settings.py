@@ -51,6 +51,12 @@ class DatasetSettings:
     """Label of pixels that count nowhere."""
     SCALES: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
     """Factors, one of which a training image is resized by."""
+    SCALE_DRAW: Literal["listed", "between"] = "listed"
+    """listed: one of SCALES, as published; between: any factor from their least to their largest, log-uniform."""
+    JITTER: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Most by which brightness, contrast and saturation of a training image change: 0.4 is a factor of 0.6 to 1.4."""
+    GRAY: float = 0.0
+    """Probability of a training image without colour."""
     FLIP: float = 0.5
     """Probability of a mirrored training image."""
     IMAGE_DIR: str | None = None
@@ -119,7 +125,8 @@ class ModelSettings:
     """The network and its initial weights."""
 
     NAME: str = "DeepLabV2_ResNet101_MSC"
-    """DeepLabV2_ResNet101[_MSC], DeepLabV2_timm:NAME[_MSC] (any convolutional timm model), DeepLabV3Plus_ResNet101."""
+    """DeepLabV2_ResNet101, DeepLabV2_timm:NAME, DeepLabV3Plus_timm:NAME (any convolutional timm model) or
+    DeepLabV3Plus_ResNet101; each also with _MSC."""
     N_BLOCKS: tuple[int, int, int, int] = (3, 4, 23, 3)
     """Residual blocks of layers 2 to 5 of DeepLabV2_ResNet101."""
     WIDTH: float = 1.0
@@ -293,6 +300,11 @@ def _rules(settings: Settings) -> list[tuple[bool, str]]:
             f"DATASET.SCALES={list(data.SCALES)}: give one or more factors above 0",
         ),
         (not 0 <= data.FLIP <= 1, f"DATASET.FLIP={data.FLIP}: a probability is 0 to 1"),
+        (not 0 <= data.GRAY <= 1, f"DATASET.GRAY={data.GRAY}: a probability is 0 to 1"),
+        (
+            not all(0 <= value <= 1 for value in data.JITTER),
+            f"DATASET.JITTER={list(data.JITTER)}: brightness, contrast and saturation, each 0 to 1",
+        ),
         (any(given) and not all(given), f"IMAGE.MEAN={mean}: give R, G and B, or none of them"),
         (solver.FOCAL_GAMMA < 0, f"SOLVER.FOCAL_GAMMA={solver.FOCAL_GAMMA}: must be 0 or above"),
         (

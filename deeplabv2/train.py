@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from deeplabv2 import inputs
-from deeplabv2.dataset import SegmentationDataset
+from deeplabv2.dataset import Augmentation, SegmentationDataset
 from deeplabv2.inference import make_network
 from deeplabv2.initial_weights import check_start, initial_path, load_initial
 from deeplabv2.inputs import Split
@@ -200,10 +200,7 @@ def _loader(settings: Settings, split: Split, network: Segmenter, process: Proce
         split.entries,
         split.files,
         split.label_dir,
-        scales=settings.DATASET.SCALES,
-        base_size=settings.IMAGE.SIZE.BASE,
-        crop_size=settings.IMAGE.SIZE.TRAIN,
-        flip=settings.DATASET.FLIP,
+        augmentation=augmentation_of(settings),
         input_format=network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb()),
         seed=settings.SOLVER.SEED,
     )
@@ -218,3 +215,16 @@ def _loader(settings: Settings, split: Split, network: Segmenter, process: Proce
     batches.start(first_step, settings.SOLVER.ITER_MAX)
     pin = process.device.type == "cuda"
     return make_loader(dataset, batches, num_workers=settings.DATALOADER.NUM_WORKERS, pin=pin)
+
+
+def augmentation_of(settings: Settings) -> Augmentation:
+    data, size = settings.DATASET, settings.IMAGE.SIZE
+    return Augmentation(
+        scales=data.SCALES,
+        base_size=size.BASE,
+        crop_size=size.TRAIN,
+        flip=data.FLIP,
+        draw=data.SCALE_DRAW,
+        jitter=data.JITTER,
+        gray=data.GRAY,
+    )

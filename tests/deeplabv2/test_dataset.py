@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeplabv2.dataset import SegmentationDataset
+from deeplabv2.dataset import Augmentation, SegmentationDataset
 from deeplabv2.input_format import CAFFE
 from utils.data.image_list import ImageEntry
 from utils.data.images import write_image, write_label_png
@@ -20,9 +20,12 @@ def make(tmp_path):
     write_label_png(tmp_path / "labels" / "a.png", label)
 
     def dataset(**changes):
-        options = {"scales": (1.0,), "base_size": None, "crop_size": 8, "flip": 0.0, "seed": 0, "input_format": CAFFE}
+        options = {"seed": 0, "input_format": CAFFE} | {
+            k: changes.pop(k) for k in ("seed", "input_format") if k in changes
+        }
+        augmentation = Augmentation(**{"scales": (1.0,), "base_size": None, "crop_size": 8, "flip": 0.0, **changes})
         files, labels = {"a": tmp_path / "a.png"}, tmp_path / "labels"
-        return SegmentationDataset([ImageEntry("a")], files, labels, **{**options, **changes})
+        return SegmentationDataset([ImageEntry("a")], files, labels, augmentation=augmentation, **options)
 
     return dataset
 
@@ -85,3 +88,35 @@ def test_sample_follows_from_seed_epoch_and_index_alone(make):
 def test_the_image_mean_may_be_another_one(make):
     sample = make(crop_size=8, input_format=CAFFE.with_mean((10.0, 20.0, 30.0)))[0, 0]
     assert sample["images"][2].min() == -10 and (sample["images"][1] == 9 - 20).all()
+
+
+def test_scales_between_are_log_uniform_from_the_least_to_the_largest(make):
+    dataset = make(scales=(0.5, 4.0), draw="between")
+    torch.manual_seed(0)
+    factors = np.array([dataset.augmentation.factor() for _ in range(400)])
+    assert 0.5 <= factors.min() < 0.55 and 3.6 < factors.max() <= 4.0
+    assert np.median(factors) == pytest.approx(2**0.5, rel=0.15)
+
+
+def test_jitter_changes_colours_of_the_image_and_neither_labels_nor_padding(make):
+    plain, changed = (make(crop_size=16, jitter=jitter)[0, 0] for jitter in ((0.0, 0.0, 0.0), (0.4, 0.4, 0.4)))
+    assert sorted(plain["labels"].flatten()) == sorted(changed["labels"].flatten())
+    beyond = changed["labels"] == 255
+    assert beyond.any() and (changed["images"][:, beyond] == 0).all()
+    assert not torch.allclose(
+        red_of(plain)[plain["labels"] == 3].mean(), red_of(changed)[changed["labels"] == 3].mean()
+    )
+
+
+def test_gray_image_has_three_equal_channels(make):
+    sample = make(gray=1.0, scales=(1.5,))[0, 0]
+    inside = sample["labels"] != 255
+    blue, green, red = sample["images"][:, inside] + torch.tensor(CAFFE.mean)[:, None]
+    assert red.allclose(green, atol=1e-3) and green.allclose(blue, atol=1e-3)
+
+
+def test_recoloured_sample_follows_from_seed_epoch_and_index_alone(make):
+    options = {"scales": (0.5, 2.0), "draw": "between", "jitter": (0.2, 0.4, 0.4), "gray": 0.3, "flip": 0.5}
+    first, again = make(**options)[3, 0], make(**options)[3, 0]
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["images"], make(**options)[4, 0]["images"])
