@@ -17,7 +17,7 @@ from deeplabv2.crf import crf_strengths, refine_all
 from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
 from utils.data.catalog import PALETTE
 from utils.files.atomic import atomic_path
-from utils.runs.segmentation import Places
+from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process
 
 # where the server looks; comp6 is for entries that were trained on more than its own data
@@ -39,7 +39,7 @@ class ArchiveSettings(StepSettings):
 def run(settings: ArchiveSettings) -> Path:
     """Makes the labels that are missing, checks and packs all, and returns the archive."""
     data = inputs.open_data(settings.DATASET)
-    places = Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
+    paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
     name = getattr(settings.DATASET.SPLIT, settings.split.upper())
     split = inputs.open_split(
         data,
@@ -47,8 +47,8 @@ def run(settings: ArchiveSettings) -> Path:
         image_dir=inputs.find_image_dir(settings.DATASET, data),
         step="packing",
     )
-    checkpoint = checkpoint_path(settings.model_path, places.training)
-    logits_dir = places.logits_dir(name)
+    checkpoint = checkpoint_path(settings.model_path, paths.training)
+    logits_dir = paths.logits_dir(name)
     with start_process(settings.SOLVER.DEVICE) as process:
         make_logits(
             settings,
@@ -60,20 +60,20 @@ def run(settings: ArchiveSettings) -> Path:
             checkpoint=checkpoint,
         )
         if not process.is_main:
-            return places.archive
+            return paths.archive
     strengths = crf_strengths(settings.CRF) if settings.crf else None
-    label_dir = places.crf_dir(name) if settings.crf else places.crf_dir(name).with_name("labels")
+    label_dir = paths.crf_dir(name) if settings.crf else paths.crf_dir(name).with_name("labels")
     labels = refine_all(split.names, split.files, logits_dir, label_dir, strengths, settings.num_workers)
     pack(
-        places.archive,
+        paths.archive,
         split.names,
         labels,
         split.files,
         folder=FOLDER.format(competition=settings.competition),
         num_labels=data.num_labels,
     )
-    print(f"written: {places.archive} ({len(labels)} labels of {split.list_file})", file=sys.stderr)
-    return places.archive
+    print(f"written: {paths.archive} ({len(labels)} labels of {split.list_file})", file=sys.stderr)
+    return paths.archive
 
 
 def pack(

@@ -20,7 +20,7 @@ from utils.data.images import read_label, read_rgb, write_label_png
 from utils.files.manifest import RECORD, FolderSettings, is_current
 from utils.files.parallel import parallel_map
 from utils.runs.inputs import check_present
-from utils.runs.segmentation import Places
+from utils.runs.segmentation import SegmentationPaths
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,13 @@ class _Job:
 def run(settings: StepSettings) -> Path:
     """Refines the logits of SPLIT.VAL that are not refined yet, scores all labels, and returns scores_crf.json."""
     data = inputs.open_data(settings.DATASET)
-    places = Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
+    paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
     split = masked_split(settings, data, step="the CRF")
     name = settings.DATASET.SPLIT.VAL
     strengths = crf_strengths(settings.CRF)
+    paths.remember()
     labels = refine_all(
-        split.names, split.files, places.logits_dir(name), places.crf_dir(name), strengths, settings.num_workers
+        split.names, split.files, paths.logits_dir(name), paths.crf_dir(name), strengths, settings.num_workers
     )
     scores = score_files(
         labels,
@@ -50,8 +51,8 @@ def run(settings: StepSettings) -> Path:
         num_labels=data.num_labels,
         num_workers=settings.num_workers,
     )
-    facts = {**label_record(places.crf_dir(name)).read(), "list": str(split.list_file), "images": len(split.entries)}
-    return report_scores(places.crf_scores, scores, data.classes, facts)
+    facts = {**label_record(paths.crf_dir(name)).read(), "list": str(split.list_file), "images": len(split.entries)}
+    return report_scores(paths.crf_scores, scores, data.classes, facts)
 
 
 def label_record(folder: Path) -> FolderSettings:

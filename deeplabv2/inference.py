@@ -24,7 +24,7 @@ from utils.data.image_list import ImageEntry
 from utils.errors import UserError, as_user_error
 from utils.files.manifest import RECORD, FolderSettings, is_current
 from utils.files.parallel import run_in_threads
-from utils.runs.segmentation import TrainingPaths
+from utils.runs.segmentation import SegmentationTraining
 from utils.runtime.device import autocast
 from utils.runtime.process import Process
 from utils.training.checkpoint import read_checkpoint, weights_digest
@@ -45,12 +45,12 @@ class StepSettings(Settings):
     ALIASES = Settings.ALIASES | {"model-path": "model_path", "num-workers": "num_workers"}
 
 
-def checkpoint_path(model_path: str | None, training: TrainingPaths) -> Path:
-    """The named checkpoint, else the experiment's final one. Raises FileNotFoundError with the remedy."""
+def checkpoint_path(model_path: str | None, training: SegmentationTraining) -> Path:
+    """The named checkpoint, else the experiment's final one. Raises UserError with the remedy."""
     if model_path is not None:
         return find_path(model_path, "--model_path")
     if not training.final.is_file():
-        raise FileNotFoundError(f"{training.final} is missing: run main.py train first, or give --model_path")
+        raise UserError("is missing", training.final, remedy="run main.py train first, or give --model_path")
     return training.final
 
 

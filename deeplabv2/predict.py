@@ -14,7 +14,7 @@ from utils.drawing import overlay_label
 from utils.files.locate import existing_path
 from utils.files.manifest import is_current
 from utils.files.parallel import parallel_map
-from utils.runs.segmentation import Places
+from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process
 
 
@@ -45,7 +45,7 @@ def run(settings: PredictSettings) -> Path:
     data = inputs.open_data(settings.DATASET)
     files = find_images(existing_path(settings.image_dir, "--image_dir"))
     out = Path(settings.out).expanduser().absolute()
-    training = Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
+    training = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
     checkpoint = checkpoint_path(settings.model_path, training)
     with start_process(settings.SOLVER.DEVICE) as process:
         make_logits(

@@ -7,17 +7,17 @@ from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
 from deeplabv2.inputs import Split
 from deeplabv2.scoring import label_of_logits, report_scores, score_files
 from utils.data.dataset import Dataset
-from utils.runs.segmentation import Places
+from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process
 
 
 def run(settings: StepSettings) -> Path:
     """Makes the logits that are missing, scores all, and returns scores.json; under torchrun images are shared out."""
     data = inputs.open_data(settings.DATASET)
-    places = Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
+    paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
     split = masked_split(settings, data, step="testing")
-    folder = places.logits_dir(settings.DATASET.SPLIT.VAL)
-    checkpoint = checkpoint_path(settings.model_path, places.training)
+    folder = paths.logits_dir(settings.DATASET.SPLIT.VAL)
+    checkpoint = checkpoint_path(settings.model_path, paths.training)
     with start_process(settings.SOLVER.DEVICE) as process:
         facts = make_logits(
             settings,
@@ -29,7 +29,8 @@ def run(settings: StepSettings) -> Path:
             checkpoint=checkpoint,
         )
         if not process.is_main:
-            return places.scores
+            return paths.scores
+    paths.remember()
     scores = score_files(
         {name: folder / f"{name}.npz" for name in split.names},
         split.label_dir,
@@ -38,7 +39,7 @@ def run(settings: StepSettings) -> Path:
         num_workers=settings.num_workers,
     )
     facts |= {"list": str(split.list_file), "images": len(split.entries), "masks": str(split.label_dir)}
-    return report_scores(places.scores, scores, data.classes, facts)
+    return report_scores(paths.scores, scores, data.classes, facts)
 
 
 def masked_split(settings: StepSettings, data: Dataset, *, step: str) -> Split:

@@ -21,7 +21,7 @@ from deeplabv2.train_state import check_same_training, facts_of, restore, state_
 from utils.config.parser import save_options
 from utils.data.dataset import Dataset
 from utils.errors import UserError
-from utils.runs.segmentation import Places, TrainingPaths
+from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.device import unsafe_in_channels_last
 from utils.runtime.log import open_log
 from utils.runtime.process import Process, start_process
@@ -38,7 +38,7 @@ PREFIX = "checkpoint"
 def run(settings: Settings) -> Path:
     """Trains to the last step and returns its checkpoint. Raises ValueError or FileNotFoundError for bad input."""
     data = inputs.open_data(settings.DATASET)
-    paths = Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
+    paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
     split = check_input(settings, data)
     latest = latest_checkpoint(paths)
     if latest and not settings.SOLVER.RESUME:
@@ -106,7 +106,7 @@ def look_at_labels(
     return process.from_main(digest)
 
 
-def latest_checkpoint(paths: TrainingPaths) -> Path | None:
+def latest_checkpoint(paths: SegmentationTraining) -> Path | None:
     """The final checkpoint, else the newest one of an unfinished training."""
     return paths.final if paths.final.is_file() else ckpt.latest_checkpoint(paths.model_dir, kind="iter")
 
@@ -125,7 +125,7 @@ def _train(
     split: Split,
     facts: dict,
     process: Process,
-    paths: TrainingPaths,
+    paths: SegmentationTraining,
     latest: Path | None,
 ) -> Path:
     solver = settings.SOLVER

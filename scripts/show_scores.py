@@ -1,6 +1,7 @@
 """Print the scores of one or more runs side by side: what evaluate.py and deeplabv2 have stored of them."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Pyt
 from utils.config.parser import main
 from utils.errors import UserError
 from utils.files.atomic import read_json
-from utils.runs.paths import RunPaths, segmentation_dir
+from utils.runs.paths import RunPaths
+from utils.runs.segmentation import result_dirs
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,10 @@ def run(options: ShowOptions) -> Path:
 
 def _row(options: ShowOptions, name: str) -> list[str]:
     paths = RunPaths.of(options.runs_dir, name)
-    network = Path(options.segmentation_dir) / name if options.segmentation_dir else segmentation_dir("scores", name)
-    files = (paths.cam_scores, paths.label_scores, network / "scores.json", network / "scores_crf.json")
-    cams, *others = (read_json(path) if path.is_file() else None for path in files)
+    folders = [Path(options.segmentation_dir) / name] if options.segmentation_dir else result_dirs("scores", name)
+    found = [_first_file(folders, file) for file in ("scores.json", "scores_crf.json")]
+    files = (paths.cam_scores, paths.label_scores, *found)
+    cams, *others = (read_json(path) if path and path.is_file() else None for path in files)
     if cams is None and others[1] is None:
         raise UserError("is missing", paths.cam_scores, remedy=f"run evaluate.py --experiment_name {name} first")
     row = [name, "-", "-"] if cams is None else [name, _percent(cams["best_mean_iou"]), f"{cams['best_threshold']:.2f}"]
@@ -53,6 +56,10 @@ def _row(options: ShowOptions, name: str) -> list[str]:
     if options.classes:
         row.append("-" if cams is None else _mean_of_classes(cams, options.classes))
     return row
+
+
+def _first_file(folders: Sequence[Path], name: str) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
 def _mean_of_classes(cams: dict, classes: tuple[str, ...]) -> str:

@@ -17,8 +17,14 @@ from tests.small_segmentation import make_segmentation_data, small_settings
 from utils.data.images import read_label, write_label_png
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix
-from utils.runs.segmentation import Places
+from utils.runs.segmentation import SegmentationPaths
 from utils.training.checkpoint import read_checkpoint, write_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def notes(tmp_path, monkeypatch):
+    """Where the results went is noted beside them, not in the project."""
+    monkeypatch.setattr("utils.runs.segmentation.locate.PROJECT_ROOT", tmp_path / "project")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +47,7 @@ def make(trained, tmp_path):
 
 
 def places_of(settings):
-    return Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
+    return SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
 
 
 def scores_by_hand(trained, label_of):
@@ -138,12 +144,12 @@ def test_labels_of_another_rule_for_competing_labels_are_made_again(make, capsys
 
 
 def test_the_crf_without_a_test_names_what_to_run(make):
-    with pytest.raises(FileNotFoundError, match=r"3 of 3 logits are missing .*run main\.py test first"):
+    with pytest.raises(UserError, match=r"3 of 3 logits are missing .*run main\.py test first"):
         crf.run(make())
 
 
 def test_a_test_without_a_training_names_what_to_run(make):
-    with pytest.raises(FileNotFoundError, match=r"checkpoint_final\.pth is missing: run main\.py train first"):
+    with pytest.raises(UserError, match=r"checkpoint_final\.pth is missing: run main\.py train first"):
         test.run(make(EXP__ID="other"))
 
 
@@ -187,7 +193,7 @@ def test_prediction_needs_no_masks_and_leaves_labels_and_overlays(make, trained,
             assert label.mode == "P" and label.size == image.size
         with Image.open(out / "overlays" / f"{name}.jpg") as overlay:
             assert overlay.mode == "RGB"
-    with pytest.raises(FileExistsError, match="give --overwrite"):
+    with pytest.raises(UserError, match="give --overwrite"):
         predict.run(make(PredictSettings, **options, IMAGE__MEAN__R=1.0, IMAGE__MEAN__G=2.0, IMAGE__MEAN__B=3.0))
 
 

@@ -16,7 +16,7 @@ from tests.golden_recipe import GOLDEN
 from tests.interrupting import Killed, ask_to_stop, assert_same_values, at_step, be_killed
 from tests.small_segmentation import make_segmentation_data, small_settings
 from utils.data.images import write_label_png
-from utils.runs.segmentation import Places
+from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import Process
 from utils.training.checkpoint import read_checkpoint
 from utils.training.step_loop import optimiser_step
@@ -39,7 +39,7 @@ def make(data, tmp_path):
 
 
 def paths_of(settings):
-    return Places.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
+    return SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
 
 
 def metrics_of(settings):

@@ -18,7 +18,7 @@ from utils.report.images import ImageFacts, image_facts, pictures_of
 from utils.report.pictures import Sources, spread
 from utils.report.runs import RunRecord
 from utils.report.tables import class_bars, label_statistics, option_rows, version_rows
-from utils.runs.paths import segmentation_dir
+from utils.runs.segmentation import result_dirs
 
 PAGE_FILE = "index.html"
 CACHE_FOLDER = "cache"
@@ -74,8 +74,8 @@ def with_predictions(sources: Sources, prediction_dir: Path | None) -> tuple[Sou
     """
     if prediction_dir is not None:
         return replace(sources, prediction_dir=prediction_dir), []
-    root = segmentation_dir("features", sources.paths.root.name)
-    found = [folder for folder in sorted(root.rglob("crf")) if _label_files(folder)]
+    roots = result_dirs("features", sources.paths.root.name)
+    found = [folder for root in roots for folder in sorted(root.rglob("crf")) if _label_files(folder)]
     if not found:
         return sources, []
     others = ", ".join(str(folder) for folder in found[1:])

@@ -13,7 +13,8 @@ from utils.config.options import TrainOptions
 from utils.errors import UserError
 from utils.files.atomic import read_json
 from utils.files.text import read_text
-from utils.runs.paths import RunPaths, segmentation_dir
+from utils.runs.paths import RunPaths
+from utils.runs.segmentation import result_dirs
 
 # of a line of metrics.jsonl: where it stands, not what was measured
 POSITION_KEYS = ("epoch", "step")
@@ -70,7 +71,7 @@ def read_run(paths: RunPaths) -> RunRecord:
     if labels is None:
         notes.append(f"no scores of its pseudo labels: run evaluate.py --experiment_name {name} --mode=png")
     try:
-        stages = [*_cam_stage(cams), *_label_stage(labels), *_segmentation_stages(segmentation_dir("scores", name))]
+        stages = [*_cam_stage(cams), *_label_stage(labels), *_segmentation_stages(result_dirs("scores", name))]
         thresholds = [(row["threshold"], row["mean_iou"]) for row in (cams or {}).get("thresholds", [])]
     except (KeyError, TypeError, AttributeError, StopIteration) as error:
         remedy = f"run evaluate.py --experiment_name {name} again"
@@ -124,14 +125,17 @@ def _label_stage(labels: dict[str, Any] | None) -> list[StageScores]:
     return [] if labels is None else [_stage(LABELS, str(Path(labels["pred_dir"]).name), labels, labels)]
 
 
-def _segmentation_stages(folder: Path) -> list[StageScores]:
+def _segmentation_stages(folders: Sequence[Path]) -> list[StageScores]:
     """Scores of every training of the segmentation network, before and after the CRF."""
-    found = sorted(path for path in folder.rglob("scores*.json") if path.name in ("scores.json", "scores_crf.json"))
-    several = len({path.parent for path in found}) > 1
+    files = ("scores.json", "scores_crf.json")
+    found = [(folder, p) for folder in folders for p in sorted(folder.rglob("scores*.json")) if p.name in files]
+    several = len({path.parent for _, path in found}) > 1
     stages = []
-    for path in found:
+    for folder, path in found:
         content = _read_json(path) or {}
         training = path.parent.relative_to(folder).as_posix()
+        if folder != folders[0]:  # what was trained to two output folders may have one name
+            training = f"{folder.parents[1].name}/{training}".removesuffix("/.")
         name = SEGMENTATION + (f" {training}" if several else "") + (" + CRF" if path.stem.endswith("_crf") else "")
         stages.append(_stage(name, "" if training == "." else training, content, content))
     return stages

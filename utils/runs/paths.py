@@ -87,11 +87,6 @@ def pseudo_label_dir(dataset_name: str, experiment_name: str) -> Path:
     return locate.PROJECT_ROOT / "data" / dataset_name / f"pseudo_seg_labels_{experiment_name}"
 
 
-def segmentation_dir(kind: str, experiment_name: str) -> Path:
-    """deeplabv2/data/KIND/EXP in the project, KIND one of models, features, scores; each training may have a folder."""
-    return locate.PROJECT_ROOT / "deeplabv2" / "data" / kind / experiment_name
-
-
 def foreground_bank_dir(experiment_name: str) -> Path:
     """sem_seg_fg/EXP in the project: the foregrounds cut out by an experiment's pseudo labels."""
     return locate.PROJECT_ROOT / "sem_seg_fg" / experiment_name

@@ -1,16 +1,27 @@
-"""Where the segmentation trainer's results are: models, features and scores of an experiment."""
+"""Where the segmentation network's artefacts lie: models, features and scores of an experiment, wherever it wrote."""
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from utils.files.locate import DEEPLAB_ROOT
+from utils.errors import UserError
+from utils.files import locate
+from utils.files.atomic import write_lines
+from utils.files.text import read_text
 from utils.runs.paths import RunPaths
 
+Kind = Literal["models", "features", "scores"]
 FINAL = "checkpoint_final.pth"
+# EXP.OUTPUT_DIR, seen from deeplabv2/, where the settings name no other
+OUTPUT_DIR = "data"
+# in OUTPUT_DIR: a file EXP.txt that lists the other folders that an experiment wrote to
+ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True)
-class TrainingPaths(RunPaths):
+class SegmentationTraining(RunPaths):
     """The folder of one training: log, records and checkpoints beside each other."""
 
     @property
@@ -24,20 +35,32 @@ class TrainingPaths(RunPaths):
 
 
 @dataclass(frozen=True)
-class Places:
+class SegmentationPaths:
     """The folders of an experiment, or of one of its trainings: OUTPUT_DIR/{models,features,scores}/ID[/RUN]."""
 
     output_dir: Path
     experiment: Path
 
     @classmethod
-    def of(cls, output_dir: str, experiment_id: str, run: str | None) -> "Places":
+    def of(cls, output_dir: str, experiment_id: str, run: str | None) -> "SegmentationPaths":
         """A relative output_dir lies in deeplabv2/."""
-        return cls(DEEPLAB_ROOT / Path(output_dir).expanduser(), Path(experiment_id, *([run] if run else [])))
+        return cls(_root() / Path(output_dir).expanduser(), Path(experiment_id, *([run] if run else [])))
+
+    def remember(self) -> None:
+        """Notes an output_dir other than the usual one, so that the report finds what is written there."""
+        usual, experiment = _root() / OUTPUT_DIR, self.experiment.parts[0]
+        known = [usual, *(folder for folder in _other_outputs(experiment) if folder.is_dir())]
+        if any(self.output_dir.resolve() == folder.resolve() for folder in known):
+            return
+        note = _note(experiment)
+        try:
+            write_lines(note, map(str, [*known[1:], self.output_dir.resolve()]))
+        except UserError as error:  # the results themselves are elsewhere: they are worth more than the note
+            print(f"{error}: the report will need --prediction_dir", file=sys.stderr)
 
     @property
-    def training(self) -> TrainingPaths:
-        return TrainingPaths(self.output_dir / "models" / self.experiment)
+    def training(self) -> SegmentationTraining:
+        return SegmentationTraining(self.output_dir / "models" / self.experiment)
 
     def logits_dir(self, split: str) -> Path:
         """One file an image: NAME.npz."""
@@ -62,3 +85,23 @@ class Places:
     @property
     def archive(self) -> Path:
         return self.score_dir / "results.tar.gz"
+
+
+def result_dirs(kind: Kind, experiment: str) -> list[Path]:
+    """The folders OUTPUT_DIR/KIND/EXP that there are, the usual one first; each training may have a folder in them."""
+    outputs = [_root() / OUTPUT_DIR, *_other_outputs(experiment)]
+    return [folder for output in outputs if (folder := output / kind / experiment).is_dir()]
+
+
+def _root() -> Path:
+    return locate.PROJECT_ROOT / "deeplabv2"
+
+
+def _note(experiment: str) -> Path:
+    return _root() / OUTPUT_DIR / ELSEWHERE / f"{experiment}.txt"
+
+
+def _other_outputs(experiment: str) -> Iterator[Path]:
+    """What `remember` noted."""
+    note = _note(experiment)
+    yield from map(Path, read_text(note).splitlines() if note.is_file() else [])

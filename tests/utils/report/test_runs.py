@@ -8,6 +8,7 @@ from utils.errors import UserError
 from utils.report.runs import changed_options, read_curves, read_run, read_runs
 from utils.report.tables import class_bars, option_rows, version_rows
 from utils.runs.paths import RunPaths
+from utils.runs.segmentation import SegmentationPaths
 
 
 @pytest.fixture
@@ -31,6 +32,15 @@ def test_numbers_of_every_stage_are_read(runs):
     assert run.thresholds == [(0.3, 0.4), (0.5, 0.5)]
     assert run.curves == {"transfer": [(0, 2.0), (1, 1.0)], "active_tags": [(0, 0.5), (1, 0.75)]}
     assert (run.versions, run.notes, run.dataset) == ({"torch": "2.14.1"}, [], "toy")
+
+
+def test_scores_of_a_changed_output_dir_are_found(runs):
+    paths = SegmentationPaths.of(str(runs / "elsewhere"), "exp", None)
+    paths.score_dir.mkdir(parents=True)
+    paths.scores.write_text(json.dumps(scores(0.6, background=0.9, cat=0.6)))
+    paths.remember()
+    stages = read_run(RunPaths.of(runs / "runs", "exp")).stages
+    assert (stages[-1].stage, stages[-1].mean_iou) == ("Segmentation", 0.6)
 
 
 def test_scores_of_the_segmentation_network_join_them(runs):
