@@ -1,8 +1,7 @@
 """Score CAMs or labels against masks: python evaluate.py --experiment_name EXP (--help lists the options)."""
 
-from scripts import score_cams
 from utils.config.options import ScoreOptions
-from utils.config.parser import main
+from utils.config.program import main
 
 if __name__ == "__main__":
-    main(ScoreOptions, score_cams.run)
+    main(ScoreOptions, "scripts.score_cams")

@@ -1,8 +1,7 @@
 """Make pseudo labels from CAMs: python gen_gt.py --experiment_name EXP (--help lists the options)."""
 
-from scripts import make_labels
 from utils.config.options import LabelOptions
-from utils.config.parser import main
+from utils.config.program import main
 
 if __name__ == "__main__":
-    main(LabelOptions, make_labels.run)
+    main(LabelOptions, "scripts.make_labels")

@@ -1,8 +1,7 @@
 """Draw a run's CAMs, and its HTML report: python res.py --experiment_name EXP --report (--help lists the options)."""
 
-from scripts import draw_cams
 from utils.config.options import DrawOptions
-from utils.config.parser import main
+from utils.config.program import main
 
 if __name__ == "__main__":
-    main(DrawOptions, draw_cams.run)
+    main(DrawOptions, "scripts.draw_cams")

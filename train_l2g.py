@@ -1,8 +1,7 @@
 """Train the L2G classifier from image tags: python3 train_l2g.py --experiment_name EXP --config=configs/voc12.yaml"""
 
-from scripts import train
 from utils.config.options import TrainOptions
-from utils.config.parser import main
+from utils.config.program import main
 
 if __name__ == "__main__":
-    main(TrainOptions, train.run)
+    main(TrainOptions, "scripts.train")

@@ -5,16 +5,15 @@ import io
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from deeplabv2 import inputs
 from deeplabv2.crf import crf_strengths, refine_all
-from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
+from deeplabv2.inference import checkpoint_path, make_logits
+from deeplabv2.step_settings import ArchiveSettings
 from utils.data.catalog import PALETTE
 from utils.files.atomic import atomic_path
 from utils.runs.segmentation import SegmentationPaths
@@ -22,18 +21,6 @@ from utils.runtime.process import start_process
 
 # where the server looks; comp6 is for entries that were trained on more than its own data
 FOLDER = "results/VOC2012/Segmentation/{competition}_test_cls"
-
-
-@dataclass(frozen=True)
-class ArchiveSettings(StepSettings):
-    """Label the images of a split and pack them for the evaluation server."""
-
-    split: Literal["test", "val"] = "test"
-    """Which of DATASET.SPLIT's lists."""
-    competition: Literal["comp5", "comp6"] = "comp5"
-    """comp5: trained on the challenge's own data alone; comp6: on more."""
-    crf: bool = True
-    """Refine the labels by the dense CRF."""
 
 
 def run(settings: ArchiveSettings) -> Path:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from deeplabv2 import inputs
-from deeplabv2.inference import StepSettings, logits_record
+from deeplabv2.inference import logits_record
 from deeplabv2.logits import read_logits
 from deeplabv2.scoring import report_scores, score_files
 from deeplabv2.settings import CrfSettings
+from deeplabv2.step_settings import StepSettings
 from deeplabv2.test import masked_split
 from utils.crf.dense import COMPETING_AREA, COMPETING_RATIO, crf_label
 from utils.data.images import read_label, read_rgb, write_label_png

@@ -5,9 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from deeplabv2 import archive
-from utils.config.parser import main
+from deeplabv2.step_settings import ArchiveSettings
+from utils.config.program import main
 from utils.files.locate import DEEPLAB_ROOT
 
 if __name__ == "__main__":
-    main(archive.ArchiveSettings, archive.run, places=(DEEPLAB_ROOT,))
+    main(ArchiveSettings, "deeplabv2.archive", places=(DEEPLAB_ROOT,))

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from tqdm import tqdm
 from deeplabv2.input_format import InputFormat
 from deeplabv2.logits import reduce_logits, write_logits
 from deeplabv2.models import Segmenter, build_segmenter
-from deeplabv2.settings import ModelSettings, Settings, find_path
+from deeplabv2.settings import ModelSettings, find_path
+from deeplabv2.step_settings import StepSettings
 from models.errors import ModelOptionError, WeightsError
 from models.weights import fit, tensors_in
 from utils.data.image_batches import batches_of_one_size, read_batches
@@ -31,18 +31,6 @@ from utils.training.checkpoint import read_checkpoint, weights_digest
 
 # what the networks call a setting that is not MODEL.<the same>
 SETTING_OF = {"num_labels": "DATASET.N_CLASSES", "backbone": "MODEL.NAME"}
-
-
-@dataclass(frozen=True)
-class StepSettings(Settings):
-    """What the steps after training take beside the settings of training."""
-
-    model_path: str | None = None
-    """Checkpoint; default the experiment's final one."""
-    num_workers: int = 0
-    """Processes for the CRF, scores and pictures; 0 is one a core."""
-
-    ALIASES = Settings.ALIASES | {"model-path": "model_path", "num-workers": "num_workers"}
 
 
 def checkpoint_path(model_path: str | None, training: SegmentationTraining) -> Path:

@@ -1,13 +1,13 @@
 """Labels and overlays for any folder of images, no masks needed -> OUT/{labels/NAME.png,overlays/NAME.jpg}."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from deeplabv2 import inputs
 from deeplabv2.crf import crf_strengths, refine_all
-from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
+from deeplabv2.inference import checkpoint_path, make_logits
+from deeplabv2.step_settings import PredictSettings
 from utils.data.image_list import IMAGE_SUFFIXES, ImageEntry
 from utils.data.images import read_label, read_rgb, write_image
 from utils.drawing import overlay_label
@@ -16,28 +16,6 @@ from utils.files.manifest import is_current
 from utils.files.parallel import parallel_map
 from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process
-
-
-@dataclass(frozen=True)
-class PredictSettings(StepSettings):
-    """Segment a folder of images with a trained network."""
-
-    image_dir: str | None = None
-    """The folder of images."""
-    out: str | None = None
-    """Folder for labels (palette PNGs), overlays, and the network's logits."""
-    crf: bool = False
-    """Refine the labels by the dense CRF."""
-    overwrite: bool = False
-    """Replace what another network, or other settings, made in the same folder."""
-
-    ALIASES = StepSettings.ALIASES | {"image-dir": "image_dir"}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for flag in ("image_dir", "out"):
-            if getattr(self, flag) is None:
-                raise ValueError(f"--{flag} is missing: predict needs a folder of images and a folder to write to")
 
 
 def run(settings: PredictSettings) -> Path:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from deeplabv2 import inputs
-from deeplabv2.inference import StepSettings, checkpoint_path, make_logits
+from deeplabv2.inference import checkpoint_path, make_logits
 from deeplabv2.inputs import Split
 from deeplabv2.scoring import label_of_logits, report_scores, score_files
+from deeplabv2.step_settings import StepSettings
 from utils.data.dataset import Dataset
 from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process

@@ -5,20 +5,25 @@ python scripts/build_foregrounds.py --published FOLDER --dataset data/voc12 --ex
 """
 
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.foregrounds import ForegroundOptions
+    from utils.config.program import main
+
+    main(ForegroundOptions, "scripts.build_foregrounds")
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
-
 from scripts.foreground_sheet import bank_sheet
-from utils.config.options import ForegroundOptions
-from utils.config.parser import main
+from utils.config.options.foregrounds import ForegroundOptions
 from utils.copy_paste.bank import (
     INDEX_FILE,
     SALIENT,
@@ -254,7 +259,3 @@ def _report(bank: ForegroundBank, *, min_per_class: int) -> None:
     few = [f"{name} {count}" for name, count in bank.counts.items() if count < min_per_class]
     if few:
         print(f"warning: fewer than --min_per_class={min_per_class} foregrounds of: {', '.join(few)}")
-
-
-if __name__ == "__main__":
-    main(ForegroundOptions, run)

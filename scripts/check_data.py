@@ -4,16 +4,21 @@ python scripts/check_data.py --dataset=data/voc12
 """
 
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.prepare import CheckOptions
+    from utils.config.program import main
+
+    main(CheckOptions, "scripts.check_data:run_to_status")
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import ClassVar
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
-
-from utils.config.parser import main
+from utils.config.options.prepare import CheckOptions
 from utils.data import catalog
 from utils.data.check import Fault, ImageFiles, ImageReport, look_at, summary
 from utils.data.dataset import Dataset, open_dataset
@@ -24,30 +29,6 @@ from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
 from utils.runs.inputs import TrainingPlaces, list_sizes, training_places
-
-
-@dataclass(frozen=True)
-class CheckOptions:
-    """Tell all that is wrong with a data set; status 0 says that training can start, status 1 that it cannot."""
-
-    dataset: str = "data/voc12"
-    """A data set's folder in VOC's layout."""
-    image_dir: str | None = None
-    """Folder of images; default JPEGImages in the data set."""
-    sal_dir: str | None = None
-    """Folder of saliency maps; default Sal in the data set; `none` where training goes without."""
-    train_list: str | None = None
-    """List of training images with tags; default train_cls.txt in the data set."""
-    mask_dir: str | None = None
-    """Folder of masks to measure on; default SegmentationClass in the data set."""
-    mask_list: str | None = None
-    """List of images that have masks; default train.txt and val.txt in the data set, where there are any."""
-    json: str | None = None
-    """A file that the whole report is written to."""
-    num_workers: int = 0
-    """Processes; 0 is one a core."""
-
-    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir", "gt_dir": "mask_dir", "list": "mask_list"}
 
 
 @dataclass(frozen=True)
@@ -187,7 +168,3 @@ def run_to_status(options: CheckOptions) -> None:
     """The program: leaves with status 1 where something is wrong."""
     if not run(options).is_ready:
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main(CheckOptions, run_to_status)

@@ -1,28 +1,22 @@
 """Convert the MXNet file of ResNet-38's ImageNet weights, or any weights that training reads, to a .pth file."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.weights import ConvertOptions
+    from utils.config.program import main
+
+    main(ConvertOptions, "scripts.convert_weights")
 
 from models.errors import WeightsError
 from models.weights import tensors_in
-from utils.config.parser import main
+from utils.config.options.weights import ConvertOptions
 from utils.errors import as_user_error
 from utils.files.locate import weights_path
 from utils.training.checkpoint import write_checkpoint
 from utils.training.weights import read_weights
-
-
-@dataclass(frozen=True)
-class ConvertOptions:
-    """Convert weights to a .pth file."""
-
-    weights: str
-    """A .params, .safetensors or .pth file."""
-    out: str
-    """The .pth file to write."""
 
 
 def run(options: ConvertOptions) -> Path:
@@ -34,7 +28,3 @@ def run(options: ConvertOptions) -> Path:
     write_checkpoint(out, weights)
     print(f"{out}: {len(weights)} tensors, {sum(t.numel() for t in weights.values()):,} values")
     return out
-
-
-if __name__ == "__main__":
-    main(ConvertOptions, run)

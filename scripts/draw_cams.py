@@ -23,6 +23,7 @@ CELL = (240, 180)  # of the contact sheet, pixels
 MAX_CAMS = 4  # columns of CAMs on the contact sheet
 OVERLAY_FOLDER = "overlay"
 SHEET_FILE = "contact_sheet.png"
+SHEET_IMAGES = 24  # a page that one looks at; the report's gallery has them all
 
 
 def run(options: DrawOptions) -> Path:
@@ -51,7 +52,7 @@ def run(options: DrawOptions) -> Path:
         pass
     for note in notes:
         print(note)
-    chosen = spread(names, options.sheet_images)
+    chosen = spread(names, SHEET_IMAGES)
     title = f"{options.experiment_name}: {len(chosen)} of the {len(names)} images with CAMs"
     page = paths.root / SHEET_FILE
     write_image(page, contact_sheet(sources, chosen, title=title, notes=notes))

@@ -1,16 +1,20 @@
 """Draw what copy-paste makes of training images: python scripts/draw_pastes.py --dataset=… --cda_bank=…"""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.foregrounds import DrawPastesOptions
+    from utils.config.program import main
+
+    main(DrawPastesOptions, "scripts.draw_pastes")
+
+from collections.abc import Sequence
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
-
-from utils.config.options import TrainOptions
-from utils.config.parser import main
+from utils.config.options.foregrounds import DrawPastesOptions
 from utils.copy_paste.bank import ForegroundBank
 from utils.copy_paste.pasting import Paster
 from utils.data.dataset import open_dataset
@@ -20,28 +24,6 @@ from utils.drawing import Cell, gray, sheet
 from utils.files.locate import existing_path
 
 COLUMNS = ("photo", "its saliency", "with an object", "saliency with it")
-
-
-@dataclass(frozen=True)
-class DrawPastesOptions:
-    """Draw training images before and after an object is pasted into them, with their saliency."""
-
-    dataset: str = "data/voc12"
-    """The data set whose training images are drawn."""
-    cda_bank: str = "sem_seg_fg/l2g_voc"
-    """Folder of foregrounds that scripts/build_foregrounds.py made."""
-    cda_tr: float | None = TrainOptions.cda_tr
-    """Bound of CDA+ on the share of the object that hides salient pixels; null takes one random place (CDA)."""
-    cda_rotation: float = TrainOptions.cda_rotation
-    """Degrees by which an object is turned, either way."""
-    cda_edge: float = TrainOptions.cda_edge
-    """Pixels over which an object's rim fades in."""
-    count: int = 8
-    """Images on the sheet."""
-    seed: int = 0
-    """Images, objects and places follow from it."""
-    out: str = "pastes.png"
-    """The picture."""
 
 
 def run(options: DrawPastesOptions) -> Path:
@@ -83,7 +65,3 @@ def _row(
     added = "nothing" if twin.tag is None else f"+ {classes[twin.tag]}"
     names = ", ".join(classes[tag] for tag in entry.tags)
     return [Cell(image, names), Cell(gray(saliency)), Cell(twin.image, added), Cell(gray(twin.saliency))]
-
-
-if __name__ == "__main__":
-    main(DrawPastesOptions, run)

@@ -4,50 +4,39 @@ Classes come in pairs with the same large body, so that only a small part tells 
 stand on one background; the saliency maps are as wrong as a detector's. See BACKGROUND_BOUND in scripts/demo/scene.py.
 """
 
-import json
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.prepare import DemoDataOptions
+    from utils.config.program import main
+
+    main(DemoDataOptions, "scripts.make_demo_data")
+
+import json
 import tempfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
-
 from scripts.demo.scene import BACKGROUND_BOUND, draw_scene
 from scripts.demo.sprites import CLASS_NAMES
-from utils.config.parser import main
+from utils.config.options.prepare import DemoDataOptions
 from utils.data.images import write_image, write_label_png
 from utils.errors import UserError
 from utils.files.atomic import read_json, write_json, write_lines
 from utils.files.disk import disk_errors, make_folder
-from utils.files.locate import PROJECT_ROOT
 
 GENERATOR_VERSION = 2  # raise it whenever the same options give other files
 JPEG_QUALITY = 92
 SPLITS = ("train", "val")
-
-
-@dataclass(frozen=True)
-class DemoDataOptions:
-    """Options of make_demo_data."""
-
-    out: Path = PROJECT_ROOT / "data" / "demo"
-    """Folder to write, data/demo in the project; it appears whole or not at all."""
-    seed: int = 0
-    """Same seed, same bytes."""
-    num_train: int = 240
-    """Number of training pictures."""
-    num_val: int = 80
-    """Number of validation pictures."""
-    num_workers: int = 0
-    """Processes to draw with besides this one; 0 draws here. The files do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +182,3 @@ def run(options: DemoDataOptions) -> Path:
     print(json.dumps(summary, indent=2))
     print(f"demo data written to {out}")
     return out
-
-
-if __name__ == "__main__":
-    main(DemoDataOptions, run)

@@ -5,16 +5,21 @@ python scripts/make_saliency.py --dataset=data/mine --onnx=u2net.onnx
 """
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.prepare import SaliencyOptions
+    from utils.config.program import main
+
+    main(SaliencyOptions, "scripts.make_saliency")
+
+from typing import Any
 
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
-
 from scripts.prepare import saliency_models
-from utils.config.parser import main
+from utils.config.options.prepare import SaliencyOptions
 from utils.data.dataset import open_dataset
 from utils.data.image_list import read_image_list
 from utils.data.images import image_files, image_or_guess, read_rgb, write_image
@@ -25,44 +30,6 @@ from utils.runs.inputs import check_present, find_image_dir
 
 SETTINGS_FILE = "saliency_settings.json"
 ONNX_OPTIONS = ("input_size", "mean", "std", "output", "activation", "min_max")
-
-
-@dataclass(frozen=True)
-class SaliencyOptions:
-    """Make the saliency maps that a data set lacks, in its folder Sal."""
-
-    dataset: str = "data/voc12"
-    """A data set's folder in VOC's layout."""
-    image_dir: str | None = None
-    """Folder of images; default JPEGImages in the data set."""
-    image_list: str | None = None
-    """List of images that get maps; default train_cls.txt in the data set."""
-    out: str | None = None
-    """Where maps go; default Sal in the data set."""
-
-    rembg_model: str = "u2net"
-    """Model of the rembg package, which downloads it when it runs; taken where no --onnx is given."""
-    onnx: str | None = None
-    """A model's ONNX file: (1, 3, S, S) normalised RGB to one map."""
-    input_size: int = 0
-    """Side S of the ONNX model's input, pixels; 0 is the model's own, else 320."""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    """Mean of the ONNX model's input, 0..1."""
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    """Standard deviation of the ONNX model's input."""
-    output: int = 0
-    """Which output of the ONNX model is the map, counted from 0."""
-    activation: Literal["none", "sigmoid"] = "none"
-    """sigmoid for an ONNX model that gives scores of any size."""
-    min_max: bool = True
-    """Stretch each map of the ONNX model over 0 to 255."""
-    overwrite: bool = False
-    """Make the maps again that are there already."""
-
-    def __post_init__(self) -> None:
-        if min(self.std) <= 0 or self.input_size < 0:
-            what = f"{','.join(map(str, self.std))} and {self.input_size}"
-            raise UserError(what, "--std and --input_size", "above 0, and 0 or more")
 
 
 def run(options: SaliencyOptions) -> Path:
@@ -117,7 +84,3 @@ def _make_maps(detector: saliency_models.Detector, images: dict[str, Path], fold
 
 def _interval() -> float:
     return 0.1 if sys.stderr.isatty() else 5.0
-
-
-if __name__ == "__main__":
-    main(SaliencyOptions, run)

@@ -4,22 +4,26 @@ python scripts/prepare_coco.py --coco coco
 """
 
 import sys
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.prepare import PrepareCocoOptions
+    from utils.config.program import main
+
+    main(PrepareCocoOptions, "scripts.prepare_coco")
+
+from functools import partial
 
 from scripts.prepare.coco_masks import AnnotatedImage, label_map, read_instances
 from scripts.prepare.linking import place_all
-from utils.config.parser import main
+from utils.config.options.prepare import PrepareCocoOptions
 from utils.data import catalog
 from utils.data.image_list import ImageEntry, write_image_list
 from utils.data.images import write_label_png
 from utils.errors import UserError
 from utils.files.atomic import write_lines
-from utils.files.locate import PROJECT_ROOT, existing_path
+from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
 from utils.runs.inputs import check_present, list_sizes, next_steps
@@ -30,24 +34,6 @@ LISTS = {
     "val2014": (catalog.VAL_TAGS, catalog.VAL_MASKS),
 }
 SETTINGS_FILE = "mask_settings.json"
-
-
-@dataclass(frozen=True)
-class PrepareCocoOptions:
-    """Make data/coco14 from the downloads of MS COCO 2014."""
-
-    coco: str
-    """Folder with train2014/, val2014/ and annotations/instances_{train,val}2014.json."""
-    out: Path = PROJECT_ROOT / "data" / "coco14"
-    """The data set's folder."""
-    crowd: Literal["class", "ignore"] = "class"
-    """Regions of crowds, which one annotation covers: class gives them their class in the masks, ignore 255."""
-    copy: bool = False
-    """Copy the images; otherwise they are linked to where they are."""
-    num_workers: int = 0
-    """Processes; 0 is one a core."""
-    overwrite: bool = False
-    """Make the masks again that other settings gave."""
 
 
 def run(options: PrepareCocoOptions) -> Path:
@@ -102,7 +88,3 @@ def _make_masks(images: list[AnnotatedImage], folder: Path, options: PrepareCoco
 
 def _make_mask(image: AnnotatedImage, *, folder: Path, crowd: str) -> None:
     write_label_png(folder / f"{image.name}.png", label_map(image, crowd=crowd))
-
-
-if __name__ == "__main__":
-    main(PrepareCocoOptions, run)

@@ -4,21 +4,27 @@ python scripts/prepare_own.py --images photos --tags photos.csv --out data/mine 
 python scripts/prepare_own.py --images photos --out data/mine                        one folder a tag
 """
 
-import csv
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.prepare import PrepareOwnOptions
+    from utils.config.program import main
+
+    main(PrepareOwnOptions, "scripts.prepare_own")
+
+import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from PIL import ImageOps
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
-
 from scripts.prepare.linking import place_all
 from scripts.prepare.own_data import Photo, by_name, find_photos, tag_problem, tags_from_csv, tags_from_folders
-from utils.config.parser import main
+from utils.config.options.prepare import PrepareOwnOptions
 from utils.data import catalog
 from utils.data.check import ImageFiles, ImageReport, look_at, summary
 from utils.data.image_list import ImageEntry, write_image_list
@@ -33,28 +39,6 @@ from utils.runs.inputs import next_steps
 
 SOURCES_FILE = "names.csv"
 JPEG_QUALITY = 95
-
-
-@dataclass(frozen=True)
-class PrepareOwnOptions:
-    """Make a data set of your own photos and their tags."""
-
-    images: str
-    """Folder of photos, JPEG or PNG; without --tags each of its folders is a tag of the photos in it."""
-    out: str
-    """The data set's folder, e.g. data/mine."""
-    tags: str | None = None
-    """CSV file with the header file,tags and a line a photo: its path in the folder, its tags with ; between."""
-    classes: str | None = None
-    """File of the class names, one a line, in the order that labels count them; default the tags, sorted."""
-    masks: str | None = None
-    """Folder of masks to measure on, NAME.png, for all photos or some: 0 background, 1 the first class, 255 ignored."""
-    saliency: str | None = None
-    """Folder of saliency maps of all photos, NAME.png or .jpg, 8-bit grey."""
-    copy: bool = False
-    """Copy the photos; otherwise they are linked to where they are."""
-    num_workers: int = 0
-    """Processes; 0 is one a core."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +204,3 @@ def _tell(out: Path, items: Sequence[_Item], classes: Sequence[str], untagged: i
         if is_so:
             print(note)
     print(next_steps(out))
-
-
-if __name__ == "__main__":
-    main(PrepareOwnOptions, run)

@@ -4,48 +4,32 @@ python scripts/prepare_voc.py --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE
 """
 
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.prepare import PrepareVocOptions
+    from utils.config.program import main
+
+    main(PrepareVocOptions, "scripts.prepare_voc")
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
 from scripts.prepare.linking import place_all, place_folder
 from scripts.prepare.voc_devkit import ANNOTATION_FOLDER, SPLIT_FOLDER, find_sbd, find_voc, read_box_tags, read_sbd_mask
-from utils.config.parser import main
+from utils.config.options.prepare import PrepareVocOptions
 from utils.data import catalog
 from utils.data.image_list import ImageEntry, read_image_list, write_image_list
 from utils.data.images import image_files, write_label_png
 from utils.errors import UserError
 from utils.files.atomic import write_lines
 from utils.files.disk import remove_file
-from utils.files.locate import PROJECT_ROOT, existing_path
+from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
 from utils.runs.inputs import check_present, list_sizes, next_steps
-
-
-@dataclass(frozen=True)
-class PrepareVocOptions:
-    """Make data/voc12 from the downloads of PASCAL VOC 2012 and SBD."""
-
-    voc: str
-    """VOCdevkit/VOC2012, unpacked; with the test images where VOC2012test.tar was unpacked over it."""
-    sbd: str | None = None
-    """benchmark_RELEASE of SBD, unpacked: its masks are converted, its images join the training list."""
-    aug: str | None = None
-    """SegmentationClassAug, where somebody converted SBD's masks before; instead of --sbd."""
-    out: Path = PROJECT_ROOT / "data" / "voc12"
-    """The data set's folder."""
-    copy: bool = False
-    """Copy images and masks; otherwise they are linked to where they are."""
-    num_workers: int = 0
-    """Processes; 0 is one a core."""
-
-    def __post_init__(self) -> None:
-        if self.sbd and self.aug:
-            raise UserError("both are given", "--sbd and --aug", "they hold the same masks", "give one of them")
 
 
 @dataclass(frozen=True)
@@ -181,7 +165,3 @@ def _write_lists(out: Path, splits: _Splits, tags: dict[str, tuple[int, ...]]) -
             remove_file(out / name)
     for name, names in ((catalog.VAL_TAGS, splits.val), (catalog.TRAIN_TAGS, splits.tagged)):
         write_image_list(out / name, [ImageEntry(n, tags[n]) for n in names])
-
-
-if __name__ == "__main__":
-    main(PrepareVocOptions, run)

@@ -1,32 +1,22 @@
 """Print the scores of one or more runs side by side: what evaluate.py and deeplabv2 have stored of them."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.score import ShowOptions
+    from utils.config.program import main
 
-from utils.config.parser import main
+    main(ShowOptions, "scripts.show_scores")
+
+from collections.abc import Sequence
+
+from utils.config.options.score import ShowOptions
 from utils.errors import UserError
 from utils.files.atomic import read_json
 from utils.runs.paths import RunPaths
 from utils.runs.segmentation import result_dirs
-
-
-@dataclass(frozen=True)
-class ShowOptions:
-    """Print the scores of runs side by side."""
-
-    experiments: tuple[str, ...] = ("l2g_voc",)
-    """Names of the runs."""
-    runs_dir: str | None = None
-    """Where runs are kept; default runs/ in the project."""
-    segmentation_dir: str | None = None
-    """Where the segmentation network's scores are kept, EXP/scores.json; default deeplabv2/data/scores."""
-    classes: tuple[str, ...] = ()
-    """Classes whose mean IoU of the CAMs is shown as well."""
-
 
 COLUMNS = ("CAM mIoU", "threshold", "label mIoU", "network", "network + CRF")
 
@@ -73,7 +63,3 @@ def _mean_of_classes(cams: dict, classes: tuple[str, ...]) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-if __name__ == "__main__":
-    main(ShowOptions, run)

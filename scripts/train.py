@@ -34,6 +34,11 @@ from utils.training.train_loop import Position, Recorder, Stepper
 from utils.training.train_state import go_on_from, restore, state_of
 from utils.training.weights import require_weights
 
+# the published numbers, which no published command changes
+LOCAL_CLS_WEIGHT = 1.0
+DECAY_FACTOR = 0.1
+WARMUP_START = 0.01
+
 
 def run(options: TrainOptions) -> Path:
     """Trains to the last epoch and returns its checkpoint. Raises ValueError or FileNotFoundError for bad input."""
@@ -164,7 +169,7 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
         kd_loss=options.kd_loss,
         bg_threshold=options.bg_threshold,
         background_target=options.background_target,
-        local_cls_weight=options.local_cls_weight,
+        local_cls_weight=LOCAL_CLS_WEIGHT,
         global_cls_weight=options.global_cls_weight,
     )
 
@@ -204,8 +209,8 @@ def rate_factor(options: TrainOptions, step: int, *, steps_per_epoch: int) -> fl
     if options.schedule == "poly":
         factor = schedule.poly(step, options.epochs * steps_per_epoch, power=options.poly_power)
     else:
-        factor = schedule.step_decay(step // steps_per_epoch, options.decay_epochs, factor=options.decay_factor)
-    return factor * schedule.warm_up(step, options.warmup_steps, start=options.warmup_factor)
+        factor = schedule.step_decay(step // steps_per_epoch, options.decay_epochs, factor=DECAY_FACTOR)
+    return factor * schedule.warm_up(step, options.warmup_steps, start=WARMUP_START)
 
 
 def _train(

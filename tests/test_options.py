@@ -2,7 +2,8 @@
 
 import pytest
 
-from utils.config.options import CamOptions, LabelOptions, ScoreOptions, TrainOptions
+from utils.config.fields import option_fields
+from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.config.parser import load_options, parse_options, save_options
 from utils.files.locate import PROJECT_ROOT
 
@@ -33,18 +34,47 @@ def test_what_a_run_was_trained_with_reads_back_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flag", "rule"),
+    ("options_class", "flag"),
     [
-        ("--crop_size=500", "a patch fits into the crop"),
-        ("--kd_weight=0", "would learn nothing"),
-        ("--num_patches=3", "corner_patches takes four"),
-        ("--epochs=0", "must be above 0"),
-        ("--kd_loss=l1", "cross_entropy"),
-        ("--bach_size=3", "Did you mean: --batch_size"),
+        (TrainOptions, "--crop_size=500"),
+        (TrainOptions, "--crop_size=-8"),
+        (TrainOptions, "--kd_weight=0"),
+        (TrainOptions, "--kd_weight=-1"),
+        (TrainOptions, "--kd_weight=nan"),
+        (TrainOptions, "--num_patches=3"),
+        (TrainOptions, "--num_patches=100000"),
+        (TrainOptions, "--epochs=0"),
+        (TrainOptions, "--kd_loss=l1"),
+        (TrainOptions, "--log_every=0"),
+        (TrainOptions, "--seed=-1"),
+        (TrainOptions, "--flip=2"),
+        (TrainOptions, "--num_workers=-1"),
+        (TrainOptions, "--width=0"),
+        (TrainOptions, "--cam_scales=0"),
+        (TrainOptions, "--suppression_stages=1"),
+        (CamOptions, "--scales=0"),
+        (CamOptions, "--scales=[]"),
+        (CamOptions, "--base_size=-1"),
+        (LabelOptions, "--threshold=1.5"),
+        (ScoreOptions, "--thresholds=0.1,2"),
     ],
 )
-def test_an_illegal_option_is_named_with_its_rule(flag, rule, capsys):
+def test_an_invalid_value_is_refused_with_its_option(options_class, flag, capsys):
     with pytest.raises(SystemExit) as stopped:
-        parse_options(TrainOptions, [flag])
+        parse_options(options_class, [flag])
     assert stopped.value.code == 2
-    assert rule in capsys.readouterr().err
+    assert flag.split("=")[0] in capsys.readouterr().err
+
+
+def test_a_mistyped_option_is_answered_with_the_nearest(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse_options(TrainOptions, ["--bach_size=3"])
+    assert stopped.value.code == 2
+    assert "--batch_size" in capsys.readouterr().err.split("Options:")[0]
+
+
+def test_every_option_of_every_program_is_explained_and_its_default_is_valid():
+    for options_class in (TrainOptions, CamOptions, ScoreOptions, LabelOptions, DrawOptions, ForegroundOptions):
+        options = option_fields(options_class)
+        assert [name for name, option in options.items() if not option.help] == []
+        assert [problem for option in options.values() for problem in option.check(option.default)] == []

@@ -17,8 +17,9 @@ from scripts.make_saliency import SaliencyOptions
 from scripts.prepare_coco import PrepareCocoOptions
 from scripts.prepare_own import PrepareOwnOptions
 from scripts.prepare_voc import PrepareVocOptions
+from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
-from utils.config.parser import option_fields, parse_options
+from utils.config.parser import parse_options
 from utils.files.locate import DEEPLAB_ROOT, PROJECT_ROOT
 
 README = (PROJECT_ROOT / "README.md").read_text()
@@ -28,7 +29,7 @@ OPTIONS = {
     "evaluate.py": ScoreOptions,
     "gen_gt.py": LabelOptions,
     "res.py": DrawOptions,
-    "scripts/benchmark.py": BenchmarkOptions,
+    "scripts/benchmark": BenchmarkOptions,
     "scripts/build_foregrounds.py": ForegroundOptions,
     "scripts/draw_pastes.py": DrawPastesOptions,
     "scripts/prepare_voc.py": PrepareVocOptions,
@@ -56,15 +57,15 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_names_a_program_and_options_that_there_are(words: list[str], monkeypatch: pytest.MonkeyPatch):
-    program = next(word for word in words if word.endswith((".py", ".sh")))
+    program = next(word for word in words if word.endswith((".py", ".sh")) or word in OPTIONS)
     flags = words[words.index(program) + 1 :]
     if program in ("main.py", "eval.py"):  # after `cd deeplabv2`
         program = f"deeplabv2/{program}"
         monkeypatch.chdir(DEEPLAB_ROOT)
-    assert (PROJECT_ROOT / program).is_file()
+    assert (PROJECT_ROOT / program).exists()
     if program == "deeplabv2/main.py":
         parse_options(STEPS[flags[0]], flags[1:], places=(DEEPLAB_ROOT,))
-    elif program.endswith(".py") and "--help" not in flags:
+    elif program in OPTIONS and "--help" not in flags:
         parse_options(OPTIONS[program], flags, places=(DEEPLAB_ROOT,))
 
 

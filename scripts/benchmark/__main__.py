@@ -3,23 +3,27 @@
 Ratios say the same on fast and slow machines. Nothing else should run meanwhile; the full size takes minutes.
 """
 
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run by path, Python sees this folder only
+    from utils.config.options.benchmark import BenchmarkOptions
+    from utils.config.program import main
+
+    main(BenchmarkOptions, "scripts.benchmark.__main__")
+
 import copy
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run by path, Python sees this folder only
 
 from models.cam_net import CamNet, build_cam_net
 from scripts.benchmark.hot_paths import measure_crf, measure_pasting, measure_samples, measure_scoring, write_photos
@@ -28,50 +32,13 @@ from scripts.benchmark.plain_ways import blobs, scene_with_object
 from utils.cam.labels import to_label
 from utils.cam.merging import ZERO
 from utils.cam.multi_scale import cams_of_image, scaled_images, scaled_sizes
-from utils.config.options import TrainOptions
-from utils.config.parser import main
+from utils.config.options.benchmark import BenchmarkOptions
 from utils.data.catalog import MASK_FOLDER, VOC_CLASSES
 from utils.data.images import write_label_png
-from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
 
 NUM_TAGS = 2
 TOLERANCE = 1e-3  # of float32 CAMs, which are in 0..1: a quarter of their 8-bit step
-
-
-@dataclass(frozen=True)
-class BenchmarkOptions:
-    """Compare this project's way with the plain way on this machine."""
-
-    only: Literal["cams", "scoring", "pasting", "samples", "crf", "segmentation"] | None = None
-    """One section; default all of them."""
-    width: float = 1.0
-    """Multiplier of the channels of ResNet-38."""
-    size: tuple[int, int] = (375, 500)
-    """Height and width of the images, pixels."""
-    scales: tuple[float, ...] = TrainOptions.cam_scales
-    """Factors on the image's size; every scale is used plain and mirrored."""
-    images: int = 200
-    """Images that are scored."""
-    object_size: tuple[int, int] = (300, 400)
-    """Height and width of the foregrounds that are pasted, pixels."""
-    input_size: int = 448
-    """Side of the training crop, pixels; resize and patches follow in the published proportions."""
-    pastes: int = 50
-    """Pastes, and training samples, that are timed."""
-    repeats: int = 2
-    """Measurements of each way, taken in turns; their median counts."""
-    seed: int = 0
-    """Weights, images and CAMs follow from it."""
-    out: str | None = None
-    """A JSON file that the rows are also written to."""
-
-    def __post_init__(self) -> None:
-        for name in ("width", "images", "repeats", "input_size", "pastes"):
-            if getattr(self, name) <= 0:
-                raise UserError(str(getattr(self, name)), f"--{name}", "above 0")
-        if min(self.size) <= 0 or not self.scales or min(self.scales) <= 0:
-            raise UserError(f"{self.size}, {self.scales}", "--size, --scales", "above 0, and one scale or more")
 
 
 def run(options: BenchmarkOptions) -> list[Row]:
@@ -199,7 +166,3 @@ SECTIONS: dict[str, Callable[[BenchmarkOptions], list[Row]]] = {
     "crf": lambda o: measure_crf(size=o.size, repeats=o.repeats, seed=o.seed),
     "segmentation": measure_segmentation,
 }
-
-
-if __name__ == "__main__":
-    main(BenchmarkOptions, run)

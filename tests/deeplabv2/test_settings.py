@@ -9,6 +9,7 @@ import yaml
 from deeplabv2.models import build_segmenter
 from deeplabv2.settings import Settings, find_path, parse_settings
 from utils.config.parser import save_options
+from utils.errors import UserError
 from utils.files.locate import DEEPLAB_ROOT, PROJECT_ROOT, existing_path
 
 CONFIGS = sorted((DEEPLAB_ROOT / "configs").glob("*.yaml"))
@@ -138,28 +139,18 @@ def test_an_unknown_flag_is_answered_with_the_nearest_and_legal_ones(capsys):
 
 
 @pytest.mark.parametrize(
-    ("flag", "parts"),
+    "flag",
     [
-        ("SOLVER.LOSS=dice", ("SOLVER.LOSS", "'balanced'", "dice")),
-        ("SOLVER.ITER_MAX=0", ("SOLVER.ITER_MAX=0", "at least 1")),
-        ("SOLVER.LR=-1", ("SOLVER.LR=-1", "above 0")),
-        ("CRF.BI_XY_STD=0", ("CRF.BI_XY_STD=0", "above 0")),
-        ("CRF.POS_XY_STD=-1", ("CRF.POS_XY_STD=-1", "above 0")),
-        ("SOLVER.FOCAL_GAMMA=-1", ("FOCAL_GAMMA", "0 or above")),
-        ("DATASET.N_CLASSES=256", ("N_CLASSES=256", "2 to 255")),
-        ("DATASET.IGNORE_LABEL=21", ("IGNORE_LABEL=21", "must be 255", "rewrite the labels")),
-        ("DATASET.SCALES=0,1", ("DATASET.SCALES", "above 0")),
-        ("DATASET.FLIP=2", ("DATASET.FLIP=2", "0 to 1")),
-        ("MODEL.SCALES=0.5,1.0", ("MODEL.SCALES", "between 0 and 1")),
-        ("IMAGE.MEAN.R=3", ("IMAGE.MEAN", "R, G and B")),
-        ("EXP.ID=a/b", ("EXP.ID='a/b'", "without '/'")),
-        ("MODEL.N_BLOCKS=1,2", ("MODEL.N_BLOCKS",)),
-        ("config-path=no_such.yaml", ("--config-path", "no_such.yaml does not exist")),
+        "SOLVER.LOSS=dice", "SOLVER.ITER_MAX=0", "SOLVER.LR=-1", "SOLVER.HEAD_LR_FACTOR=-1", "SOLVER.SAVE_MINUTES=-1",
+        "SOLVER.SEED=-1", "SOLVER.FOCAL_GAMMA=-1", "CRF.BI_XY_STD=0", "CRF.POS_XY_STD=-1", "DATASET.N_CLASSES=256",
+        "DATASET.N_CLASSES=1", "DATASET.IGNORE_LABEL=21", "DATASET.SCALES=0,1", "DATASET.SCALES=[1000]",
+        "DATASET.SCALES=[]", "DATASET.FLIP=2", "DATALOADER.NUM_WORKERS=-1", "MODEL.SCALES=0.5,1.0", "MODEL.WIDTH=0",
+        "MODEL.N_BLOCKS=1,2", "IMAGE.MEAN.R=3", "IMAGE.SIZE.TRAIN=1", "IMAGE.SIZE.TRAIN=100000", "IMAGE.SIZE.BASE=0",
+        "EXP.ID=a/b", "EXP.RUN=..", "config-path=no_such.yaml",
     ],
-)
-def test_an_illegal_value_is_named_with_its_rule(capsys, flag, parts):
-    message = refusal([f"--{flag}"], capsys)
-    assert [part for part in parts if part not in message] == []
+)  # fmt: skip
+def test_an_invalid_value_is_refused_with_its_option(capsys, flag):
+    assert flag.split("=")[0] in refusal([f"--{flag}"], capsys)
 
 
 def test_the_published_mean_is_the_default_of_the_published_network():
@@ -196,7 +187,7 @@ def test_paths_are_found_from_here_then_the_trainer_then_the_project(tmp_path, m
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "demo.yaml").write_text("EXP:\n  ID: mine\n")
     assert parse_settings(["--config-path", "configs/demo.yaml"]).EXP.ID == "mine"
-    with pytest.raises(FileNotFoundError, match=rf"x: {tmp_path}/absent nor {DEEPLAB_ROOT}/absent nor"):
+    with pytest.raises(UserError, match=rf"x: {tmp_path}/absent nor {DEEPLAB_ROOT}/absent nor"):
         find_path("absent", "x")
 
 

@@ -270,19 +270,20 @@ def test_import_needs_the_classes_of_a_data_set(options, published):
 
 
 @pytest.mark.parametrize(
-    ("flags", "rule"),
+    "flags",
     [
-        (["--min_area=0.7", "--max_area=0.2"], "one under the other"),
-        (["--min_agreement=2"], "an IoU lies in 0..1"),
-        (["--min_side=0"], "1 pixel or more"),
-        (["--published=x", "--label_dir=y"], "leave out label_dir"),
-        (["--published_bgr"], "goes with --published"),
+        ["--min_area=0.7", "--max_area=0.2"],
+        ["--min_agreement=2"],
+        ["--min_side=0"],
+        ["--published=x", "--label_dir=y"],
+        ["--published_bgr"],
     ],
 )
-def test_options_that_contradict_are_refused(flags, rule, capsys):
+def test_options_that_contradict_are_refused(flags, capsys):
     with pytest.raises(SystemExit):
         parse_options(ForegroundOptions, flags)
-    assert rule in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert [flag for flag in flags if flag.split("=")[0] not in message] == []
 
 
 def test_script_runs_by_path_from_any_folder(options, tmp_path):

@@ -36,7 +36,7 @@ def test_every_image_gets_a_heat_map_a_tag_and_one_overlay(drawn):
 
 def test_max_images_bounds_what_is_drawn(drawn):
     folder, draw = drawn
-    draw(max_images=1, sheet_images=1)
+    draw(max_images=1)
     assert len(list((folder / "runs" / "exp" / "ms" / "overlay").iterdir())) == 1
 
 

@@ -1,5 +1,6 @@
 """Options from the command line: default < --config file.yaml < --flag=value, into a frozen dataclass."""
 
+import argparse
 import dataclasses
 import difflib
 import json
@@ -7,56 +8,94 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
+from jsonargparse import ActionConfigFile, ArgumentParser
 
+from utils.config.fields import Option, build, check_ranges, option_groups
+from utils.config.valid import NoWorkers, mark_of
+from utils.config.yaml_text import options_text
 from utils.errors import UserError
 from utils.files.atomic import write_text
 from utils.files.locate import existing_path
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
-
 OptionsT = TypeVar("OptionsT")
+
+# what `--option=null` becomes on the way to the parser: in a file, the quoted text "null" is a text
+_NULL = "\0"
+# until every module raises UserError for what a person can fix
+NOT_CONVERTED: tuple[type[Exception], ...] = (ValueError, FileNotFoundError, FileExistsError)
 
 
 class _Parser(ArgumentParser):
-    """Adds the legal names to what is said of an unknown option."""
+    """Adds the valid names to what is said of an unknown option."""
 
-    legal: ClassVar[list[str]] = []
-    files: ClassVar[list[str]] = []
+    def __init__(self, options: Mapping[str, Option], description: str) -> None:
+        super().__init__(
+            description=description,
+            usage="%(prog)s [--OPTION=VALUE ...]",
+            parser_mode="yaml",
+            allow_abbrev=False,
+            print_config=None,
+        )
+        self.names = [*options, "config", "debug", "print_config"]
+        self.files: list[str] = []
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        message = str(message)
-        in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
-        in_file = in_group or "not accepted" in message
-        if in_group:
-            message = f"Option '{in_group[1]}.{in_group[2]}' is not accepted"
+        message = re.sub(r"^(Parser key|argument) \"?(?:--)?([\w.]+)\"?:\s*", r"--\2: ", str(message))
+        in_file = "not accepted" in message
         if in_file and self.files:
             message = f"{' or '.join(self.files)}: {message}"
         is_unknown = in_file or "unrecognized" in message
-        legal = f"\nOptions: {', '.join('--' + name for name in self.legal)}" if is_unknown else ""
+        valid = f"\nOptions: {', '.join('--' + name for name in self.names)}" if is_unknown else ""
         near = self._near(message) if is_unknown else []
         hint = f"\nDid you mean: {', '.join('--' + name for name in near)}?" if near else ""
-        self.exit(2, f"{self.prog}: error: {message}{hint}{legal}\n(--help explains each option)\n")
+        self.exit(2, f"{self.prog}: error: {message}{hint}{valid}\n(--help explains each option)\n")
 
     def _near(self, message: str) -> list[str]:
-        """Legal names like the words of the message, or of which a word is the last part."""
-        words = {word.strip("'\"-.,:;()").split("=")[0] for word in message.split()} - {"", *self.legal}
-        close = {hit for w in words for hit in difflib.get_close_matches(w, self.legal, n=2, cutoff=0.75)}
-        return sorted(close | {name for name in self.legal if name.rpartition(".")[2] in words})
+        """Valid names like the words of the message, or of which a word is the last part."""
+        words = {word.strip("'\"-.,:;()").split("=")[0] for word in message.split()} - {"", *self.names}
+        close = {hit for w in words for hit in difflib.get_close_matches(w, self.names, n=2, cutoff=0.75)}
+        return sorted(close | {name for name in self.names if name.rpartition(".")[2] in words})
 
 
-def option_fields(options_class: type, prefix: str = "") -> dict[str, dataclasses.Field]:
-    """Every option by its flag's name; those of a nested dataclass as `OUTER.INNER`."""
-    result = {}
-    for field in dataclasses.fields(options_class):
-        if dataclasses.is_dataclass(field.type):
-            result |= option_fields(field.type, f"{prefix}{field.name}.")
-        else:
-            result[prefix + field.name] = field
-    return result
+class _Text:
+    """The type of a text that may be null: any text stays as it is, also one that YAML would read otherwise."""
+
+    def __call__(self, value: Any) -> str | None:
+        if value is None or value == _NULL:
+            return None
+        if not isinstance(value, str):
+            raise argparse.ArgumentTypeError(f"{value!r} is not a text: put it in quotes")
+        return value
+
+    def __repr__(self) -> str:
+        return "text"
+
+
+class _Choice:
+    """The type of a Literal. YAML reads a bare `off` as false: it counts as the word."""
+
+    def __init__(self, option: Option) -> None:
+        self.choices, self.may_be_none = option.choices, option.may_be_none
+
+    def __call__(self, value: Any) -> Any:
+        value = {False: "off", True: "on", _NULL: None}.get(value, value)
+        if value in self.choices or (value is None and self.may_be_none):
+            return value
+        raise argparse.ArgumentTypeError(f"{value!r}: expected one of {', '.join(map(str, self.choices))}")
+
+    def __repr__(self) -> str:
+        return " | ".join(map(str, self.choices))
+
+
+@dataclasses.dataclass(frozen=True)
+class Parsed:
+    """What a command line says: the options, and the flags that every program has."""
+
+    options: Any
+    debug: bool = False
+    print_config: bool = False
 
 
 def parse_options(
@@ -66,39 +105,77 @@ def parse_options(
     defaults: Mapping[str, Any] | None = None,
     places: Sequence[Path] = (),
 ) -> OptionsT:
-    """Parses argv (default: the command line) into `options_class`; leaves with status 2 and one message if it cannot.
+    """Parses argv (default: the command line) into `options_class`; exits with status 2 and one message if it cannot.
 
     Published flag names in `options_class.ALIASES` keep working; a bare `--flag` of a boolean option means true.
-    `defaults` replaces default values, e.g. by what a run's config.yaml says. The --config file is also looked for in
-    `places`. A field whose type is a dataclass is a group: its options are `--OUTER.INNER`.
+    `defaults` replaces default values. The --config file is also looked for in `places`. A field whose type is a
+    dataclass is a group: its options are `--OUTER.INNER`. --print_config prints the options as YAML and exits.
     """
-    fields = option_fields(options_class)
-    parser = _Parser(description=(options_class.__doc__ or "").strip(), parser_mode="yaml")
-    parser.legal = [*fields, "config"]
-    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of options, e.g. configs/voc12.yaml")
-    parser.add_class_arguments(options_class, nested_key=None, as_group=False)
+    parsed = parse_command_line(options_class, argv, defaults=defaults, places=places)
+    return parsed.options
+
+
+def parse_command_line(
+    options_class: type,
+    argv: Sequence[str] | None = None,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    places: Sequence[Path] = (),
+) -> Parsed:
+    """As parse_options, with the flags that every program has."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser, options = _make_parser(options_class, explain=bool({"-h", "--help"} & set(argv)))
     if defaults:
         parser.set_defaults(dict(defaults))
-    argv = _joined_lists(list(sys.argv[1:] if argv is None else argv), options_class, fields)
+    argv = _joined_lists(argv, options_class, options)
     try:
-        argv = _published_names(argv, options_class, fields, places)
+        argv = _published_names(argv, options_class, options, places)
         parser.files = [word.removeprefix("--config=") for word in argv if word.startswith("--config=")]
         namespace = parser.parse_args(argv)
-        return _filled(options_class, namespace)
-    except (UserError, ValueError, FileNotFoundError) as error:
+        values = {name: namespace[name] for name in options}
+        check_ranges(options, values)
+        if namespace["debug"]:
+            values |= {name: mark.value for name, o in options.items() if (mark := mark_of(o.hint, NoWorkers))}
+        parsed = Parsed(build(options_class, values), namespace["debug"])
+    except (UserError, *NOT_CONVERTED) as error:
         parser.error(str(error))
+    if namespace["print_config"]:
+        sys.stdout.write(options_text(parsed.options))
+        parser.exit(0)
+    return parsed
 
 
-def _filled(options_class: type[OptionsT], values: Any) -> OptionsT:
-    """The dataclass with the parsed values, nested ones made first."""
-    parsed = {field.name: values[field.name] for field in dataclasses.fields(options_class)}
-    for field in dataclasses.fields(options_class):
-        if dataclasses.is_dataclass(field.type) and not isinstance(parsed[field.name], field.type):
-            parsed[field.name] = _filled(field.type, parsed[field.name])
-    return options_class(**parsed)
+def _make_parser(options_class: type, *, explain: bool) -> tuple[_Parser, dict[str, Option]]:
+    groups = option_groups(options_class)
+    options = {option.name: option for group in groups for option in group.options}
+    parser = _Parser(options, (options_class.__doc__ or "").strip())
+    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of options, e.g. configs/voc12.yaml")
+    parser.add_argument("--print_config", action="store_true", help="print the options as YAML and exit")
+    parser.add_argument("--debug", action="store_true", help="show every error's traceback; use no worker processes")
+    for group in groups:
+        section = parser.add_argument_group(group.title) if group.title else parser
+        for option in group.options:
+            section.add_argument(f"--{option.name}", **_argument(option, explain=explain))
+    return parser, options
 
 
-def _joined_lists(argv: Sequence[str], options_class: type, fields: Mapping[str, dataclasses.Field]) -> list[str]:
+def _argument(option: Option, *, explain: bool) -> dict[str, Any]:
+    """What jsonargparse needs to know of an option; its text for --help alone."""
+    kind = option.kind
+    if option.choices:
+        kind = _Choice(option)
+    elif option.base is str and option.may_be_none:
+        kind = _Text()
+    given = {"type": kind, "metavar": "VALUE"}
+    if explain:
+        text = f"{option.help} Valid: {option.rule}." if option.rule else option.help
+        given["help"] = text.replace("%", "%%")
+    if option.default is dataclasses.MISSING:
+        return {**given, "required": True}
+    return {**given, "default": option.default}
+
+
+def _joined_lists(argv: Sequence[str], options_class: type, options: Mapping[str, Option]) -> list[str]:
     """A list may also be words of its own: `--flag a b` becomes `--flag=a,b`."""
     aliases = getattr(options_class, "ALIASES", {})
     words, result = list(argv), []
@@ -106,24 +183,20 @@ def _joined_lists(argv: Sequence[str], options_class: type, fields: Mapping[str,
         flag = words.pop(0)
         name = aliases.get(flag[2:], flag[2:])
         members = []
-        while name in fields and _is_list(fields[name]) and words and not words[0].startswith("--"):
+        while name in options and options[name].is_list and words and not words[0].startswith("--"):
             members.append(words.pop(0))
         result.append(f"{flag}={','.join(members)}" if members else flag)
     return result
 
 
-def _bracketed(value: str, field: dataclasses.Field) -> str:
+def _bracketed(value: str, option: Option) -> str:
     """`a,b` as a YAML list; names stay names that YAML would take for numbers: 001."""
     members = value.split(",")
-    return f"[{','.join(map(json.dumps, members) if 'str' in str(field.type) else members)}]"
-
-
-def _is_list(field: dataclasses.Field) -> bool:
-    return "tuple" in str(field.type)
+    return f"[{','.join(map(json.dumps, members) if 'str' in str(option.kind) else members)}]"
 
 
 def _published_names(
-    argv: Sequence[str], options_class: type, fields: Mapping[str, dataclasses.Field], places: Sequence[Path]
+    argv: Sequence[str], options_class: type, options: Mapping[str, Option], places: Sequence[Path]
 ) -> list[str]:
     aliases = getattr(options_class, "ALIASES", {})
     words, files, flags = list(argv), [], []
@@ -140,43 +213,29 @@ def _published_names(
             # the parser obeys in order: a flag before the file must beat it too
             files.append(f"--config={existing_path(value, given, places=places)}" if value else "--config")
             continue
-        if name in fields and fields[name].type in (bool, "bool") and not equals and not followed:
+        option = options.get(name)
+        if option and not equals and followed and not option.is_switch:
+            equals, value = "=", words.pop(0)
+        if option and option.is_switch and not equals and not followed:
             equals, value = "=", "true"
-        if name in fields and _is_list(fields[name]) and equals and value[:1] not in ("[", "(") and value != "null":
-            value = _bracketed(value, fields[name])  # the published scripts write 5,10
+        if option and option.is_list and equals and value[:1] not in ("[", "(") and value != "null":
+            value = _bracketed(value, option)  # the published scripts write 5,10
+        if option and option.may_be_none and equals and value == "null" and not option.is_list:
+            value = _NULL if option.base is str or option.choices else value
         flags.append(f"--{name}{equals}{value}")
     return files + flags
 
 
 def save_options(options: Any, path: Path) -> None:
-    """Writes every option of a dataclass as YAML, so that `--config` reads the same options back."""
-    write_text(path, yaml.safe_dump(_plain(dataclasses.asdict(options)), sort_keys=False))
-
-
-def _plain(value: Any) -> Any:
-    """The value in the types that YAML writes."""
-    if isinstance(value, dict):
-        return {key: _plain(member) for key, member in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    """Writes every option of a dataclass as YAML, so that load_options reads the same options back."""
+    write_text(path, options_text(options))
 
 
 def load_options(options_class: type[OptionsT], path: Path) -> OptionsT:
-    """Reads what save_options wrote. Raises FileNotFoundError with the remedy where there is no run."""
+    """Reads what save_options wrote. Raises UserError with the remedy where there is no run."""
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: run train_l2g.py --experiment_name {path.parent.name} first, or check the name"
+        name = path.parent.name
+        raise UserError(
+            "is missing", path, remedy=f"run train_l2g.py --experiment_name {name} first, or check the name"
         )
     return parse_options(options_class, [f"--config={path}"])
-
-
-def main(
-    options_class: type[OptionsT], run: Any, *, argv: Sequence[str] | None = None, places: Sequence[Path] = ()
-) -> None:
-    """The body of an entry point: parse, run, and turn what a user can mend into one line and status 1."""
-    options = parse_options(options_class, argv, places=places)
-    try:
-        run(options)
-    except (UserError, ValueError, FileNotFoundError, FileExistsError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: the same command goes on where it stopped")

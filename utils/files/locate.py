@@ -48,3 +48,8 @@ def weights_path(
     if len(files) != 1:
         raise UserError(f"{folder} holds {len(files)} weight files", option, remedy="give the path of one")
     return files[0]
+
+
+def run_dir(runs_dir: str | Path | None, experiment_name: str) -> Path:
+    """The folder of an experiment; runs_dir None is the project's runs/, a relative one is in the current folder."""
+    return (PROJECT_ROOT / "runs" if runs_dir is None else Path(runs_dir).absolute()) / experiment_name

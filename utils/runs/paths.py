@@ -18,7 +18,7 @@ class RunPaths:
         """runs_dir None is the project's own runs/; a relative one is taken from the current folder."""
         if not experiment_name or "/" in experiment_name or experiment_name in (".", ".."):
             raise UserError(repr(experiment_name), "--experiment_name", "it names a folder in runs/, without '/'")
-        return cls((locate.PROJECT_ROOT / "runs" if runs_dir is None else Path(runs_dir).absolute()) / experiment_name)
+        return cls(locate.run_dir(runs_dir, experiment_name))
 
     @property
     def config(self) -> Path:

@@ -57,9 +57,9 @@ def test_rate_is_a_function_of_the_step_alone(tmp_path):
 
 
 def test_poly_and_warm_up_go_together(tmp_path):
-    options = small_options(tmp_path, epochs=2, schedule="poly", poly_power=1.0, warmup_steps=10, warmup_factor=0.0)
+    options = small_options(tmp_path, epochs=2, schedule="poly", poly_power=1.0, warmup_steps=10)
     factors = [train.rate_factor(options, step, steps_per_epoch=10) for step in (0, 5, 10, 15)]
-    assert factors == pytest.approx([0, 0.75 * 0.5, 0.5, 0.25])
+    assert factors == pytest.approx([0.01, 0.75 * (0.01 + 0.99 * 0.5), 0.5, 0.25])
 
 
 def test_groups_are_complete_and_learn_at_four_rates():

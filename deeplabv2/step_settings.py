@@ -1,0 +1,54 @@
+"""The options of the steps after training: the settings of training, and flags of their own."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deeplabv2.settings import Settings
+from utils.config.valid import Processes
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class StepSettings(Settings):
+    """What the steps after training take beside the settings of training."""
+
+    model_path: str | None = None
+    """Checkpoint; default the experiment's final one."""
+    num_workers: Processes = 0
+    """Processes for the CRF, scores and pictures; 0 is one per core."""
+
+    ALIASES = Settings.ALIASES | {"model-path": "model_path", "num-workers": "num_workers"}
+
+
+@dataclass(frozen=True)
+class PredictSettings(StepSettings):
+    """Segment a folder of images with a trained network."""
+
+    image_dir: str | None = None
+    """The folder of images."""
+    out: str | None = None
+    """Folder for labels (palette PNGs), overlays, and the network's logits."""
+    crf: bool = False
+    """Refine the labels by the dense CRF."""
+    overwrite: bool = False
+    """Replace what another network, or other settings, made in the same folder."""
+
+    ALIASES = StepSettings.ALIASES | {"image-dir": "image_dir"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for flag in ("image_dir", "out"):
+            if getattr(self, flag) is None:
+                raise UserError(f"--{flag} is missing", rule="predict needs a folder of images and one to write to")
+
+
+@dataclass(frozen=True)
+class ArchiveSettings(StepSettings):
+    """Label the images of a split and pack them for the evaluation server."""
+
+    split: Literal["test", "val"] = "test"
+    """Which of DATASET.SPLIT's lists."""
+    competition: Literal["comp5", "comp6"] = "comp5"
+    """comp5: trained on the challenge's own data alone; comp6: on more."""
+    crf: bool = True
+    """Refine the labels by the dense CRF."""

@@ -1,0 +1,13 @@
+"""The options of each program, one file a program: dataclasses, made of one small dataclass per group of --help.
+
+The segmentation network's are in `deeplabv2.settings`.
+"""
+
+from utils.config.options.cams import CamOptions
+from utils.config.options.draw import DrawOptions
+from utils.config.options.foregrounds import ForegroundOptions
+from utils.config.options.labels import LabelOptions
+from utils.config.options.score import ScoreOptions
+from utils.config.options.train import TrainOptions
+
+__all__ = ["CamOptions", "DrawOptions", "ForegroundOptions", "LabelOptions", "ScoreOptions", "TrainOptions"]

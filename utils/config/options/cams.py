@@ -1,0 +1,72 @@
+"""The options of test_l2g.py."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from utils.config.options.groups import RunOptions
+from utils.config.valid import BatchSize, Factors, LoaderWorkers, PixelsOrOwn
+
+
+@dataclass(frozen=True)
+class CamDataOptions:
+    """Data."""
+
+    checkpoint: str | None = None
+    """Another checkpoint file, also a published one; default the run's newest."""
+    dataset: str | None = None
+    """Default: the dataset that the run was trained on."""
+    image_dir: str | None = None
+    """Default: the one that the run was trained on, or the --dataset's."""
+    test_list: str | None = None
+    """List of images with tags; default the training list."""
+
+
+@dataclass(frozen=True)
+class CamMethodOptions:
+    """Method."""
+
+    network: Literal["global", "local"] = "global"
+    """Which of the two networks makes the CAMs."""
+    scales: Factors | None = None
+    """Factors on the image's size, every scale plain and mirrored; default the run's cam_scales."""
+    base_size: PixelsOrOwn | None = None
+    """Pixels of the short side at scale 1, 0 for the image's own size; default the run's cam_base_size."""
+    activation: Literal["relu", "softmax"] | None = None
+    """relu or softmax; default the run's cam_activation."""
+
+
+@dataclass(frozen=True)
+class CamMachineOptions:
+    """Machine."""
+
+    batch_size: BatchSize = 1
+    """Images of one size that go through the network together (each also mirrored)."""
+    device: str = "auto"
+    """auto (CUDA if there is one), cpu, cuda."""
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    """Precision of the network."""
+    num_workers: LoaderWorkers = 2
+    """Processes that read and write images."""
+
+
+@dataclass(frozen=True)
+class CamOutputOptions:
+    """Output."""
+
+    save_attention: bool = False
+    """Also write ms/attention/NAME_TAG.png."""
+    save_irn: bool = False
+    """Also write cam_npy_irn/NAME.npy, for the random walk of IRN."""
+    save_affinity: bool = False
+    """Also write cam_npy_aff/NAME.npy, for the random walk of AffinityNet (PuzzleCAM's form)."""
+    overwrite: bool = False
+    """Overwrite existing CAMs."""
+    update: bool = False
+    """Replace CAMs that another checkpoint or other settings gave, and keep the others."""
+
+
+@dataclass(frozen=True)
+class CamOptions(RunOptions, CamDataOptions, CamMethodOptions, CamOutputOptions, CamMachineOptions):
+    """Make the multi-scale CAMs of a trained run: runs/EXP/cam/NAME.npz, and exports on request."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir", "restore_from": "checkpoint"}

@@ -1,0 +1,54 @@
+"""The options of res.py."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.valid import CountOrNone
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class DrawDataOptions:
+    """Data."""
+
+    dataset: str | None = None
+    """Default: the dataset that the run was trained on."""
+    image_dir: str | None = None
+    """Folder of photographs; default JPEGImages in the dataset."""
+    sal_dir: str | None = None
+    """Folder of saliency maps; default Sal in the dataset."""
+    label_dir: str | None = None
+    """Folder of pseudo labels; default data/NAME/pseudo_seg_labels_EXP in the project."""
+    mask_dir: str | None = None
+    """Folder of ground-truth masks, where there are any; default SegmentationClass in the dataset."""
+    prediction_dir: str | None = None
+    """Folder of the segmentation network's labels, for the report; default the one that deeplabv2 wrote for EXP."""
+
+
+@dataclass(frozen=True)
+class DrawOutputOptions:
+    """Output."""
+
+    report: bool = False
+    """Also write runs/EXP/report/index.html: scores, curves, options and a gallery, a page that needs nothing else."""
+    compare: tuple[str, ...] = ()
+    """Runs whose options, curves and scores stand beside this one's in the report."""
+    report_images: CountOrNone = 2000
+    """Images in the report's gallery, those with masks or predictions first; 0 is all."""
+    max_images: CountOrNone = 0
+    """Images whose heat maps and overlays are drawn; 0 is all that have CAMs."""
+
+
+@dataclass(frozen=True)
+class DrawOptions(RunOptions, DrawDataOptions, DrawOutputOptions, WorkerOptions):
+    """Draw a run: CAM heat maps, overlays on the photo, a contact sheet, and on request an HTML report."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir"}
+
+    def __post_init__(self) -> None:
+        if not self.report and (self.compare or self.prediction_dir):
+            raise UserError("--compare and --prediction_dir are for the report", remedy="add --report")
+        twice = sorted({n for n in self.compare if (self.experiment_name, *self.compare).count(n) > 1})
+        if twice:
+            raise UserError(f"{', '.join(twice)} would be shown twice", f"--compare={','.join(self.compare)}")

@@ -1,0 +1,98 @@
+"""The options of scripts/build_foregrounds.py and scripts/draw_pastes.py."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.options.train import CopyPasteOptions
+from utils.config.valid import Count, CountOrNone, Degrees, Fraction, NotNegative, Seed
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class ForegroundDataOptions:
+    """Data."""
+
+    dataset: str | None = None
+    """Default: the dataset that the run was trained on."""
+    image_dir: str | None = None
+    """Folder of images; default: the one that the run was trained on, or the --dataset's."""
+    sal_dir: str | None = None
+    """Folder of saliency maps; default as for image_dir; `none`, or a dataset without: the label is the saliency."""
+    label_dir: str | None = None
+    """Folder of label PNGs; default data/NAME/pseudo_seg_labels_EXP in the project."""
+    train_list: str | None = None
+    """List of images, with or without tags, that objects may come from; default as for image_dir."""
+    published: str | None = None
+    """A published bank, CLASS/NAME.npy with img, seg and sal, that is imported instead; nothing in it is unpickled."""
+    published_bgr: bool = False
+    """The published images are in OpenCV's order, blue first: check the colours with --preview."""
+
+
+@dataclass(frozen=True)
+class ForegroundMethodOptions:
+    """Selection of objects."""
+
+    min_area: Fraction = 0.10
+    """Least fraction of the image that the object covers."""
+    max_area: Fraction = 0.70
+    """Largest fraction of the image that the object covers."""
+    min_side: Count = 32
+    """Least width and height of the object's box, pixels."""
+    min_agreement: Fraction = 0.5
+    """Least IoU of the object and the salient pixels."""
+    min_per_class: CountOrNone = 20
+    """Objects that the image's border cuts are taken only while their class has fewer than this."""
+
+
+@dataclass(frozen=True)
+class ForegroundOutputOptions:
+    """Output."""
+
+    out: str | None = None
+    """Where the bank goes; default sem_seg_fg/EXP in the project."""
+    preview: bool = False
+    """Also draw a contact sheet, preview.jpg in the bank."""
+    overwrite: bool = False
+    """Overwrite existing foregrounds."""
+
+
+@dataclass(frozen=True)
+class ForegroundOptions(
+    RunOptions, ForegroundDataOptions, ForegroundMethodOptions, ForegroundOutputOptions, WorkerOptions
+):
+    """Build the bank of objects that copy-paste augmentation (CDA) pastes, from labels, or import a published one."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir"}
+
+    def __post_init__(self) -> None:
+        if self.min_area >= self.max_area:
+            raise UserError("the range is empty", f"--min_area={self.min_area} --max_area={self.max_area}")
+        own = {name: getattr(self, name) for name in ("label_dir", "train_list", "image_dir", "sal_dir")}
+        given = [f"--{name}" for name, value in own.items() if value]
+        if self.published and given:
+            raise UserError("a published bank has its own images and masks", "--published", f"omit {', '.join(given)}")
+        if self.published_bgr and not self.published:
+            raise UserError("is for a published bank", "--published_bgr", remedy="add --published=FOLDER")
+
+
+@dataclass(frozen=True)
+class DrawPastesOptions:
+    """Draw training images before and after an object is pasted into them, with their saliency."""
+
+    dataset: str = "data/voc12"
+    """The dataset whose training images are drawn."""
+    cda_bank: str = "sem_seg_fg/l2g_voc"
+    """Folder of foregrounds that scripts/build_foregrounds.py made."""
+    cda_tr: Fraction | None = CopyPasteOptions.cda_tr
+    """CDA+: largest fraction of the object that may hide salient pixels; null takes one random position (CDA)."""
+    cda_rotation: Degrees = CopyPasteOptions.cda_rotation
+    """Largest rotation of an object, degrees, in either direction."""
+    cda_edge: NotNegative = CopyPasteOptions.cda_edge
+    """Pixels over which an object's rim fades in."""
+    count: Count = 8
+    """Images on the sheet."""
+    seed: Seed = 0
+    """Images, objects and positions follow from it."""
+    out: str = "pastes.png"
+    """The picture."""

@@ -1,0 +1,58 @@
+"""The options of gen_gt.py."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.valid import Fraction
+
+
+@dataclass(frozen=True)
+class LabelDataOptions:
+    """Data."""
+
+    dataset: str | None = None
+    """Default: the dataset that the run was trained on."""
+    image_dir: str | None = None
+    """Folder of images (for --crf and to check sizes); default JPEGImages in the dataset."""
+    image_list: str | None = None
+    """List of images that get labels; default the training list."""
+
+    sal_dir: str | None = None
+    """Folder of saliency maps; default the run's, else Sal in the dataset."""
+
+
+@dataclass(frozen=True)
+class LabelMethodOptions:
+    """Method."""
+
+    threshold: Fraction | None = None
+    """Background where no class exceeds it; default the best one that evaluate.py found."""
+    ignore_below: Fraction | None = None
+    """Lower end of an ignore band: pixels whose strongest class is between it and the threshold become 255."""
+    saliency_weight: Fraction = 0.0
+    """A pixel is foreground where this times its saliency and the rest times its strongest CAM exceed the threshold;
+    0 is the CAMs alone, as published."""
+    ignore_disagreement: Fraction | None = None
+    """Pixels whose saliency and strongest CAM differ by more than this (0..1) become 255."""
+    crf: bool = False
+    """Refine the CAMs by a dense CRF first."""
+
+
+@dataclass(frozen=True)
+class LabelOutputOptions:
+    """Output."""
+
+    label_dir: str | None = None
+    """Where labels go; default data/NAME/pseudo_seg_labels_EXP in the project."""
+    overwrite: bool = False
+    """Overwrite existing labels."""
+    update: bool = False
+    """Replace labels that other settings gave, and keep the others."""
+
+
+@dataclass(frozen=True)
+class LabelOptions(RunOptions, LabelDataOptions, LabelMethodOptions, LabelOutputOptions, WorkerOptions):
+    """Make pseudo labels from CAMs: palette PNGs at the image's size."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir", "thr": "threshold", "t": "threshold"}

@@ -1,0 +1,64 @@
+"""The options of evaluate.py and scripts/show_scores.py."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.valid import Fraction, Items
+
+
+@dataclass(frozen=True)
+class ScoreDataOptions:
+    """Data."""
+
+    mode: Literal["cam", "png", "npy"] = "cam"
+    """cam: runs/EXP/cam; png: a folder of label PNGs; npy: a folder of exported CAM dictionaries."""
+    pred_dir: str | None = None
+    """Folder that is scored; default the run's CAMs (cam), its pseudo labels (png) or its IRN export (npy)."""
+    dataset: str | None = None
+    """Default: the dataset that the run was trained on."""
+    mask_dir: str | None = None
+    """Folder of ground-truth masks; default SegmentationClass in the dataset."""
+    mask_list: str | None = None
+    """List of images that are scored; default train.txt in the dataset."""
+    sal_dir: str | None = None
+    """Folder of saliency maps; default the run's, else Sal in the dataset."""
+
+
+@dataclass(frozen=True)
+class ScoreMethodOptions:
+    """Method."""
+
+    reference: Literal["masks", "saliency"] | None = None
+    """What CAMs are scored against; default masks, where the dataset has a list of them (or --mask_list), else
+    saliency: the threshold at which the union of the CAMs agrees best with it."""
+    saliency_weight: Fraction = 0.0
+    """Weight of saliency in the foreground's strength, as gen_gt.py --saliency_weight: 0 is the CAMs alone."""
+    thresholds: Annotated[tuple[Fraction, ...], Items(1, 1000)] = tuple(round(0.05 * step, 2) for step in range(1, 16))
+    """Background thresholds."""
+
+
+@dataclass(frozen=True)
+class ScoreOptions(RunOptions, ScoreDataOptions, ScoreMethodOptions, WorkerOptions):
+    """Score CAMs or labels against masks: all thresholds in one pass over the images."""
+
+    ALIASES: ClassVar[dict[str, str]] = {
+        "type": "mode",
+        "gt_dir": "mask_dir",
+        "predict_dir": "pred_dir",
+        "list": "mask_list",
+    }
+
+
+@dataclass(frozen=True)
+class ShowOptions:
+    """Print the scores of runs side by side."""
+
+    experiments: tuple[str, ...] = ("l2g_voc",)
+    """Names of the runs."""
+    runs_dir: str | None = None
+    """Where runs are kept; default runs/ in the project."""
+    segmentation_dir: str | None = None
+    """Where the segmentation network's scores are kept, EXP/scores.json; default deeplabv2/data/scores."""
+    classes: tuple[str, ...] = ()
+    """Classes whose mean IoU of the CAMs is shown as well."""

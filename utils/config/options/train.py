@@ -1,0 +1,266 @@
+"""The options of train_l2g.py."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from utils.config.options.groups import RunOptions
+from utils.config.valid import (
+    Batches,
+    BatchSize,
+    Color,
+    Count,
+    CountOrNone,
+    Degrees,
+    Deviation,
+    Factors,
+    Fraction,
+    Items,
+    LoaderWorkers,
+    Momentum,
+    NotNegative,
+    Pixels,
+    PixelsOrOwn,
+    Positive,
+    Range,
+    Seed,
+    Stride,
+    Width,
+)
+from utils.errors import UserError
+
+Stage = Annotated[int, Range(2, 7)]
+Epochs = Annotated[int, Range(1, 100_000)]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Data."""
+
+    dataset: str = "data/voc12"
+    """A dataset's folder in VOC's layout; voc12's and coco14's published names work too."""
+    image_dir: str | None = None
+    """Folder of images; default JPEGImages in the dataset."""
+    sal_dir: str | None = None
+    """Folder of saliency maps; default Sal in the dataset; `none` trains without saliency."""
+    train_list: str | None = None
+    """List of training images with tags; default train_cls.txt in the dataset."""
+    resize: Pixels = 512
+    """Pixels of the short side (resize_mode short) or of both sides (square) before the crop."""
+    resize_mode: Literal["short", "square"] = "short"
+    """short keeps the aspect ratio."""
+    color_jitter: tuple[NotNegative, NotNegative, NotNegative, Annotated[float, Range(0, 0.5)]] = (0.3, 0.3, 0.3, 0.1)
+    """Brightness, contrast, saturation, hue."""
+    flip: Fraction = 0.0
+    """Probability of a mirrored image."""
+    mean: Color | None = None
+    """Mean of the channels, 0..1; default the backbone's own."""
+    std: Deviation | None = None
+    """Standard deviation of the channels; default the backbone's own."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Network."""
+
+    backbone: str = "resnet38"
+    """resnet38 or timm:NAME."""
+    suppression: str = "none"
+    """none, fixed:0.55 (any fraction), or learnable."""
+    suppression_stages: Annotated[tuple[Stage, ...], Items(0, 6)] = (6, 7)
+    """Stages whose output is suppressed."""
+    attention: str = "none"
+    """none, or one of se sa cam pam eca ca simam nam gam psa_channel psa_spatial, or a sum such as se+sa."""
+    init_weights: str = "none"
+    """ImageNet weights of the backbone: a .params, .pth or .safetensors file, package:NAME for the one in an installed
+    package, `timm` (downloads), or none."""
+    load_checkpoint: str | None = None
+    """A checkpoint, also a published one, whose two networks training starts from."""
+    frozen_stages: Annotated[int, Range(0, 7)] = 2
+    """The first stages, which are not trained: 0 none, 1 conv1a, 2 conv1a and b2, …"""
+    freeze_batch_norm: bool = True
+    """Keep the backbone's batch norms (statistics and affine) as they were loaded."""
+    dropout: tuple[Fraction, Fraction] = (0.3, 0.5)
+    """Dropout in stages 6 and 7 of resnet38."""
+    width: Width = 1.0
+    """Multiplier of every channel count of resnet38."""
+    output_stride: Stride = 8
+    """Pixels of the image per step of the map, for timm backbones (resnet38 has 8)."""
+
+
+@dataclass(frozen=True)
+class TransferOptions:
+    """Local-to-global transfer."""
+
+    input_size: Pixels = 448
+    """Side of the global network's square crop, pixels."""
+    crop_size: Pixels = 320
+    """Side of the local network's square patches, pixels."""
+    num_patches: Annotated[int, Range(1, 64)] = 6
+    """Patches per crop."""
+    corner_patches: bool = True
+    """The first four patches are the crop's corners; the others are at random positions."""
+    kd_weight: NotNegative = 10.0
+    """Weight k of the knowledge transfer; 0 trains the global network alone, without a local one."""
+    kd_loss: Literal["mse", "cross_entropy", "balanced"] = "mse"
+    """Distance between global map and target: mse as published; cross_entropy does not vanish on short schedules."""
+    bg_threshold: Fraction = 0.001
+    """Local activations up to this do not enter the target (only with saliency)."""
+    background_target: Literal["network", "activation", "complement"] = "network"
+    """Background of the target: where the local network's own background map exceeds bg_threshold (network, as
+    published for VOC), that map itself (activation, as published for COCO), or what the object leaves (complement)."""
+    global_cls_weight: NotNegative = 0.0
+    """Weight of the global network's classification loss; the local network's has weight 1."""
+
+
+@dataclass(frozen=True)
+class CopyPasteOptions:
+    """Copy-paste (CDA)."""
+
+    cda: Literal["off", "cda", "cda+"] = "off"
+    """Copy-paste of foregrounds: off, cda (one random position), cda+ (the one that hides least of the image's own)."""
+    cda_bank: str | None = None
+    """Folder of foregrounds that scripts/build_foregrounds.py made; default sem_seg_fg/EXP in the project."""
+    cda_batch: Literal["pair", "twin"] = "pair"
+    """pair: a batch holds each image and its pasted twin, as published; twin: the twins alone."""
+    cda_probability: Fraction = 1.0
+    """Probability that a twin carries an object; else it is the image, cropped anew."""
+    cda_tr: NotNegative = 0.2
+    """cda+ takes the first position where less than this fraction of the object hides salient pixels, else the best."""
+    cda_rotation: Degrees = 0.0
+    """Largest rotation of an object, degrees, in either direction; the original CDA takes 90."""
+    cda_edge: NotNegative = 0.0
+    """Pixels over which an object's rim fades in; 0 is a hard edge, as published."""
+    cda_min_visible: Annotated[float, Range(0, 0.999)] = 0.2
+    """Fraction of a pasted object that the crop and its patches must show for its tag to be added."""
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """Schedule."""
+
+    epochs: Epochs = 10
+    """Passes over the training list, those before start_epoch among them."""
+    start_epoch: Annotated[int, Range(0, 100_000)] = 0
+    """Continue, in a new run, from load_checkpoint with its optimiser, as the epoch of this number, counted from 0."""
+    batch_size: BatchSize = 3
+    """Images per step and process."""
+    accumulate: Batches = 1
+    """Batches whose gradients are averaged before a step."""
+    lr: Positive = 0.001
+    """Learning rate of pretrained weights; that of their biases is twice this."""
+    new_lr_factor: Positive = 10.0
+    """Factor on the learning rate of new layers: CAM head, attention, suppression."""
+    schedule: Literal["step", "poly"] = "step"
+    """step: times 0.1 from each epoch of decay_epochs; poly: polynomial to zero."""
+    decay_epochs: Annotated[tuple[Annotated[int, Range(0, 100_000)], ...], Items(0, 100)] = (5,)
+    """Epochs, counted from 0, from which the learning rate is multiplied by 0.1."""
+    poly_power: Positive = 0.9
+    """Power of the polynomial schedule."""
+    warmup_steps: CountOrNone = 0
+    """Steps over which the learning rate rises linearly from a hundredth of itself."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """sgd as published; adamw learns faster where no pretrained weights are loaded."""
+    momentum: Momentum = 0.9
+    """Of SGD."""
+    nesterov: bool = True
+    """Nesterov momentum."""
+    weight_decay: NotNegative = 5e-4
+    """Of either optimiser."""
+    clip_grad: NotNegative = 0.0
+    """Gradient clipping: largest norm; 0 does not clip."""
+
+
+@dataclass(frozen=True)
+class CamSettings:
+    """CAMs that test_l2g.py makes of this run."""
+
+    cam_scales: Factors = (0.5, 1.0, 1.5, 2.0)
+    """Scales: factors on the image's size, every one plain and mirrored."""
+    cam_base_size: PixelsOrOwn = 0
+    """Pixels of the image's short side at scale 1; 0 is the image's own size."""
+    cam_activation: Literal["relu", "softmax"] = "relu"
+    """What becomes a CAM: the positive part of the class map as published, or its softmax against the background."""
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """Machine."""
+
+    device: str = "auto"
+    """auto (CUDA if there is one), cpu, cuda."""
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    """Mixed precision."""
+    channels_last: bool = False
+    """Channels-last memory layout: faster on GPUs with mixed precision."""
+    num_workers: LoaderWorkers = 2
+    """Processes that read images; the samples are the same for any number."""
+    seed: Seed = 0
+    """All randomness follows from it."""
+
+
+@dataclass(frozen=True)
+class SavingOptions:
+    """Output."""
+
+    resume: bool = False
+    """Continue the run from its newest checkpoint."""
+    save_minutes: NotNegative = 10.0
+    """Minutes between checkpoints inside an epoch."""
+    keep_checkpoints: Count = 2
+    """Newest epoch checkpoints that are kept, the final one among them."""
+    log_every: Count = 20
+    """Steps between points of the TensorBoard curves."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(
+    RunOptions,
+    DataOptions,
+    NetworkOptions,
+    TransferOptions,
+    CopyPasteOptions,
+    ScheduleOptions,
+    MachineOptions,
+    SavingOptions,
+    CamSettings,
+):
+    """Train the L2G classifier: a global network taught by a local one, from image tags (and saliency)."""
+
+    ALIASES: ClassVar[dict[str, str]] = {
+        "img_dir": "image_dir",
+        "epoch": "epochs",
+        "iter_size": "accumulate",
+        "patch_size": "num_patches",
+        "patch_num": "num_patches",
+        "kd_weights": "kd_weight",
+        "bg_thr": "bg_threshold",
+        "decay_points": "decay_epochs",
+        "disp_interval": "log_every",
+        "current_epoch": "start_epoch",
+        "sem_seg_fg_dir": "cda_bank",
+    }
+
+    def __post_init__(self) -> None:
+        if self.crop_size > self.input_size or self.input_size > self.resize:
+            raise UserError(
+                f"--crop_size={self.crop_size} --input_size={self.input_size} --resize={self.resize}",
+                rule="a patch must fit into the crop, and the crop into the resized image",
+            )
+        if self.kd_weight == 0 and self.global_cls_weight == 0:
+            raise UserError(
+                "--kd_weight and --global_cls_weight are both 0", rule="the global network would learn nothing"
+            )
+        if self.corner_patches and self.num_patches < 4:
+            raise UserError(
+                f"--num_patches={self.num_patches}",
+                rule="four patches are the crop's corners",
+                remedy="give 4 or more, or --corner_patches=false",
+            )
+        if self.start_epoch and self.load_checkpoint in (None, "none"):
+            raise UserError(f"--start_epoch={self.start_epoch}", remedy="give --load_checkpoint to continue from")
+        if self.start_epoch >= self.epochs:
+            raise UserError(
+                f"--start_epoch={self.start_epoch} --epochs={self.epochs}", rule="no epoch is left to train"
+            )
+        if self.cda == "cda+" and self.sal_dir == "none":
+            raise UserError("cda+ chooses positions by saliency, and --sal_dir=none", remedy="train with --cda=cda")

@@ -1,0 +1,88 @@
+"""The body of every program: parse the options, import the work, run it, and end with one line or a traceback."""
+
+import importlib
+import multiprocessing
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from utils.config.parser import NOT_CONVERTED, parse_command_line
+from utils.errors import UserError
+
+INTERRUPTED = 130
+# seconds for the worker processes to end by themselves, before they are killed
+PATIENCE = 1.5
+
+
+def main(
+    options_class: type,
+    run: str | Callable[[Any], Any],
+    *,
+    argv: Sequence[str] | None = None,
+    places: Sequence[Path] = (),
+) -> NoReturn:
+    """Parses argv into options_class, calls run(options) and exits: status 0, 1 for an error, 2 for bad options.
+
+    run: a function, or `MODULE` (its function run) or `MODULE:FUNCTION`, which is imported after the options are
+    parsed: --help and a mistyped option need neither torch nor numpy. A UserError is one line. Every other exception
+    keeps its traceback and asks for a report. --debug shows all tracebacks. Whatever happens, the workers end.
+    """
+    parsed = parse_command_line(options_class, argv, places=places)
+    status: int | str | None = 1
+    try:
+        _function(run)(parsed.options)
+        status = 0
+    except SystemExit as request:
+        status = request.code
+    except KeyboardInterrupt:
+        _show("interrupted: the same command resumes", debug=parsed.debug)
+        status = INTERRUPTED
+    except (UserError, *NOT_CONVERTED) as error:
+        _show(f"error: {error}", debug=parsed.debug)
+    except Exception:
+        traceback.print_exc()
+        print(f"error: this is a bug: please report it with {_versions(parsed.options)}", file=sys.stderr)
+    finally:
+        end_workers()
+    sys.exit(status)
+
+
+def _function(run: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+    if callable(run):
+        return run
+    module, _, name = run.partition(":")
+    return getattr(importlib.import_module(module), name or "run")
+
+
+def _show(line: str, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(line, file=sys.stderr)
+
+
+def _versions(options: Any) -> str:
+    """What a report of a bug needs beside the traceback: the run's versions.json, where there is one."""
+    path = getattr(options, "versions_file", None)
+    if path is not None and path.is_file():
+        return f"the traceback and {path}"
+    return "the traceback and the output of `python3 -m pip freeze`"
+
+
+def end_workers() -> None:
+    """Ends the worker processes of this process, those too that ignore signals: exiting would wait for them."""
+    workers = multiprocessing.active_children()
+    if not workers:
+        return
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise for each worker that ends
+    for worker in workers:
+        worker.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+        if worker.is_alive():
+            worker.kill()
+            worker.join(1.0)

@@ -1,0 +1,125 @@
+"""The valid range of a number, declared with the type of its option: `Count`, `Fraction`, `Pixels`, and so on."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin
+
+
+@dataclass(frozen=True)
+class Range:
+    """Valid numbers: from `least` (or above it) to `most`, besides those of `also`."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: bool = False
+    also: tuple[float, ...] = ()
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is finite and in the range."""
+        if value in self.also:
+            return True
+        return (
+            math.isfinite(value) and (self.least < value if self.above else self.least <= value) and value <= self.most
+        )
+
+    def __str__(self) -> str:
+        if math.isinf(self.least):
+            text = "a finite number"
+        elif math.isinf(self.most):
+            text = f"above {self.least:g}" if self.above else f"{_number(self.least)} or more"
+        elif self.above:
+            text = f"above {_number(self.least)}, up to {_number(self.most)}"
+        else:
+            text = f"{_number(self.least)} to {_number(self.most)}"
+        return " or ".join([*map(_number, self.also), text])
+
+
+@dataclass(frozen=True)
+class Items:
+    """Valid lengths of a list."""
+
+    least: int = 1
+    most: int = 32
+
+    def __str__(self) -> str:
+        return f"{self.least} to {self.most} values"
+
+
+@dataclass(frozen=True)
+class NoWorkers:
+    """Marks a number of worker processes, with the one that does the work in the main process, as --debug wants it."""
+
+    value: int
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
+
+
+Finite = Annotated[float, Range()]
+Positive = Annotated[float, Range(0, above=True)]
+NotNegative = Annotated[float, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+PositiveFraction = Annotated[float, Range(0, 1, above=True)]
+Degrees = Annotated[float, Range(0, 180)]
+# of an image's size: beyond ten times, nothing is gained and memory ends
+Factor = Annotated[float, Range(0, 10, above=True)]
+Factors = Annotated[tuple[Factor, ...], Items(1, 32)]
+# a channel's mean or standard deviation, 0..1
+Color = tuple[Fraction, Fraction, Fraction]
+Deviation = tuple[PositiveFraction, PositiveFraction, PositiveFraction]
+
+Count = Annotated[int, Range(1, 10_000_000)]
+CountOrNone = Annotated[int, Range(0, 10_000_000)]
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+BatchSize = Annotated[int, Range(1, 4096)]
+Batches = Annotated[int, Range(1, 1024)]
+Momentum = Annotated[float, Range(0, 0.9999)]
+Width = Annotated[float, Range(0, 16, above=True)]
+Stride = Annotated[int, Range(1, 32)]
+# a network at a larger side needs more memory than there is
+Pixels = Annotated[int, Range(8, 4096)]
+PixelsOrOwn = Annotated[int, Range(8, 4096, also=(0,))]
+LoaderWorkers = Annotated[int, Range(0, 256), NoWorkers(0)]
+Processes = Annotated[int, Range(0, 256), NoWorkers(1)]
+
+
+def rule_of(hint: Any) -> str:
+    """The valid values of a type, for --help: `1 to 32 values, each above 0, up to 10`; empty where any will do."""
+    base, marks = _unpacked(hint)
+    own = [str(mark) for mark in marks if isinstance(mark, (Range, Items))]
+    inner = list(dict.fromkeys(filter(None, (rule_of(part) for part in get_args(base) if part is not Ellipsis))))
+    if get_origin(base) is tuple and inner:
+        inner = ["each " + " / ".join(inner)]
+    return ", ".join(own + inner)
+
+
+def problems(hint: Any, value: Any) -> Iterator[str]:
+    """What a value of the type violates, one text per rule; values of the wrong type are the parser's to refuse."""
+    base, marks = _unpacked(hint)
+    for mark in marks:
+        if isinstance(mark, Range) and isinstance(value, (int, float)) and not mark.holds(value):
+            yield f"{value} is not in the valid range: {mark}"
+        if isinstance(mark, Items) and isinstance(value, tuple) and not mark.least <= len(value) <= mark.most:
+            yield f"{len(value)} values given: expected {mark}"
+    parts = get_args(base)
+    if get_origin(base) is tuple and isinstance(value, tuple):
+        kinds = [parts[0]] * len(value) if len(parts) == 2 and parts[1] is Ellipsis else parts
+        for kind, member in zip(kinds, value):
+            yield from problems(kind, member)
+    elif value is not None and get_origin(base) is not tuple:
+        for part in parts:
+            yield from problems(part, value)
+
+
+def mark_of(hint: Any, kind: type) -> Any:
+    """The first mark of this kind in the type, or None."""
+    return next((mark for mark in _unpacked(hint)[1] if isinstance(mark, kind)), None)
+
+
+def _unpacked(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A type without its marks, and these."""
+    if get_origin(hint) is Annotated:
+        return get_args(hint)[0], hint.__metadata__
+    return hint, ()
