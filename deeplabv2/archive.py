@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from deeplabv2 import inputs
 from deeplabv2.crf import crf_strengths, refine_all
 from deeplabv2.inference import checkpoint_path, make_logits
 from deeplabv2.step_settings import ArchiveSettings
 from utils.data.catalog import PALETTE
+from utils.data.images import decode, open_header
+from utils.errors import UserError
 from utils.files.atomic import atomic_path
+from utils.files.disk import disk_errors
 from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process
 
@@ -74,13 +76,14 @@ def pack(
 ) -> None:
     """Packs the label PNG of every name as FOLDER/NAME.png, the same bytes for the same labels.
 
-    labels, files: name -> label, image. Raises ValueError before anything is written where a label is missing, is not
+    labels, files: name -> label, image. Raises UserError before anything is written where a label is missing, is not
     an indexed PNG with VOC's palette, has another size than its image, or holds more than labels 0..num_labels-1.
     """
     problems = [problem for name in names if (problem := label_problem(labels.get(name), files[name], num_labels))]
     if problems:
         some = "\n  ".join(problems[:5]) + ("\n  …" if len(problems) > 5 else "")
-        raise ValueError(f"{len(problems)} of {len(names)} labels cannot be packed: make them again\n  {some}")
+        what = f"{len(problems)} of {len(names)} labels cannot be packed"
+        raise UserError(what, archive, remedy=f"delete these labels and run archive.py again\n  {some}")
     with (
         atomic_path(archive) as temporary,
         temporary.open("wb") as raw,
@@ -89,7 +92,8 @@ def pack(
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         for name in names:
-            content = labels[name].read_bytes()
+            with disk_errors(labels[name]):
+                content = labels[name].read_bytes()
             member = tarfile.TarInfo(f"{folder}/{name}.png")
             member.size, member.mode = len(content), 0o644
             tar.addfile(member, io.BytesIO(content))
@@ -99,15 +103,15 @@ def label_problem(path: Path | None, image_file: Path, num_labels: int) -> str |
     """What the server would refuse about a label, None if nothing."""
     if path is None or not path.is_file():
         return f"{image_file.stem} has no label"
-    with Image.open(path) as label, Image.open(image_file) as image:
-        if label.format != "PNG" or label.mode != "P":
-            return f"{path} is a {label.format} image of mode {label.mode}: it must be an indexed PNG"
-        if label.size != image.size:
-            return f"{path} is {label.width}x{label.height}, its image {image.width}x{image.height}"
-        values = np.unique(np.asarray(label))
-        if values[-1] >= num_labels:
-            return f"{path} holds {values[-1]}: legal are 0 to {num_labels - 1}"
-        palette = np.asarray(label.getpalette()).reshape(-1, 3)
-        if (palette[:num_labels] != PALETTE[: len(palette)][:num_labels]).any():
-            return f"{path} has another palette than VOC's"
+    label, image = decode(path), open_header(image_file)
+    if label.format != "PNG" or label.mode != "P":
+        return f"{path} is a {label.format} image of mode {label.mode}: it must be an indexed PNG"
+    if label.size != image.size:
+        return f"{path} is {label.width}x{label.height}, its image {image.width}x{image.height}"
+    values = np.unique(np.asarray(label))
+    if values[-1] >= num_labels:
+        return f"{path} holds {values[-1]}: expected 0 to {num_labels - 1}"
+    palette = np.asarray(label.getpalette()).reshape(-1, 3)
+    if (palette[:num_labels] != PALETTE[: len(palette)][:num_labels]).any():
+        return f"{path} has another palette than VOC's"
     return None

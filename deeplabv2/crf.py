@@ -18,6 +18,7 @@ from deeplabv2.step_settings import StepSettings
 from deeplabv2.test import masked_split
 from utils.crf.dense import COMPETING_AREA, COMPETING_RATIO, crf_label
 from utils.data.images import read_label, read_rgb, write_label_png
+from utils.errors import UserError
 from utils.files.manifest import RECORD, FolderSettings, is_current
 from utils.files.parallel import parallel_map
 from utils.runs.inputs import check_present
@@ -56,9 +57,9 @@ def run(settings: StepSettings) -> Path:
     return report_scores(paths.crf_scores, scores, data.classes, facts)
 
 
-def label_record(folder: Path) -> FolderSettings:
-    """What the labels of a folder were made with."""
-    return FolderSettings(folder / RECORD, "*.png", "labels", "main.py", "--out")
+def label_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:
+    """What the labels of a folder were made with; option: what names the folder."""
+    return FolderSettings(folder / RECORD, "*.png", "labels", "main.py", option)
 
 
 def crf_strengths(settings: CrfSettings) -> dict[str, float]:
@@ -80,18 +81,20 @@ def refine_all(
     label_dir: Path,
     strengths: Mapping[str, float] | None,
     num_workers: int,
+    *,
+    option: str = "--EXP.ID",
 ) -> dict[str, Path]:
     """Labels of all images from their logits, by the CRF or, with strengths None, without -> name -> label PNG.
 
-    files: name -> image. Labels that are there and newer than their logits are kept. Raises FileNotFoundError where
-    logits are missing.
+    files: name -> image; option: what names the folder. Labels that are newer than their logits are kept. Raises
+    UserError where logits are missing.
     """
     jobs = [_Job(name, files[name], logits_dir / f"{name}.npz", label_dir / f"{name}.png") for name in names]
     check_present([job.logits for job in jobs], "logits", "run main.py test first, with the same settings")
     # which labels compete is no setting, but labels that were made by another rule are other labels
     rule = {"competing_ratio": COMPETING_RATIO, "competing_area": COMPETING_AREA}
     made_with = {"logits": logits_record(logits_dir).read(), "crf": {**strengths, **rule} if strengths else None}
-    record = label_record(label_dir)
+    record = label_record(label_dir, option)
     record.check(made_with, may_replace=True)
     removed = record.start(made_with)
     if removed:
@@ -109,9 +112,11 @@ def _refine(job: _Job, *, strengths: Mapping[str, Any] | None) -> None:
     stored = read_logits(job.logits)
     image = np.asarray(read_rgb(job.image))
     if image.shape[:2] != stored.size:
-        raise ValueError(
-            f"{job.logits} is of an image of {stored.size[1]}x{stored.size[0]}, {job.image} is "
-            f"{image.shape[1]}x{image.shape[0]}: delete the logits and make them again"
+        raise UserError(
+            f"holds logits of an image of {stored.size[1]}x{stored.size[0]}",
+            job.logits,
+            f"{job.image} is {image.shape[1]}x{image.shape[0]}",
+            "delete the logits and make them again",
         )
     if strengths is None:
         write_label_png(job.label, stored.label())

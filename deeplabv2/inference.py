@@ -78,9 +78,9 @@ def load_trained(network: Segmenter, path: Path) -> dict[str, Any]:
     return {"checkpoint": str(path), "step": content.get("step"), "weights": weights_digest(network)}
 
 
-def logits_record(folder: Path) -> FolderSettings:
-    """What the logits of a folder were made with."""
-    return FolderSettings(folder / RECORD, "*.npz", "logits", "main.py", "--out")
+def logits_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:
+    """What the logits of a folder were made with; option: what names the folder."""
+    return FolderSettings(folder / RECORD, "*.npz", "logits", "main.py", option)
 
 
 def make_logits(
@@ -93,17 +93,18 @@ def make_logits(
     num_labels: int,
     checkpoint: Path,
     may_replace: bool = True,
+    option: str = "--EXP.ID",
 ) -> dict[str, Any]:
     """Writes the logits that are not in `folder` yet; processes share the images out -> facts of the checkpoint.
 
-    files: name -> image. Raises FileExistsError where the folder holds logits of other weights and may_replace is
-    false.
+    files: name -> image; option: what names the folder. Raises UserError where the folder holds logits of other weights
+    and may_replace is false.
     """
     network = make_network(settings.MODEL, num_labels)
     facts = load_trained(network, checkpoint)
     if process.is_main:
         made_with = {"weights": facts["weights"], "mean": settings.IMAGE.MEAN.as_rgb(), "amp": settings.SOLVER.AMP}
-        record = logits_record(folder)
+        record = logits_record(folder, option)
         record.check(made_with, may_replace=may_replace)
         removed = record.start(made_with)
         if removed:
@@ -145,8 +146,8 @@ def _jobs(
         for entry, logits in zip(batch, infer(images)):
             try:
                 stored = reduce_logits(logits, images.shape[1:3])
-            except ValueError as error:
-                raise ValueError(f"{files[entry.name]}: {error}") from error
+            except UserError as error:
+                raise error.at(files[entry.name]) from error
             yield partial(write_logits, folder / f"{entry.name}.npz", stored)
 
 

@@ -10,6 +10,7 @@ from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import find_image, missing_files
 from utils.errors import UserError
 from utils.files.locate import DEEPLAB_ROOT
+from utils.files.text import read_text
 from utils.runs.paths import pseudo_label_dir
 
 
@@ -28,39 +29,36 @@ class Split:
 
 
 def open_data(settings: DatasetSettings) -> Dataset:
-    """The data set, with the class names that the settings give it. Raises ValueError where N_CLASSES differs."""
+    """The data set, with the class names that the settings give it. Raises UserError where N_CLASSES differs."""
     names = read_class_names(find_path(settings.LABELS, "DATASET.LABELS")) if settings.LABELS else ()
     option = "DATASET.ROOT" if settings.ROOT else "DATASET.NAME"
     data = open_dataset(settings.folder, option=option, classes=names, places=(DEEPLAB_ROOT,))
     found = data.num_labels
     if settings.N_CLASSES not in (0, found):
-        raise ValueError(
-            f"DATASET.N_CLASSES={settings.N_CLASSES}: {settings.LABELS or data.root} has {len(data.classes)} classes, "
-            f"with background {found}: give DATASET.N_CLASSES={found}"
-        )
+        rule = f"{settings.LABELS or data.root} has {len(data.classes)} classes, with background {found}"
+        raise UserError(str(settings.N_CLASSES), "DATASET.N_CLASSES", rule, f"give --DATASET.N_CLASSES={found}")
     return data
 
 
 def read_class_names(path: Path) -> list[str]:
     """Names without background from lines of an index and a name, background first: `0 background`, `1 aeroplane`, …
 
-    Raises ValueError naming the line where the indices are not 0, 1, 2, …
+    Raises UserError that names the line where the indices are not 0, 1, 2, …
     """
     names = []
-    for number, line in enumerate(filter(str.strip, path.read_text().splitlines())):
+    for number, line in enumerate(filter(str.strip, read_text(path).splitlines())):
         index, _, name = line.strip().replace("\t", " ").partition(" ")
         if index != str(number) or not name.strip():
-            raise ValueError(
-                f"{path}: {line!r} stands where `{number} NAME` is due: indices count 0, 1, 2, … from background"
-            )
+            rule = f"expected `{number} NAME`: indices count 0, 1, 2, … from background"
+            raise UserError(repr(line), path, rule)
         names.append(name.strip())
     if len(names) < 2 or len(set(names)) < len(names):
-        raise ValueError(f"{path}: need background and one or more classes, none of them twice; found {names}")
+        raise UserError(f"names {names}", path, "expected background and one or more classes, each once")
     return names[1:]
 
 
 def list_path(data: Dataset, value: str, key: str) -> Path:
-    """The file of an image list: VALUE.txt in the data set's folder, or a path. Raises FileNotFoundError for a path."""
+    """The file of an image list: VALUE.txt in the data set's folder, or a path. Raises UserError for a path."""
     named = data.root / f"{value}.txt"
     if named.is_file() or ("/" not in value and not value.endswith(".txt")):
         return named
@@ -81,7 +79,7 @@ def training_labels_dir(settings: DatasetSettings, data: Dataset, experiment_id:
         return pseudo_label_dir(data.name, experiment_id), f"gen_gt.py --experiment_name {experiment_id} makes them"
     try:
         return find_path(settings.LABEL_DIR, "DATASET.LABEL_DIR"), "see DATASET.LABEL_DIR"
-    except (UserError, FileNotFoundError):
+    except UserError:
         return Path(settings.LABEL_DIR).absolute(), "see DATASET.LABEL_DIR"
 
 
@@ -96,17 +94,17 @@ def open_split(
     other_problems: Sequence[str] = (),
     step: str,
 ) -> Split:
-    """The listed images, or one FileNotFoundError that names everything that is missing and where it goes."""
+    """The listed images, or one UserError that names everything that is missing and where it goes."""
     problems, entries = list(other_problems), []
     try:
         entries = read_image_list(list_file, len(data.classes))
-    except (UserError, FileNotFoundError) as error:
+    except UserError as error:
         there = ", ".join(sorted(path.stem for path in list_file.parent.glob("*.txt"))) or "none"
-        problems.append(f"{error}; lists there: {there}")
+        problems.append(str(error) if list_file.is_file() else f"{error}; lists there: {there}")
     names = [entry.name for entry in entries]
     problems += missing_files("images", image_dir, names)
     if label_dir is not None:
         problems += missing_files(label_kind, label_dir, names, remedy=label_remedy)
     if problems:
-        raise FileNotFoundError(f"{step} cannot start:\n  " + "\n  ".join(problems))
+        raise UserError(f"{step} cannot start:\n  " + "\n  ".join(problems))
     return Split(list_file, entries, {name: find_image(image_dir, name) for name in names}, label_dir)

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from utils.data.catalog import IGNORE_INDEX
-from utils.data.images import read_label
+from utils.data.images import open_header, read_label
+from utils.errors import UserError
 from utils.files.parallel import parallel_map
 
 BORDERED = 20  # ignored pixels that touch an object, to each pixel where object and background touch: VOC's own masks
@@ -62,7 +62,7 @@ def check_labels(
     """Reads the label of every named image on num_workers processes (0: one a core).
 
     files: name -> image. mask_dir: ground truth, where there is any, to notice if it is what would be trained on.
-    Raises ValueError that counts and names labels of another size than their image's or with illegal values.
+    Raises UserError that counts and names labels of another size than their image's or with illegal values.
     """
     look = partial(look_at_label, label_dir=label_dir, mask_dir=mask_dir, num_labels=num_labels)
     items = [(name, files[name]) for name in names]
@@ -70,10 +70,8 @@ def check_labels(
     problems = [report.problem for report in reports if report.problem]
     if problems:
         some = "\n  ".join(problems[:5]) + ("\n  …" if len(problems) > 5 else "")
-        raise ValueError(
-            f"{label_dir}: {len(problems)} of {len(names)} labels do not fit their images or DATASET.N_CLASSES="
-            f"{num_labels}: make them again, or check DATASET.LABEL_DIR\n  {some}"
-        )
+        what = f"{len(problems)} of {len(names)} labels do not fit their images or DATASET.N_CLASSES={num_labels}"
+        raise UserError(what, label_dir, remedy=f"make them again, or check DATASET.LABEL_DIR\n  {some}")
     digest = hashlib.blake2b(digest_size=8)
     for name, report in zip(names, reports):
         digest.update(f"{name} {report.checksum}\n".encode())
@@ -87,14 +85,13 @@ def look_at_label(item: tuple[str, Path], *, label_dir: Path, mask_dir: Path | N
     path = label_dir / f"{name}.png"
     label = read_label(path)
     counts = np.bincount(label.ravel(), minlength=256)
-    with Image.open(image_file) as image:  # reads the header only
-        width, height = image.size
+    width, height = open_header(image_file).size
     problem = None
     if label.shape != (height, width):
         problem = f"{path.name} is {label.shape[1]}x{label.shape[0]}, its image {width}x{height}"
     elif counts[num_labels:IGNORE_INDEX].any():
         illegal = num_labels + int(np.flatnonzero(counts[num_labels:IGNORE_INDEX])[0])
-        problem = f"{path.name} holds {illegal}: legal are 0 to {num_labels - 1}, and {IGNORE_INDEX} for ignored pixels"
+        problem = f"{path.name} holds {illegal}: expected 0 to {num_labels - 1}, and {IGNORE_INDEX} for ignored pixels"
     return LabelReport(
         problem, counts, is_bordered(label), _is_mask(label, name, mask_dir), zlib.crc32(np.ascontiguousarray(label))
     )

@@ -16,10 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.crf.dense import competing_labels
+from utils.errors import UserError
 from utils.files.atomic import atomic_path
+from utils.files.disk import disk_errors
 
 # labels below it win nowhere, before the CRF or after it
 STORED_RATIO = 0.01
+REMEDY = "delete it and run main.py test again"
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
 def reduce_logits(logits: Tensor, size: tuple[int, int]) -> StoredLogits:
     """What is stored of an image's logits (L, h, w); size (H, W) in pixels.
 
-    Raises ValueError where a logit is not finite in half precision.
+    Raises UserError where a logit is not finite in half precision.
     """
     logits = logits.half()
     if not torch.isfinite(logits).all():
-        raise ValueError("the network gives logits that are not finite: it was not trained well, or SOLVER.AMP=fp16")
+        raise UserError(
+            "the network's logits are not finite", remedy="give --SOLVER.AMP=off, or check how the network was trained"
+        )
     labels = competing_labels(enlarged(logits.float(), size).softmax(dim=0), ratio=STORED_RATIO).cpu()
     return StoredLogits(labels.numpy().astype(np.uint8), logits.cpu()[labels].numpy(), size)
 
@@ -65,12 +70,12 @@ def write_logits(path: Path, stored: StoredLogits) -> None:
 
 
 def read_logits(path: Path) -> StoredLogits:
-    """Reads what write_logits wrote. Raises ValueError with the remedy where the file is damaged or another one."""
+    """Reads what write_logits wrote. Raises UserError where the file is missing, damaged or not of logits."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with disk_errors(path), np.load(path, allow_pickle=False) as arrays:
             labels, logits, size = arrays["labels"], arrays["logits"], arrays["size"]
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as logits ({error}): delete it and run the test again") from error
+        raise UserError(f"cannot be read as logits ({error})", path, remedy=REMEDY) from error
     if logits.ndim != 3 or labels.shape != logits.shape[:1] or size.shape != (2,):
-        raise ValueError(f"{path}: {labels.shape} labels, {logits.shape} logits: delete it and run the test again")
+        raise UserError(f"{labels.shape} labels, {logits.shape} logits", path, remedy=REMEDY)
     return StoredLogits(labels, logits, (int(size[0]), int(size[1])))

@@ -11,6 +11,8 @@ from deeplabv2.step_settings import PredictSettings
 from utils.data.image_list import IMAGE_SUFFIXES, ImageEntry
 from utils.data.images import read_label, read_rgb, write_image
 from utils.drawing import overlay_label
+from utils.errors import UserError
+from utils.files.disk import list_folder
 from utils.files.locate import existing_path
 from utils.files.manifest import is_current
 from utils.files.parallel import parallel_map
@@ -19,7 +21,7 @@ from utils.runtime.process import start_process
 
 
 def run(settings: PredictSettings) -> Path:
-    """Makes what is missing in OUT and returns it. Raises ValueError or FileNotFoundError for bad input."""
+    """Makes what is missing in OUT and returns it. Raises UserError for bad input."""
     data = inputs.open_data(settings.DATASET)
     files = find_images(existing_path(settings.image_dir, "--image_dir"))
     out = Path(settings.out).expanduser().absolute()
@@ -35,11 +37,14 @@ def run(settings: PredictSettings) -> Path:
             num_labels=data.num_labels,
             checkpoint=checkpoint,
             may_replace=settings.overwrite,
+            option="--out",
         )
         if not process.is_main:
             return out
     strengths = crf_strengths(settings.CRF) if settings.crf else None
-    labels = refine_all(list(files), files, out / "logits", out / "labels", strengths, settings.num_workers)
+    labels = refine_all(
+        list(files), files, out / "logits", out / "labels", strengths, settings.num_workers, option="--out"
+    )
     jobs = [(files[name], label, out / "overlays" / f"{name}.jpg") for name, label in labels.items()]
     todo = [job for job in jobs if not is_current(job[2], job[1])]
     for _ in parallel_map(_draw, todo, num_workers=settings.num_workers, description="overlays"):
@@ -48,15 +53,16 @@ def run(settings: PredictSettings) -> Path:
 
 
 def find_images(folder: Path) -> dict[str, Path]:
-    """Name -> image, of every image in the folder, sorted. Raises ValueError where a name stands twice or none does."""
+    """Name -> image, of every image in the folder, sorted. Raises UserError where a name occurs twice or none does."""
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in list_folder(folder):
         if path.suffix in IMAGE_SUFFIXES and not path.name.startswith("."):
             if path.stem in files:
-                raise ValueError(f"{files[path.stem]} and {path.name}: both would give {path.stem}.png; rename one")
+                raise UserError(f"{path.name} would also become {path.stem}.png", files[path.stem], remedy="rename one")
             files[path.stem] = path
     if not files:
-        raise ValueError(f"--image_dir={folder} holds no image with a suffix of {', '.join(IMAGE_SUFFIXES[:3])}")
+        rule = f"images have a suffix of {', '.join(IMAGE_SUFFIXES[:3])}"
+        raise UserError("holds no image", folder, rule, "give another --image_dir")
     return files
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from deeplabv2.logits import enlarged, read_logits, reduce_logits, write_logits
+from utils.errors import UserError
 
 VOC_IMAGE = (375, 500)  # height, width
 VOC_MAP = (47, 63)  # at stride 8
@@ -44,7 +45,7 @@ def test_label_is_that_of_all_logits_in_half_precision():
 def test_logits_that_half_precision_cannot_hold_are_refused(value):
     logits = torch.zeros(3, 4, 4)
     logits[1, 2, 2] = value
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(UserError, match=r"--SOLVER\.AMP"):
         reduce_logits(logits, (8, 8))
 
 
@@ -55,5 +56,5 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path, content):
         np.savez(path, labels=np.zeros(2, np.uint8), logits=np.zeros((3, 4, 4), np.float16), size=np.zeros(2))
     else:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.npz.*delete it"):
+    with pytest.raises(UserError, match=r"a\.npz.*main\.py test"):
         read_logits(path)

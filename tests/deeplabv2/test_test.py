@@ -121,7 +121,7 @@ def test_other_weights_and_other_crf_settings_make_everything_again(make, capsys
     test.run(settings)
     crf.run(settings)
     crf.run(make(CRF__POS_W=5.0))
-    assert "3 labels of other weights or settings are made again" in capsys.readouterr().err
+    assert "3 labels of other" in capsys.readouterr().err
     final = places_of(settings).training.final
     state = read_checkpoint(final)
     bias = next(name for name in state["state_dict"] if name.endswith("c0.bias"))
@@ -129,7 +129,7 @@ def test_other_weights_and_other_crf_settings_make_everything_again(make, capsys
     write_checkpoint(final, state)
     test.run(settings)
     crf.run(make(CRF__POS_W=5.0))
-    assert capsys.readouterr().err.count("are made again") == 2
+    assert capsys.readouterr().err.count(" of other ") == 2
 
 
 def test_labels_of_another_rule_for_competing_labels_are_made_again(make, capsys, monkeypatch):
@@ -140,23 +140,23 @@ def test_labels_of_another_rule_for_competing_labels_are_made_again(make, capsys
     assert "0 labels made, 3 kept" in capsys.readouterr().err
     monkeypatch.setattr(crf, "COMPETING_RATIO", 0.5)
     crf.run(settings)
-    assert "3 labels of other weights or settings are made again" in capsys.readouterr().err
+    assert "3 labels of other" in capsys.readouterr().err
 
 
 def test_the_crf_without_a_test_names_what_to_run(make):
-    with pytest.raises(UserError, match=r"3 of 3 logits are missing .*run main\.py test first"):
+    with pytest.raises(UserError, match=r"3 of 3 .*main\.py test"):
         crf.run(make())
 
 
 def test_a_test_without_a_training_names_what_to_run(make):
-    with pytest.raises(UserError, match=r"checkpoint_final\.pth is missing: run main\.py train first"):
+    with pytest.raises(UserError, match=r"checkpoint_final\.pth: .*main\.py train .*--model_path"):
         test.run(make(EXP__ID="other"))
 
 
 def test_masks_of_another_size_are_named(make, trained, tmp_path):
     masks = shutil.copytree(trained / "SegmentationClass", tmp_path / "masks")
     write_label_png(masks / "v1.png", np.zeros((5, 5), np.uint8))
-    with pytest.raises(ValueError, match=r"v1\.npz against .*v1\.png: .*one size"):
+    with pytest.raises(UserError, match=r"v1\.npz .*v1\.png: "):
         test.run(make(DATASET__MASK_DIR=str(masks)))
 
 
@@ -193,7 +193,7 @@ def test_prediction_needs_no_masks_and_leaves_labels_and_overlays(make, trained,
             assert label.mode == "P" and label.size == image.size
         with Image.open(out / "overlays" / f"{name}.jpg") as overlay:
             assert overlay.mode == "RGB"
-    with pytest.raises(UserError, match="give --overwrite"):
+    with pytest.raises(UserError, match=r"--overwrite .*--out"):
         predict.run(make(PredictSettings, **options, IMAGE__MEAN__R=1.0, IMAGE__MEAN__G=2.0, IMAGE__MEAN__B=3.0))
 
 
@@ -201,9 +201,9 @@ def test_prediction_refuses_two_images_of_one_name_and_empty_folders(make, train
     photos = tmp_path / "photos"
     photos.mkdir()
     options = {"image_dir": str(photos), "out": str(tmp_path / "seen")}
-    with pytest.raises(ValueError, match="holds no image"):
+    with pytest.raises(UserError, match="--image_dir"):
         predict.run(make(PredictSettings, **options))
     shutil.copy(trained / "JPEGImages" / "t0.png", photos / "t0.png")
     shutil.copy(trained / "JPEGImages" / "t0.png", photos / "t0.jpg")
-    with pytest.raises(ValueError, match=r"t0\.jpg and t0\.png: both would give t0\.png"):
+    with pytest.raises(UserError, match=r"t0\.jpg: t0\.png"):
         predict.run(make(PredictSettings, **options))

@@ -16,6 +16,7 @@ from tests.golden_recipe import GOLDEN
 from tests.interrupting import Killed, ask_to_stop, assert_same_values, at_step, be_killed
 from tests.small_segmentation import make_segmentation_data, small_settings
 from utils.data.images import write_label_png
+from utils.errors import UserError
 from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import Process
 from utils.training.checkpoint import read_checkpoint
@@ -200,7 +201,7 @@ def test_all_that_is_missing_is_told_at_once(make, data, tmp_path):
     labels = shutil.copytree(data.parent / "labels", tmp_path / "labels")
     for name in ("t1", "t2"):
         (labels / f"{name}.png").unlink()
-    with pytest.raises(FileNotFoundError) as error:
+    with pytest.raises(UserError) as error:
         train.run(
             make(
                 DATASET__LABEL_DIR=str(labels),
@@ -209,26 +210,24 @@ def test_all_that_is_missing_is_told_at_once(make, data, tmp_path):
             )
         )
     message = str(error.value)
-    assert "training cannot start:" in message
-    assert "images: 2 of 6 are missing in" in message
-    assert f"pseudo labels: 2 of 6 are missing in {labels} (t1, t2)" in message
-    assert "data/models/none.pth does not exist" in message
+    assert message.count("2 of 6") == 2 and f"{labels} (t1, t2)" in message
+    assert "data/models/none.pth" in message
     assert not paths_of(make()).root.exists()
 
 
 def test_a_missing_list_names_those_that_there_are(make):
-    with pytest.raises(FileNotFoundError, match=r"train_aug\.txt.*lists there: classes, train, val"):
+    with pytest.raises(UserError, match=r"train_aug\.txt.*: classes, train, val"):
         train.run(make(DATASET__SPLIT__TRAIN="train_aug"))
 
 
 def test_missing_labels_name_the_program_that_makes_them(make):
     settings = make(DATASET__LABEL_DIR=None, EXP__ID="nobody")
-    with pytest.raises(FileNotFoundError, match=r"pseudo_seg_labels_nobody \(gen_gt\.py --experiment_name nobody"):
+    with pytest.raises(UserError, match=r"pseudo_seg_labels_nobody \(gen_gt\.py --experiment_name nobody"):
         train.run(settings)
 
 
 def test_a_wrong_number_of_classes_is_refused(make):
-    with pytest.raises(ValueError, match=r"N_CLASSES=21: .*toy has 2 classes, with background 3: give DATASET"):
+    with pytest.raises(UserError, match=r"N_CLASSES: 21: .*toy .*--DATASET\.N_CLASSES=3"):
         train.run(make(DATASET__N_CLASSES=21))
 
 
@@ -238,7 +237,7 @@ def test_class_names_come_from_a_published_list_of_labels(make, tmp_path):
     train.run(settings)
     assert "tiger" in paths_of(settings).log.read_text()
     (tmp_path / "labels.txt").write_text("0 background\n2 wolf\n")
-    with pytest.raises(ValueError, match=r"'2 wolf' stands where `1 NAME` is due"):
+    with pytest.raises(UserError, match=r"'2 wolf': .*`1 NAME`"):
         train.run(settings)
 
 
