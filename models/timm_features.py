@@ -27,11 +27,39 @@ class FeatureLayout:
     multiple: int
 
 
-def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **form: Any) -> nn.Module:
-    """The timm model called `name`; `form` is what timm.create_model takes besides.
+def split_name(name: str) -> tuple[str, int | None]:
+    """NAME -> (NAME, None); NAME@4, the model up to its fourth feature map -> (NAME, 4)."""
+    plain, at, depth = name.partition("@")
+    if not at:
+        return plain, None
+    if not depth.isdigit() or int(depth) < 3:
+        raise ModelOptionError("backbone", f"timm:{name}", "expected a number of feature maps behind @, 3 or more")
+    return plain, int(depth)
 
-    Raises ModelOptionError for unknown names, strides that the model cannot have, and weights that do not download.
+
+def cut(model: nn.Module, name: str, depth: int) -> nn.Module:
+    """The model without the layers behind its feature map number `depth`, whose output it then gives."""
+    info = getattr(model, "feature_info", None) or []
+    entries = list(getattr(info, "info", info))
+    prune = getattr(model, "prune_intermediate_layers", None)
+    if prune is None or depth > len(entries):
+        raise ModelOptionError(
+            "backbone", f"timm:{name}@{depth}", f"it cannot be cut there, it has {len(entries)} maps; {SUGGESTION}"
+        )
+    prune([depth - 1], prune_norm=True, prune_head=True)
+    model.feature_info = entries[:depth]
+    return model
+
+
+def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **form: Any) -> nn.Module:
+    """The timm model called `name`, or for NAME@4 the part of it that ends with its fourth feature map.
+
+    `form` is what timm.create_model takes besides. Raises ModelOptionError for unknown names, strides that the model cannot have, and weights that do not download.
     """
+    name, depth = split_name(name)
+    if depth is not None and form.get("features_only"):
+        wanted = form.get("out_indices", range(depth))
+        form["out_indices"], depth = tuple(depth - 1 if index == -1 else index for index in wanted), None
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"did you mean {', '.join(near)}?" if near else SUGGESTION
@@ -39,7 +67,7 @@ def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **fo
     # 32 is every model's own stride, and many take no such argument
     stride = {} if output_stride == COARSEST else {"output_stride": output_stride}
     try:
-        return timm.create_model(name, pretrained=pretrained, **stride, **form)
+        model = timm.create_model(name, pretrained=pretrained, **stride, **form)
     except OSError as error:  # before ValueError: some failed downloads are both
         if not pretrained:
             raise
@@ -51,6 +79,7 @@ def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **fo
         raise ModelOptionError(
             "output_stride", output_stride, f"timm:{name} cannot be built with it ({reason}); {SUGGESTION}, or use 32"
         ) from error
+    return model if depth is None else cut(model, name, depth)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ LEGAL_NAMES = (
     "DeepLabV3Plus_ResNet101"
 )
 NAME_FORM = re.compile(
-    r"(?P<published>deeplabv2_resnet101)|(?P<head>deeplabv2|deeplabv3plus)_timm:(?P<timm>\w[\w.]*?)"
+    r"(?P<published>deeplabv2_resnet101)|(?P<head>deeplabv2|deeplabv3plus)_timm:(?P<timm>\w[\w.@]*?)"
     r"|deeplabv3plus_(?P<encoder>\w+?)",
     re.IGNORECASE,
 )

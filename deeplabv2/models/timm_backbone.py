@@ -10,7 +10,7 @@ from deeplabv2.models.aspp import ASPP
 from deeplabv2.models.segmenter import SingleScale
 from deeplabv2.models.separable_head import SeparableHead
 from models.errors import Misfit, ModelOptionError
-from models.timm_features import SUGGESTION, create_timm, cropped, measure, padded
+from models.timm_features import SUGGESTION, create_timm, cropped, measure, padded, split_name
 from models.weights import fit, without_step_counts
 
 SKIP_STRIDE = 8  # of the finer map that SeparableHead joins
@@ -64,7 +64,7 @@ class TimmSegmenter(SingleScale):
         return {f"backbone.{name}": tensor for name, tensor in named.items()}
 
     def imagenet_state(self) -> dict[str, Tensor]:
-        return timm.create_model(self.timm_name, pretrained=True).state_dict()
+        return timm.create_model(split_name(self.timm_name)[0], pretrained=True).state_dict()
 
     def initial_files(self) -> str:
         return (
