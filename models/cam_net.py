@@ -8,6 +8,7 @@ from torch import nn
 from models.attention import attention_names
 from models.cam_head import CamNet
 from models.errors import Misfit, ModelOptionError, WeightsError
+from models.padding import set_padding
 from models.resnet38 import ResNet38Cam
 from models.timm_backbone import TimmCam
 from models.weights import fit, tensors_in
@@ -26,12 +27,14 @@ def build_cam_net(
     output_stride: int = 8,
     pretrained: bool = False,
     dropout: tuple[float, float] = (0.3, 0.5),
+    padding: str = "zeros",
 ) -> CamNet:
     """A network from image (N, 3, H, W) to CamOutput(cams (N, C + 1, h, w), scores (N, C)).
 
-    `backbone` is "resnet38" or "timm:NAME". `width` scales the channels of resnet38; `pretrained` lets timm download
-    ImageNet weights. `dropout` is the rate of resnet38's stages 6 and 7. Raises ModelOptionError for anything that the
-    backbone cannot do.
+    `backbone` is "resnet38", "timm:NAME", or "timm:NAME@4": the part of a model that ends with its fourth feature map.
+    `width` scales the channels of resnet38; `pretrained` lets timm download ImageNet weights. `dropout` is the rate of
+    resnet38's stages 6 and 7, `padding` what convolutions see beyond their map: zeros, as published, or replicate.
+    Raises ModelOptionError for anything that the backbone cannot do.
     """
     if num_classes < 1:
         raise ModelOptionError("num_classes", num_classes, "expected at least one object class, background not counted")
@@ -41,20 +44,24 @@ def build_cam_net(
         "suppression": suppression,
         "suppression_stages": tuple(suppression_stages),
     }
+    net: CamNet
     if backbone.startswith("timm:"):
         if width != 1.0:
             raise ModelOptionError("width", width, f"it is for resnet38: choose a smaller timm model than {backbone}")
         name = backbone.removeprefix("timm:")
-        return TimmCam(name, num_classes, output_stride=output_stride, pretrained=pretrained, **options)
-    if backbone != "resnet38":
+        net = TimmCam(name, num_classes, output_stride=output_stride, pretrained=pretrained, **options)
+    elif backbone != "resnet38":
         raise ModelOptionError(
             "backbone", backbone, "expected resnet38 or timm:NAME, such as timm:tf_efficientnet_lite0"
         )
-    if output_stride != ResNet38Cam.output_stride:
+    elif output_stride != ResNet38Cam.output_stride:
         raise ModelOptionError("output_stride", output_stride, "resnet38 has 8 only; others need a timm backbone")
-    if pretrained:
+    elif pretrained:
         raise ModelOptionError("pretrained", pretrained, "resnet38 has no weights to download: give its ImageNet file")
-    return ResNet38Cam(num_classes, width=width, dropout=dropout, **options)
+    else:
+        net = ResNet38Cam(num_classes, width=width, dropout=dropout, **options)
+    set_padding(net, padding)
+    return net
 
 
 def load_weights(net: nn.Module, state: Mapping[str, Any], *, which: str = "state_dict") -> None:

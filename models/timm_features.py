@@ -54,7 +54,8 @@ def cut(model: nn.Module, name: str, depth: int) -> nn.Module:
 def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **form: Any) -> nn.Module:
     """The timm model called `name`, or for NAME@4 the part of it that ends with its fourth feature map.
 
-    `form` is what timm.create_model takes besides. Raises ModelOptionError for unknown names, strides that the model cannot have, and weights that do not download.
+    `form` is what timm.create_model takes besides. Raises ModelOptionError for unknown names, strides that the model
+    cannot have, and weights that do not download.
     """
     name, depth = split_name(name)
     if depth is not None and form.get("features_only"):

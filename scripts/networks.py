@@ -27,6 +27,7 @@ def build_network(options: TrainOptions, num_classes: int, *, pretrained: bool =
             width=options.width,
             output_stride=options.output_stride,
             dropout=options.dropout,
+            padding=options.padding,
             pretrained=pretrained,
         )
 

@@ -8,7 +8,9 @@ from deeplabv2.models import build_segmenter
 from models import build_cam_net
 from models.errors import ModelOptionError
 from models.timm_features import cropped, measure, padded
+from models.weights import without_step_counts
 
+LITE = "timm:tf_efficientnet_lite0"
 CHOOSY = "timm:dla34"  # joins maps of several strides, so that it takes multiples of 32 alone
 
 
@@ -63,3 +65,28 @@ def test_a_backbone_of_one_size_is_refused_before_the_start():
         measure(net, lambda x: [net(x)], name="timm:fixed", channels=[None])
     assert (error.value.option, error.value.value) == ("backbone", "timm:fixed")
     assert net.training
+
+
+def test_a_model_is_used_up_to_a_feature_map():
+    whole, part = (build_cam_net(name, 3, output_stride=16).eval() for name in (LITE, f"{LITE}@4"))
+    own = without_step_counts(part.backbone_state())
+    assert len(own) < len(without_step_counts(whole.backbone_state()))
+    part.load_backbone(whole.backbone_state())
+    with torch.no_grad():
+        torch.testing.assert_close(part.features(images(64, 64)).conv5, whole.features(images(64, 64)).conv4)
+    assert part.output_stride == 16
+
+
+def test_the_segmentation_network_is_cut_alike():
+    whole, part = (build_segmenter(f"DeepLabV2_{name}", 3, output_stride=16).eval() for name in (LITE, f"{LITE}@4"))
+    state = whole.backbone.state_dict()
+    part.load_state_dict(part.translate(state), strict=False)
+    assert len(part.backbone.blocks) == 5 < len(whole.backbone.blocks)
+    assert torch.equal(part.backbone.blocks[4][2].bn3.bias, state["blocks.4.2.bn3.bias"])
+
+
+@pytest.mark.parametrize("name", ["timm:test_efficientnet@2", "timm:test_efficientnet@x", "timm:test_efficientnet@9"])
+def test_a_cut_that_the_model_does_not_have_is_refused(name):
+    with pytest.raises(ModelOptionError) as error:
+        build_cam_net(name, 3)
+    assert error.value.option == "backbone"

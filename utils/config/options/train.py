@@ -63,7 +63,7 @@ class NetworkOptions:
     """Network."""
 
     backbone: str = "resnet38"
-    """resnet38 or timm:NAME."""
+    """resnet38, timm:NAME, or timm:NAME@4 for the part of the model that ends with its fourth feature map."""
     suppression: str = "none"
     """none, fixed:0.55 (any fraction), or learnable."""
     suppression_stages: Annotated[tuple[Stage, ...], Items(0, 6)] = (6, 7)
@@ -85,6 +85,9 @@ class NetworkOptions:
     """Multiplier of every channel count of resnet38."""
     output_stride: Stride = 8
     """Pixels of the image per step of the map, for timm backbones (resnet38 has 8)."""
+    padding: Literal["zeros", "replicate"] = "zeros"
+    """What convolutions see beyond the border of a map: zeros as published, or its outermost values, which leave no
+    stripes along the borders of CAMs."""
 
 
 @dataclass(frozen=True)
