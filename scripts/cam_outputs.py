@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from utils import cam
-from utils.cam.exports import affinity_export, irn_export
+from utils.cam.exports import affinity_export, irn_export, psa_export
 from utils.data.image_list import ImageEntry
 from utils.data.images import write_image
 from utils.errors import UserError
@@ -23,13 +23,15 @@ class CamOutputs:
     attention: bool = False
     irn: bool = False
     affinity: bool = False
+    psa: bool = False
 
     def files(self, entry: ImageEntry) -> list[Path]:
         """Every file of one image, the artefact last: it says that the others are there too."""
         attention = [self.attention_file(entry, key) for key in entry.tags] if self.attention else []
         irn = [self.paths.irn_dir / f"{entry.name}.npy"] if self.irn else []
         affinity = [self.paths.affinity_dir / f"{entry.name}.npy"] if self.affinity else []
-        return [*attention, *irn, *affinity, self.paths.cam_dir / f"{entry.name}.npz"]
+        psa = [self.paths.psa_dir / f"{entry.name}.npy"] if self.psa else []
+        return [*attention, *irn, *affinity, *psa, self.paths.cam_dir / f"{entry.name}.npz"]
 
     def attention_file(self, entry: ImageEntry, key: int) -> Path:
         return self.paths.attention_dir / f"{entry.name}_{key}.png"
@@ -46,7 +48,8 @@ class CamOutputs:
 
     def remove_all(self) -> None:
         """Removes the CAM stage's files of this run, also those of images that are not listed now."""
-        for folder in (self.paths.cam_dir, self.paths.attention_dir, self.paths.irn_dir, self.paths.affinity_dir):
+        exports = (self.paths.attention_dir, self.paths.irn_dir, self.paths.affinity_dir, self.paths.psa_dir)
+        for folder in (self.paths.cam_dir, *exports):
             for suffix in ("npz", "npy", "png", "json"):
                 for path in folder.glob(f"*.{suffix}"):
                     remove_file(path)
@@ -62,4 +65,6 @@ class CamOutputs:
         if self.affinity:
             affinity = affinity_export(entry.tags, strided, high_res)
             write_npy_dict(self.paths.affinity_dir / f"{entry.name}.npy", affinity)
+        if self.psa:
+            write_npy_dict(self.paths.psa_dir / f"{entry.name}.npy", psa_export(entry.tags, merged))
         cam.write_cam(self.paths.cam_dir / f"{entry.name}.npz", entry.tags, cams)

@@ -44,7 +44,7 @@ def run(options: CamOptions) -> Path:
     entries = read_image_list(listing, len(data.classes))
     image_dir = image_dir_of_run(paths, data, image_dir=options.image_dir, dataset=options.dataset)
     files = {entry.name: find_image(image_dir, entry.name) for entry in entries}
-    outputs = CamOutputs(paths, options.save_attention, options.save_irn, options.save_affinity)
+    outputs = CamOutputs(paths, options.save_attention, options.save_irn, options.save_affinity, options.save_psa)
     with start_process(options.device) as process:
         content = read_checkpoint(checkpoint)
         network = load_network(train, len(data.classes), checkpoint, content, NETWORKS[options.network])

@@ -1,4 +1,4 @@
-"""Make pseudo labels, palette PNGs at the image's size, from a run's CAMs, on request joined with saliency."""
+"""Make pseudo labels, PNGs at the image's size, from CAMs of a run or a folder, on request joined with saliency."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.cam.artefact import read_cam
+from utils.cam.folders import CamFiles, CamFolder
 from utils.cam.labels import disagreement, to_label
 from utils.config.options import LabelOptions
 from utils.crf.dense import refine_label
@@ -20,6 +20,7 @@ from utils.data.image_list import read_image_list
 from utils.data.images import image_or_guess, open_header, read_gray, read_rgb, write_label_png
 from utils.errors import UserError
 from utils.files.atomic import read_json
+from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings, is_current
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
@@ -34,7 +35,7 @@ class _Job:
     """The files of one image."""
 
     name: str
-    cam: Path
+    cams: CamFiles
     image: Path
     label: Path
     saliency: Path | None
@@ -42,7 +43,7 @@ class _Job:
     @property
     def sources(self) -> list[Path]:
         """What the label is made from, and goes out of date with."""
-        return [self.cam, *([self.saliency] if self.saliency else [])]
+        return [*self.cams.paths, *([self.saliency] if self.saliency else [])]
 
 
 @dataclass(frozen=True)
@@ -78,20 +79,21 @@ def run(options: LabelOptions) -> Path:
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     data = dataset_of_run(paths, options.dataset)
-    rule = _rule(options, paths)
+    cam_dir = existing_path(options.pred_dir, "--pred_dir") if options.pred_dir else paths.cam_dir
+    rule = _rule(options, paths, cam_dir)
     if options.label_dir is None:
         folder = pseudo_label_dir(data.name, options.experiment_name)
     else:
         folder = Path(options.label_dir).absolute()
-    jobs = _jobs(options, paths, data, folder, joins=rule.joins)
-    settings = {"cams": str(paths.cam_dir), **rule.as_json()}
+    jobs = _jobs(options, paths, data, cam_dir, folder, joins=rule.joins)
+    settings = {"cams": str(cam_dir), "label_form": options.label_form, **rule.as_json()}
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "gen_gt.py", "--label_dir")
     renewed = record.check(settings, may_replace=options.overwrite or options.update)
     todo = [job for job in jobs if options.overwrite or renewed or not is_current(job.label, *job.sources)]
     _check_sizes(todo, num_workers=options.num_workers)
     if todo:
         record.start(settings)
-    make = partial(_make_label, rule=rule)
+    make = partial(_make_label, rule=rule, palette=options.label_form == "palette")
     for _ in parallel_map(make, todo, num_workers=options.num_workers, description="making labels"):
         pass
     print(
@@ -101,10 +103,10 @@ def run(options: LabelOptions) -> Path:
     return folder
 
 
-def _rule(options: LabelOptions, paths: RunPaths) -> _Rule:
+def _rule(options: LabelOptions, paths: RunPaths, cam_dir: Path) -> _Rule:
     threshold = options.threshold
     if threshold is None:
-        threshold = _best_threshold(paths, saliency_weight=options.saliency_weight)
+        threshold = _best_threshold(paths, cam_dir, saliency_weight=options.saliency_weight)
     _check_band(threshold, options.ignore_below)
     for name, value in (
         ("saliency_weight", options.saliency_weight),
@@ -115,8 +117,8 @@ def _rule(options: LabelOptions, paths: RunPaths) -> _Rule:
     return _Rule(threshold, options.ignore_below, options.saliency_weight, options.ignore_disagreement, options.crf)
 
 
-def _best_threshold(paths: RunPaths, *, saliency_weight: float) -> float:
-    """The threshold that evaluate.py found for this run's own CAMs: by masks, else by saliency."""
+def _best_threshold(paths: RunPaths, cam_dir: Path, *, saliency_weight: float) -> float:
+    """The threshold that evaluate.py found for these CAMs: by masks, else by saliency."""
     weight = f" --saliency_weight={saliency_weight:g}" if saliency_weight else ""
     remedy = f"run evaluate.py --experiment_name {paths.root.name}{weight} first, or give --threshold"
     found = [path for path in (paths.cam_scores, paths.cam_agreement) if path.is_file()]
@@ -125,8 +127,11 @@ def _best_threshold(paths: RunPaths, *, saliency_weight: float) -> float:
     scores = read_json(found[0], remedy=remedy)
     if not isinstance(scores, dict) or not {"pred_dir", "best_threshold"} <= set(scores):
         raise UserError("no best threshold is stored", found[0], remedy=remedy)
-    if Path(scores["pred_dir"]).resolve() != paths.cam_dir.resolve():
-        raise UserError(f"holds the scores of {scores['pred_dir']}", found[0], "not of this run's CAMs", remedy)
+    # the run's attention PNGs hold the same values as its CAM files
+    own = {paths.cam_dir.resolve(), paths.attention_dir.resolve()}
+    same = own if cam_dir.resolve() in own else {cam_dir.resolve()}
+    if Path(scores["pred_dir"]).resolve() not in same:
+        raise UserError(f"holds the scores of {scores['pred_dir']}", found[0], f"not of {cam_dir}", remedy)
     if scores.get("saliency_weight", 0.0) != saliency_weight:
         of = scores.get("saliency_weight", 0.0)
         raise UserError(f"the best threshold was found with saliency_weight {of:g}", found[0], remedy=remedy)
@@ -141,13 +146,19 @@ def _check_band(threshold: float, ignore_below: float | None) -> None:
         raise UserError(str(ignore_below), "--ignore_below", rule)
 
 
-def _jobs(options: LabelOptions, paths: RunPaths, data: Dataset, folder: Path, *, joins: bool) -> list[_Job]:
+def _jobs(
+    options: LabelOptions, paths: RunPaths, data: Dataset, cam_dir: Path, folder: Path, *, joins: bool
+) -> list[_Job]:
     """The files of every listed image, joined by its name."""
     listing = train_list_of_run(paths, data, image_list=options.image_list, dataset=options.dataset)
     image_dir = image_dir_of_run(paths, data, image_dir=options.image_dir, dataset=options.dataset)
-    names = [entry.name for entry in read_image_list(listing, len(data.classes))]
-    cams = {name: paths.cam_dir / f"{name}.npz" for name in names}
-    check_present(cams.values(), "CAMs", f"run test_l2g.py --experiment_name {paths.root.name} first ({listing})")
+    source, entries = CamFolder.open(cam_dir), read_image_list(listing, len(data.classes))
+    names = [entry.name for entry in entries]
+    cams = {entry.name: source.files(entry.name, entry.tags) for entry in entries}
+    remedy = f"run test_l2g.py --experiment_name {paths.root.name} first ({listing})"
+    if options.pred_dir:
+        remedy = f"check --pred_dir and the list ({listing})"
+    check_present([path for files in cams.values() for path in files.paths], "CAMs", remedy)
     images = {name: image_or_guess(image_dir, name) for name in names}
     check_present(images.values(), "images", f"check --image_dir and the list ({listing})")
     saliency: dict[str, Path] = {}
@@ -162,14 +173,14 @@ def _check_sizes(jobs: Sequence[_Job], *, num_workers: int) -> None:
     if wrong:
         raise UserError(
             f"{len(wrong)} of {len(jobs)} CAMs have another size than their image ({first_few(wrong)})",
-            jobs[0].cam.parent,
+            jobs[0].cams.paths[0].parent,
             remedy="check --image_dir (and --sal_dir), or run test_l2g.py --overwrite with these images",
         )
 
 
 def _size_problem(job: _Job) -> str | None:
-    _, cams = read_cam(job.cam)
-    height, width = cams.shape[1:]
+    keys, cams = job.cams.read()
+    height, width = cams.shape[1:] if len(keys) else open_header(job.image).size[::-1]
     for what, path in (("image", job.image), ("saliency", job.saliency)):
         if path is None:
             continue
@@ -179,8 +190,10 @@ def _size_problem(job: _Job) -> str | None:
     return None
 
 
-def _make_label(job: _Job, *, rule: _Rule) -> None:
-    keys, cams = read_cam(job.cam)
+def _make_label(job: _Job, *, rule: _Rule, palette: bool) -> None:
+    keys, cams = job.cams.read()
+    if not len(keys):  # some forms do not give the size of an image without tags
+        cams = np.zeros((0, *open_header(job.image).size[::-1]), np.uint8)
     saliency = np.asarray(read_gray(job.saliency)) if job.saliency else None
 
     def label_at(threshold: float) -> np.ndarray:
@@ -198,4 +211,4 @@ def _make_label(job: _Job, *, rule: _Rule) -> None:
         lower = label_at(rule.ignore_below)
         lower = lower if image is None else refine_label(image, lower)
         doubtful |= (label == 0) & (lower != 0)
-    write_label_png(job.label, np.where(doubtful, np.uint8(IGNORE_INDEX), label))
+    write_label_png(job.label, np.where(doubtful, np.uint8(IGNORE_INDEX), label), palette=palette)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.cam.artefact import read_cam
+from utils.cam.folders import CamFiles, CamFolder, Form
 from utils.cam.labels import balanced_threshold
 from utils.config.options import ScoreOptions
 from utils.data.dataset import Dataset
@@ -17,7 +17,6 @@ from utils.data.images import read_gray, read_label
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.locate import existing_path
-from utils.files.npy_dict import read_npy_dict
 from utils.files.parallel import parallel_map
 from utils.metrics import (
     ConfusionMatrix,
@@ -33,20 +32,23 @@ from utils.runs.inputs import check_present, dataset_of_run, saliency_files, tra
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
 SALIENT = 127  # saliency above it is salient
-_SUFFIXES = {"cam": ".npz", "png": ".png", "npy": ".npy"}
+# mode -> form of the folder's CAMs; None: as its files say
+_FORMS: dict[str, Form | None] = {"cam": None, "attention": "attention", "npy": "npy", "rw": "npy"}
 _REMEDIES = {
-    "cam": "run test_l2g.py --experiment_name {exp} first",
-    "png": "run gen_gt.py --experiment_name {exp} first, or check --pred_dir",
+    "cam": "run test_l2g.py --experiment_name {exp} first, or check --pred_dir",
+    "attention": "run test_l2g.py --experiment_name {exp} --save_attention first, or check --pred_dir",
     "npy": "run test_l2g.py --experiment_name {exp} --save_irn first, or check --pred_dir",
+    "rw": "check --pred_dir",
+    "png": "run gen_gt.py --experiment_name {exp} first, or check --pred_dir",
 }
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """The files of one image; without a mask its salient pixels are what it is scored against."""
+    """The files of one image, its label or its CAMs; without a mask it is scored against its salient pixels."""
 
-    name: str
-    prediction: Path
+    label: Path
+    cams: CamFiles
     mask: Path | None
     saliency: Path | None
 
@@ -77,7 +79,6 @@ def _score_cams(options: ScoreOptions, pairs: list[_Pair], totals: ThresholdScor
     """Adds every image's counts to `totals`."""
     count = partial(
         _count_cam,
-        mode=options.mode,
         num_labels=totals.num_labels,
         thresholds=totals.thresholds,
         saliency_weight=options.saliency_weight,
@@ -101,7 +102,7 @@ def _compare_with_saliency(options: ScoreOptions, paths: RunPaths, pairs: list[_
     """
     totals = ThresholdScores(2, sorted(options.thresholds))
     for keys, histogram in parallel_map(
-        partial(_count_union, mode=options.mode, thresholds=totals.thresholds),
+        partial(_count_union, thresholds=totals.thresholds),
         pairs,
         num_workers=options.num_workers,
         description="comparing CAMs with saliency",
@@ -123,8 +124,12 @@ def _compare_with_saliency(options: ScoreOptions, paths: RunPaths, pairs: list[_
 def _prediction_dir(options: ScoreOptions, paths: RunPaths, data: Dataset) -> Path:
     if options.pred_dir is not None:
         return existing_path(options.pred_dir, "--pred_dir")
-    labels = pseudo_label_dir(data.name, options.experiment_name)
-    return {"cam": paths.cam_dir, "png": labels, "npy": paths.irn_dir}[options.mode]
+    if options.mode == "png":
+        return pseudo_label_dir(data.name, options.experiment_name)
+    if options.mode in ("cam", "attention"):
+        return paths.cam_dir if options.mode == "cam" else paths.attention_dir
+    exports = (paths.irn_dir, paths.affinity_dir, paths.psa_dir)
+    return next((folder for folder in exports if any(folder.glob("*.npy"))), paths.irn_dir)
 
 
 def _pairs(options: ScoreOptions, folder: Path, data: Dataset, paths: RunPaths, *, by_saliency: bool) -> list[_Pair]:
@@ -134,24 +139,26 @@ def _pairs(options: ScoreOptions, folder: Path, data: Dataset, paths: RunPaths, 
     else:
         listing = existing_path(options.mask_list, "--mask_list") if options.mask_list else data.mask_list
     names = [entry.name for entry in read_image_list(listing, len(data.classes))]
-    predictions = {name: folder / f"{name}{_SUFFIXES[options.mode]}" for name in names}
+    source = CamFolder.open(folder, _FORMS.get(options.mode))
+    labels, cams = {name: folder / f"{name}.png" for name in names}, {name: source.files(name) for name in names}
+    predictions = [*labels.values()] if options.mode == "png" else [p for files in cams.values() for p in files.paths]
     masks: dict[str, Path] = {}
     if not by_saliency:
         mask_dir = existing_path(options.mask_dir, "--mask_dir") if options.mask_dir else data.mask_dir
         masks = {name: mask_dir / f"{name}.png" for name in names}
         check_present(masks.values(), "masks", f"check --mask_dir and --mask_list ({listing})")
-    check_present(predictions.values(), "predictions", _REMEDIES[options.mode].format(exp=options.experiment_name))
+    check_present(predictions, "predictions", _REMEDIES[options.mode].format(exp=options.experiment_name))
     saliency: dict[str, Path] = {}
     if by_saliency or options.saliency_weight > 0:
         saliency = saliency_files(paths, data, names, sal_dir=options.sal_dir, dataset=options.dataset)
-    return [_Pair(name, predictions[name], masks.get(name), saliency.get(name)) for name in names]
+    return [_Pair(labels[name], cams[name], masks.get(name), saliency.get(name)) for name in names]
 
 
 def _count_cam(
-    pair: _Pair, *, mode: str, num_labels: int, thresholds: tuple[float, ...], saliency_weight: float
+    pair: _Pair, *, num_labels: int, thresholds: tuple[float, ...], saliency_weight: float
 ) -> tuple[np.ndarray, np.ndarray]:
     assert pair.mask is not None
-    keys, cams = _read_cam(pair.prediction, mode)
+    keys, cams = pair.cams.read()
     mask = read_label(pair.mask)
     saliency = np.asarray(read_gray(pair.saliency)) if pair.saliency else None
     try:
@@ -165,48 +172,24 @@ def _count_cam(
             saliency_weight=saliency_weight,
         )
     except UserError as error:
-        raise error.at(f"{pair.prediction} against {pair.mask}") from error
+        raise error.at(f"{pair.cams.paths[0]} against {pair.mask}") from error
 
 
-def _count_union(pair: _Pair, *, mode: str, thresholds: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _count_union(pair: _Pair, *, thresholds: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """The strongest CAM, whatever its class, counted as the one class of the salient pixels."""
     assert pair.saliency is not None
-    keys, cams = _read_cam(pair.prediction, mode)
+    keys, cams = pair.cams.read()
     salient = (np.asarray(read_gray(pair.saliency)) > SALIENT).astype(np.uint8)
     union = cams.max(axis=0, keepdims=True) if len(keys) else cams
     if union.shape[1:] != salient.shape:
         raise UserError(
             f"the CAMs are {union.shape[1:]} and the saliency map {salient.shape}",
-            pair.prediction,
+            pair.cams.paths[0],
             "both have the image's size",
             f"make {pair.saliency} again (scripts/make_saliency.py), or check --sal_dir",
         )
     one = np.zeros(len(union), np.int64)
     return one, cam_histogram(one, union, salient, num_labels=2, thresholds=thresholds)
-
-
-def _read_cam(path: Path, mode: str) -> tuple[np.ndarray, np.ndarray]:
-    return read_cam(path) if mode == "cam" else read_exported_cam(path)
-
-
-def read_exported_cam(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Zero-based keys (K,) and CAMs (K, H, W) of a random-walk export.
-
-    IRN: keys zero-based, high_res. AffinityNet and PuzzleCAM: keys with 0 for background first, hr_cam.
-    Raises UserError that names the file where it is neither.
-    """
-    content = read_npy_dict(path)
-    keys = np.asarray(content.get("keys", ()))
-    if "high_res" in content:
-        cams = content["high_res"]
-    elif "hr_cam" in content and keys.ndim == 1 and keys[:1].tolist() == [0]:
-        keys, cams = keys[1:] - 1, content["hr_cam"]
-    else:
-        raise UserError(f"its entries are {sorted(content)}", path, "keys and high_res, or keys from 0 and hr_cam")
-    cams = np.asarray(cams)
-    if keys.ndim != 1 or keys.dtype.kind not in "iu" or len(keys) != len(cams) or (len(keys) and cams.ndim != 3):
-        raise UserError(f"{keys.shape} keys, {cams.shape} CAMs", path, "each key has one map (H, W)")
-    return keys.astype(np.int64), cams
 
 
 def _score_labels(pairs: list[_Pair], *, num_labels: int, num_workers: int) -> Scores:
@@ -219,11 +202,11 @@ def _score_labels(pairs: list[_Pair], *, num_labels: int, num_workers: int) -> S
 
 def _count_labels(pair: _Pair, *, num_labels: int) -> np.ndarray:
     assert pair.mask is not None
-    prediction, mask = read_label(pair.prediction), read_label(pair.mask)
+    prediction, mask = read_label(pair.label), read_label(pair.mask)
     try:
         return label_confusion(prediction, mask, num_labels=num_labels).matrix
     except UserError as error:
-        raise error.at(f"{pair.prediction} against {pair.mask}") from error
+        raise error.at(f"{pair.label} against {pair.mask}") from error
 
 
 def _write_cam_scores(path: Path, facts: dict[str, Any], totals: ThresholdScores, data: Dataset) -> Path:

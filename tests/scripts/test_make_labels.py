@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -6,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from scripts import make_labels, score_cams
 from tests.small_run import HEIGHT, WIDTH, make_small_run
-from utils.cam.artefact import write_cam
+from utils.cam.artefact import read_cam, write_cam
+from utils.cam.exports import irn_export, psa_export
 from utils.config.options import LabelOptions, ScoreOptions, TrainOptions
 from utils.config.parser import save_options
 from utils.data.images import read_label, write_image, write_label_png
 from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
+from utils.files.npy_dict import write_npy_dict
 
 
 @pytest.fixture
@@ -174,6 +178,37 @@ def test_labels_of_other_settings_are_not_mixed(named, change, tmp_path):
     listing.write_text("b\n")
     make(named, **change, overwrite=True, image_list=str(listing))
     assert sorted(path.name for path in folder.iterdir()) == ["b.png", "label_settings.json"]
+
+
+def test_grey_labels_hold_the_same_indices(named, tmp_path):
+    colours, grey = make(named), make(named, label_form="grey", label_dir=str(tmp_path / "grey"))
+    for name in "abc":
+        # imageio, OpenCV and old scipy ignore a palette
+        assert Image.open(grey / f"{name}.png").mode == "L"
+        np.testing.assert_array_equal(read_label(grey / f"{name}.png"), read_label(colours / f"{name}.png"))
+    assert json.loads((grey / "label_settings.json").read_text())["label_form"] == "grey"
+
+
+@pytest.mark.parametrize("form", ["attention", "psa", "irn"])
+def test_published_cam_folders_give_the_labels_of_the_runs_own(named, tmp_path, form):
+    expected, folder = make(named), tmp_path / "published"
+    for name in "abc":
+        keys, cams = read_cam(tmp_path / "runs" / "exp" / "cam" / f"{name}.npz")
+        maps = torch.from_numpy(cams / np.float32(255))
+        if form == "attention":
+            for key, plane in zip(keys, cams):
+                write_image(folder / f"{name}_{key}.png", plane)
+        else:
+            content = psa_export(keys, maps) if form == "psa" else irn_export(keys, maps[:, ::4, ::4], maps)
+            write_npy_dict(folder / f"{name}.npy", content)
+    listing = tmp_path / "list.txt"  # in the published form: paths, and no tags
+    names = "ab" if form == "attention" else "abc"
+    listing.write_text("".join(f"/JPEGImages/{name}.jpg /SegmentationClassAug/{name}.png\n" for name in names))
+    changes = {"pred_dir": str(folder), "image_list": str(listing), "label_dir": str(tmp_path / "other")}
+    made = make(named, **changes)
+    assert sorted(path.stem for path in made.glob("*.png")) == list(names)
+    for name in names:
+        np.testing.assert_array_equal(read_label(made / f"{name}.png"), read_label(expected / f"{name}.png"))
 
 
 def test_folder_of_foreign_pngs_is_left_alone(named):

@@ -9,7 +9,7 @@ from tests.small_run import HEIGHT, WIDTH, make_small_run
 from utils.cam.artefact import read_cam, write_cam
 from utils.config.options import LabelOptions, ScoreOptions, TrainOptions
 from utils.config.parser import save_options
-from utils.data.images import write_image, write_label_png
+from utils.data.images import read_label, write_image, write_label_png
 from utils.errors import UserError
 from utils.files.npy_dict import write_npy_dict
 
@@ -66,18 +66,29 @@ def test_both_exported_forms_score_as_the_artefact(named, tmp_path):
     assert score(named, mode="npy", pred_dir=str(tmp_path / "aff"))["thresholds"] == expected
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"keys": np.array([0])},
-        {"keys": np.array([1]), "hr_cam": np.zeros((1, HEIGHT, WIDTH))},
-        {"keys": np.array([0, 1]), "high_res": np.zeros((1, HEIGHT, WIDTH))},
-    ],
-)
-def test_dictionary_of_another_form_is_named(tmp_path, content):
-    write_npy_dict(tmp_path / "a.npy", content)
-    with pytest.raises(UserError, match=r"a\.npy"):
-        score_cams.read_exported_cam(tmp_path / "a.npy")
+def test_attention_maps_and_random_walks_score_as_the_artefact(named, tmp_path):
+    expected = score(named)["thresholds"]
+    for name in "abc":
+        keys, cams = read_cam(run_dir(named) / "cam" / f"{name}.npz")
+        walked = {"keys": np.concatenate([[0], keys + 1]), "rw": cams.astype(np.float32) / 255}
+        write_npy_dict(run_dir(named) / "cam_npy_aff" / f"{name}.npy", walked)
+        for key, plane in zip(keys, cams):
+            write_image(run_dir(named) / "ms" / "attention" / f"{name}_{key}.png", plane)
+    assert score(named, mode="rw")["thresholds"] == expected
+    assert score(named, mode="npy")["thresholds"] == expected
+    (tmp_path / "tagged.txt").write_text("/JPEGImages/a.jpg /Masks/a.png\n/JPEGImages/b.jpg /Masks/b.png\n")
+    tagged = {"mask_list": str(tmp_path / "tagged.txt")}
+    attention = score(named, pred_dir=str(run_dir(named) / "ms" / "attention"), **tagged)
+    assert attention["thresholds"] == score(named, **tagged)["thresholds"]
+    assert score(named, mode="attention", **tagged)["thresholds"] == attention["thresholds"]
+
+
+def test_unsure_pixels_of_irns_labels_count_nowhere(named, tmp_path):
+    for name in "abc":
+        mask = read_label(Path(named["dataset"]) / "SegmentationClass" / f"{name}.png").copy()
+        mask[0] = 255
+        write_image(tmp_path / "ir_label" / f"{name}.png", mask)
+    assert score(named, mode="png", pred_dir=str(tmp_path / "ir_label"))["mean_iou"] == 1
 
 
 def test_folder_of_labels_is_scored_without_a_run(named, tmp_path):

@@ -107,12 +107,13 @@ def _open(path: Path, use: Callable[[Image.Image], Any]) -> Image.Image:
     return image
 
 
-def write_label_png(path: Path, label: np.ndarray) -> None:
-    """Writes (H, W) uint8 indices as a PNG with the VOC palette."""
+def write_label_png(path: Path, label: np.ndarray, *, palette: bool = True) -> None:
+    """Writes (H, W) uint8 indices as a PNG with the VOC palette, or as a grey one for readers that ignore palettes."""
     if label.ndim != 2 or label.dtype != np.uint8:
         raise ValueError(f"{path}: a label map is (H, W) uint8, not {label.shape} {label.dtype}")
     image = Image.fromarray(label)
-    image.putpalette(PALETTE.flatten().tolist())
+    if palette:
+        image.putpalette(PALETTE.flatten().tolist())
     with atomic_path(path) as temporary:
         image.save(temporary)
 

@@ -65,6 +65,10 @@ class RunPaths:
         return self.root / "cam_npy_aff"
 
     @property
+    def psa_dir(self) -> Path:
+        return self.root / "cam_npy"
+
+    @property
     def cam_scores(self) -> Path:
         return self.root / "cam_scores.json"
 

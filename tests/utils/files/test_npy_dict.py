@@ -1,8 +1,13 @@
 import os
 import pickle
+import pickletools
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from utils.errors import UserError
 from utils.files.npy_dict import read_npy_dict, write_npy_dict
@@ -102,7 +107,9 @@ def test_no_other_name_can_be_called(tmp_path, name):
         {"keys": np.zeros(2, dtype=[("x", "f4")])},
         {"keys": [1, 2]},
         {"keys": {"nested": 1}},
-        {3: np.zeros(1)},
+        {3.5: np.zeros(1)},
+        {True: np.zeros(1)},
+        {"keys": ["text", 1]},
         [np.zeros(1)],
     ],
 )
@@ -127,3 +134,119 @@ def test_writing_what_could_not_be_read_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\.npy"):
         write_npy_dict(tmp_path / "a.bin", {})
     assert not list(tmp_path.iterdir())
+
+
+def published_irn():
+    """What the published programs hand to numpy.save for IRN: tensors under keys and cam, an array under high_res."""
+    cam = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
+    return {"keys": torch.tensor([0, 14]), "cam": cam, "high_res": np.ones((2, 5, 6), np.float32)}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_tensors_are_read_as_arrays(tmp_path, protocol):
+    read = read_npy_dict(save_pickled(tmp_path / "a.npy", published_irn(), protocol=protocol))
+    assert all(type(value) is np.ndarray for value in read.values())
+    assert read["keys"].tolist() == [0, 14] and read["keys"].dtype == np.int64
+    assert np.array_equal(read["cam"], published_irn()["cam"].numpy()) and read["cam"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(24).reshape(2, 3, 4).permute(2, 0, 1),
+        torch.arange(24.0).reshape(4, 6)[1:3, ::2],
+        torch.zeros(0, 3, 4),
+        torch.tensor(2.5),
+        torch.rand(2, 3).half(),
+        torch.rand(3, requires_grad=True),
+    ],
+)
+def test_tensors_of_every_layout_are_read(tmp_path, tensor):
+    read = read_npy_dict(save_pickled(tmp_path / "a.npy", {"cam": tensor}))["cam"]
+    assert read.shape == tuple(tensor.shape) and np.array_equal(read, tensor.detach().numpy())
+
+
+def rebuilt(storage, offset, size, stride):
+    """A pickle's instruction to make a tensor of these parts, whatever they are."""
+
+    class Rebuilt:
+        def __reduce__(self):
+            return torch._utils._rebuild_tensor_v2, (storage, offset, size, stride, False, None)
+
+    return Rebuilt()
+
+
+class Storage:
+    """A pickle's instruction to read `content` as the storage of a tensor."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def __reduce__(self):
+        return torch.storage._load_from_bytes, (self.content,)
+
+
+def storage_of(tensor):
+    return Storage(tensor.untyped_storage() and tensor.__reduce_ex__(3)[1][0].__reduce__()[1][0])
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "stride"),
+    [
+        (0, (5,), (1,)),
+        (1, (4,), (1,)),
+        (0, (2, 2), (2, 2)),
+        (0, (4,), (-1,)),
+        (-1, (1,), (1,)),
+        (0, (9,), (0,)),
+        (0, 4, 1),
+    ],
+)
+def test_a_tensor_outside_its_storage_is_refused(tmp_path, offset, size, stride):
+    tensor = rebuilt(storage_of(torch.arange(4.0)), offset, size, stride)
+    with pytest.raises(Exception, match=r"a\.npy.* it holds a tensor"):
+        read_npy_dict(save_pickled(tmp_path / "a.npy", {"cam": tensor}))
+
+
+def test_a_malicious_storage_runs_nothing(tmp_path):
+    trace = tmp_path / "trace"
+    tensor = rebuilt(Storage(pickle.dumps(Malicious(f"touch {trace}"), protocol=2)), 0, (1,), (1,))
+    with pytest.raises(Exception, match=r"a\.npy.* is refused"):
+        read_npy_dict(save_pickled(tmp_path / "a.npy", {"cam": tensor}))
+    assert not trace.exists()
+
+
+def test_tensors_are_written_as_tensors(tmp_path):
+    write_npy_dict(tmp_path / "a.npy", published_irn())
+    loaded = np.load(tmp_path / "a.npy", allow_pickle=True).item()
+    assert torch.equal(loaded["keys"], torch.tensor([0, 14])) and torch.equal(loaded["cam"], published_irn()["cam"])
+    assert type(loaded["high_res"]) is np.ndarray
+    assert_same(read_npy_dict(tmp_path / "a.npy"), {k: np.asarray(v) for k, v in published_irn().items()})
+
+
+def test_files_name_only_what_old_numpy_and_torch_have(tmp_path):
+    write_npy_dict(tmp_path / "a.npy", published_irn())
+    with (tmp_path / "a.npy").open("rb") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        instructions = list(pickletools.genops(file.read()))
+    assert instructions[0][:2] == (pickletools.code2op["\x80"], 3)
+    assert {arg for code, arg, _ in instructions if code.name in ("GLOBAL", "STACK_GLOBAL")} == {
+        "numpy.core.multiarray _reconstruct", "numpy ndarray", "numpy dtype", "collections OrderedDict",
+        "torch._utils _rebuild_tensor_v2", "torch.storage _load_from_bytes",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [{3: np.ones((2, 3), np.float32)}, {0: ["a.npy", "b.npy"], 1: []}])
+def test_whole_numbers_are_keys_and_lists_of_text_values(tmp_path, content):
+    np.save(tmp_path / "a.npy", content, allow_pickle=True)
+    assert_same(read_npy_dict(tmp_path / "a.npy"), content)
+    write_npy_dict(tmp_path / "b.npy", content)
+    assert_same(np.load(tmp_path / "b.npy", allow_pickle=True).item(), content)
+
+
+def test_arrays_alone_are_read_without_torch(tmp_path):
+    write_npy_dict(tmp_path / "a.npy", example())
+    script = "import sys; from utils.files.npy_dict import read_npy_dict; from pathlib import Path; "
+    script += f"read_npy_dict(Path({str(tmp_path / 'a.npy')!r})); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[3])

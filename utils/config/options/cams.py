@@ -59,6 +59,8 @@ class CamOutputOptions:
     """Also write cam_npy_irn/NAME.npy, for the random walk of IRN."""
     save_affinity: bool = False
     """Also write cam_npy_aff/NAME.npy, for the random walk of AffinityNet (PuzzleCAM's form)."""
+    save_psa: bool = False
+    """Also write cam_npy/NAME.npy, {tag: (H, W)}, as PSA's AffinityNet reads it."""
     overwrite: bool = False
     """Overwrite existing CAMs."""
     update: bool = False

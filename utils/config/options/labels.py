@@ -1,7 +1,7 @@
 """The options of gen_gt.py."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from utils.config.options.groups import RunOptions, WorkerOptions
 from utils.config.valid import Fraction
@@ -15,6 +15,8 @@ class LabelDataOptions:
     """Default: the dataset that the run was trained on."""
     image_dir: str | None = None
     """Folder of images (for --crf and to check sizes); default JPEGImages in the dataset."""
+    pred_dir: str | None = None
+    """Folder of CAMs in any form that evaluate.py reads; default the run's."""
     image_list: str | None = None
     """List of images that get labels; default the training list."""
 
@@ -45,6 +47,8 @@ class LabelOutputOptions:
 
     label_dir: str | None = None
     """Where labels go; default data/NAME/pseudo_seg_labels_EXP in the project."""
+    label_form: Literal["palette", "grey"] = "palette"
+    """palette: PNGs with VOC's colours; grey: the same indices for readers that ignore palettes (imageio, OpenCV)."""
     overwrite: bool = False
     """Overwrite existing labels."""
     update: bool = False
@@ -53,6 +57,6 @@ class LabelOutputOptions:
 
 @dataclass(frozen=True)
 class LabelOptions(RunOptions, LabelDataOptions, LabelMethodOptions, LabelOutputOptions, WorkerOptions):
-    """Make pseudo labels from CAMs: palette PNGs at the image's size."""
+    """Make pseudo labels from CAMs: indexed PNGs at the image's size."""
 
     ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir", "thr": "threshold", "t": "threshold"}

@@ -11,10 +11,12 @@ from utils.config.valid import Fraction, Items
 class ScoreDataOptions:
     """Data."""
 
-    mode: Literal["cam", "png", "npy"] = "cam"
-    """cam: runs/EXP/cam; png: a folder of label PNGs; npy: a folder of exported CAM dictionaries."""
+    mode: Literal["cam", "attention", "npy", "rw", "png"] = "cam"
+    """cam: NAME.npz of test_l2g.py, or the form of CAMs that pred_dir holds; attention: NAME_TAG.png; npy: CAM
+    dictionaries of IRN, PuzzleCAM or PSA; rw: PuzzleCAM's after its random walk; png: label PNGs."""
     pred_dir: str | None = None
-    """Folder that is scored; default the run's CAMs (cam), its pseudo labels (png) or its IRN export (npy)."""
+    """Folder that is scored; default the run's: cam, ms/attention, the first of cam_npy_irn, cam_npy_aff and cam_npy
+    that has files (npy, rw), or its pseudo labels (png)."""
     dataset: str | None = None
     """Default: the dataset that the run was trained on."""
     mask_dir: str | None = None
