@@ -35,6 +35,7 @@ from utils.cam.multi_scale import cams_of_image, scaled_images, scaled_sizes
 from utils.config.options.benchmark import BenchmarkOptions
 from utils.data.catalog import MASK_FOLDER, VOC_CLASSES
 from utils.data.images import write_label_png
+from utils.files.atomic import write_lines
 from utils.files.locate import PROJECT_ROOT
 
 NUM_TAGS = 2
@@ -138,8 +139,8 @@ def write_segmentation_data(folder: Path, options: BenchmarkOptions) -> list[str
     entries = write_photos(folder, image, saliency, max(8, options.pastes // 2))
     for entry in entries:
         write_label_png(folder / MASK_FOLDER / f"{entry.name}.png", to_label(entry.tags, saliency[None], 0.5))
-    (folder / "list.txt").write_text("".join(f"{entry.name}\n" for entry in entries))
-    (folder / "classes.txt").write_text("\n".join(VOC_CLASSES))
+    write_lines(folder / "list.txt", (entry.name for entry in entries))
+    write_lines(folder / "classes.txt", VOC_CLASSES)
     values = {
         "config-path": PROJECT_ROOT / "deeplabv2" / "configs" / "voc_light.yaml",
         "EXP.ID": "speed",
