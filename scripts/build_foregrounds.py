@@ -49,7 +49,7 @@ from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings, is_current
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
-from utils.runs.inputs import check_present, dataset_of_run, image_dir_of_run, sal_dir_of_run, train_list_of_run
+from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, foreground_bank_dir, pseudo_label_dir
 
 PREVIEW_FILE = "preview.jpg"
@@ -96,14 +96,15 @@ def run(options: ForegroundOptions) -> Path:
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     if options.published and options.dataset is None and not paths.config.is_file():
         raise UserError("the bank's classes are unknown", "--published", remedy="give the --dataset that has them")
-    data = dataset_of_run(paths, options.dataset)
+    trained = open_run(paths, options.dataset)
+    data = trained.data
     folder = Path(options.out).absolute() if options.out else foreground_bank_dir(options.experiment_name)
     record = FolderSettings(folder / SETTINGS_FILE, "*/*.png", "foregrounds", "scripts/build_foregrounds.py", "--out")
     if options.published:
         settings, jobs = _published_jobs(options, data)
         record.check(settings, may_replace=options.overwrite)
     else:
-        settings, sources, rejected = _sources(options, paths, data)
+        settings, sources, rejected = _sources(options, trained)
         record.check(settings, may_replace=options.overwrite)
         jobs = _survey(sources, rejected, options, data.classes)
     _make_bank(folder, record, settings, jobs, options)
@@ -127,14 +128,10 @@ def _published_jobs(options: ForegroundOptions, data: Dataset) -> tuple[dict[str
     return settings, jobs
 
 
-def _sources(
-    options: ForegroundOptions, paths: RunPaths, data: Dataset
-) -> tuple[dict[str, Any], list[_Source], Counter]:
+def _sources(options: ForegroundOptions, trained: Run) -> tuple[dict[str, Any], list[_Source], Counter]:
     """The settings, the files of the images with one tag or unknown ones, and a count of the others."""
-    given = {"dataset": options.dataset}
-    listing = train_list_of_run(paths, data, image_list=options.train_list, **given)
-    image_dir = image_dir_of_run(paths, data, image_dir=options.image_dir, **given)
-    sal_dir = sal_dir_of_run(paths, data, sal_dir=options.sal_dir, **given)
+    data, listing = trained.data, trained.train_list(options.train_list)
+    image_dir, sal_dir = trained.image_dir(options.image_dir), trained.sal_dir(options.sal_dir)
     if options.label_dir is None:
         label_dir = pseudo_label_dir(data.name, options.experiment_name)
     else:

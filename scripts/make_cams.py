@@ -24,7 +24,7 @@ from utils.data.images import find_image
 from utils.files.locate import existing_path
 from utils.files.manifest import RECORD, FolderSettings
 from utils.files.parallel import run_in_threads
-from utils.runs.inputs import dataset_of_run, image_dir_of_run, train_list_of_run
+from utils.runs.inputs import open_run
 from utils.runs.paths import RunPaths
 from utils.runtime.process import Process, start_process
 from utils.training.checkpoint import final_checkpoint, read_checkpoint, weights_digest
@@ -37,12 +37,12 @@ def run(options: CamOptions) -> Path:
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     train = load_options(TrainOptions, paths.config)
     options = complete(options, train)
-    data = dataset_of_run(paths, options.dataset)
+    trained = open_run(paths, options.dataset, trained=train)
+    data = trained.data
     checkpoint = existing_path(options.checkpoint, "--checkpoint") if options.checkpoint else None
     checkpoint = checkpoint or final_checkpoint(paths.model_dir)
-    listing = train_list_of_run(paths, data, image_list=options.test_list, dataset=options.dataset)
-    entries = read_image_list(listing, len(data.classes))
-    image_dir = image_dir_of_run(paths, data, image_dir=options.image_dir, dataset=options.dataset)
+    entries = read_image_list(trained.train_list(options.test_list), len(data.classes))
+    image_dir = trained.image_dir(options.image_dir)
     files = {entry.name: find_image(image_dir, entry.name) for entry in entries}
     outputs = CamOutputs(paths, options.save_attention, options.save_irn, options.save_affinity, options.save_psa)
     with start_process(options.device) as process:

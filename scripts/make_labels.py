@@ -15,7 +15,6 @@ from utils.config.options import LabelOptions
 from utils.crf.dense import refine_label
 from utils.crf.strengths import CAM_CONFIDENCE, CAM_CRF
 from utils.data.catalog import IGNORE_INDEX
-from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
 from utils.data.images import image_or_guess, open_header, read_gray, read_rgb, write_label_png
 from utils.errors import UserError
@@ -24,7 +23,7 @@ from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings, is_current
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
-from utils.runs.inputs import check_present, dataset_of_run, image_dir_of_run, saliency_files, train_list_of_run
+from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
 SETTINGS_FILE = "label_settings.json"
@@ -78,14 +77,14 @@ def run(options: LabelOptions) -> Path:
     sizes differ, or the folder holds labels that were made with other settings.
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
-    data = dataset_of_run(paths, options.dataset)
+    trained = open_run(paths, options.dataset)
     cam_dir = existing_path(options.pred_dir, "--pred_dir") if options.pred_dir else paths.cam_dir
     rule = _rule(options, paths, cam_dir)
     if options.label_dir is None:
-        folder = pseudo_label_dir(data.name, options.experiment_name)
+        folder = pseudo_label_dir(trained.data.name, options.experiment_name)
     else:
         folder = Path(options.label_dir).absolute()
-    jobs = _jobs(options, paths, data, cam_dir, folder, joins=rule.joins)
+    jobs = _jobs(options, trained, cam_dir, folder, joins=rule.joins)
     settings = {"cams": str(cam_dir), "label_form": options.label_form, **rule.as_json()}
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "gen_gt.py", "--label_dir")
     renewed = record.check(settings, may_replace=options.overwrite or options.update)
@@ -146,16 +145,13 @@ def _check_band(threshold: float, ignore_below: float | None) -> None:
         raise UserError(str(ignore_below), "--ignore_below", rule)
 
 
-def _jobs(
-    options: LabelOptions, paths: RunPaths, data: Dataset, cam_dir: Path, folder: Path, *, joins: bool
-) -> list[_Job]:
+def _jobs(options: LabelOptions, trained: Run, cam_dir: Path, folder: Path, *, joins: bool) -> list[_Job]:
     """The files of every listed image, joined by its name."""
-    listing = train_list_of_run(paths, data, image_list=options.image_list, dataset=options.dataset)
-    image_dir = image_dir_of_run(paths, data, image_dir=options.image_dir, dataset=options.dataset)
-    source, entries = CamFolder.open(cam_dir), read_image_list(listing, len(data.classes))
+    listing, image_dir = trained.train_list(options.image_list), trained.image_dir(options.image_dir)
+    source, entries = CamFolder.open(cam_dir), read_image_list(listing, len(trained.data.classes))
     names = [entry.name for entry in entries]
     cams = {entry.name: source.files(entry.name, entry.tags) for entry in entries}
-    remedy = f"run test_l2g.py --experiment_name {paths.root.name} first ({listing})"
+    remedy = f"run test_l2g.py --experiment_name {trained.paths.root.name} first ({listing})"
     if options.pred_dir:
         remedy = f"check --pred_dir and the list ({listing})"
     check_present([path for files in cams.values() for path in files.paths], "CAMs", remedy)
@@ -163,7 +159,7 @@ def _jobs(
     check_present(images.values(), "images", f"check --image_dir and the list ({listing})")
     saliency: dict[str, Path] = {}
     if joins:
-        saliency = saliency_files(paths, data, names, sal_dir=options.sal_dir, dataset=options.dataset)
+        saliency = trained.saliency_files(names, options.sal_dir)
     return [_Job(name, cams[name], images[name], folder / f"{name}.png", saliency.get(name)) for name in names]
 
 
@@ -179,8 +175,7 @@ def _check_sizes(jobs: Sequence[_Job], *, num_workers: int) -> None:
 
 
 def _size_problem(job: _Job) -> str | None:
-    keys, cams = job.cams.read()
-    height, width = cams.shape[1:] if len(keys) else open_header(job.image).size[::-1]
+    height, width = job.cams.size() or open_header(job.image).size[::-1]
     for what, path in (("image", job.image), ("saliency", job.saliency)):
         if path is None:
             continue

@@ -28,7 +28,7 @@ from utils.metrics import (
     scores_as_json,
     write_scores,
 )
-from utils.runs.inputs import check_present, dataset_of_run, saliency_files, train_list_of_run
+from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
 SALIENT = 127  # saliency above it is salient
@@ -60,10 +60,11 @@ def run(options: ScoreOptions) -> Path:
     JSON file. Raises FileNotFoundError that counts what is missing before any work starts.
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
-    data = dataset_of_run(paths, options.dataset)
+    trained = open_run(paths, options.dataset)
+    data = trained.data
     folder = _prediction_dir(options, paths, data)
     by_saliency = _reference(options, data) == "saliency"
-    pairs = _pairs(options, folder, data, paths, by_saliency=by_saliency)
+    pairs = _pairs(options, folder, trained, by_saliency=by_saliency)
     facts = {"mode": options.mode, "pred_dir": str(folder), "dataset": data.name, "images": len(pairs)}
     if by_saliency:
         return _compare_with_saliency(options, paths, pairs, facts)
@@ -132,10 +133,11 @@ def _prediction_dir(options: ScoreOptions, paths: RunPaths, data: Dataset) -> Pa
     return next((folder for folder in exports if any(folder.glob("*.npy"))), paths.irn_dir)
 
 
-def _pairs(options: ScoreOptions, folder: Path, data: Dataset, paths: RunPaths, *, by_saliency: bool) -> list[_Pair]:
+def _pairs(options: ScoreOptions, folder: Path, trained: Run, *, by_saliency: bool) -> list[_Pair]:
     """Prediction and mask, saliency or both of every listed image, joined by the image's name."""
+    data = trained.data
     if by_saliency and options.mask_list is None:
-        listing = train_list_of_run(paths, data, image_list=None, dataset=options.dataset)
+        listing = trained.train_list(None)
     else:
         listing = existing_path(options.mask_list, "--mask_list") if options.mask_list else data.mask_list
     names = [entry.name for entry in read_image_list(listing, len(data.classes))]
@@ -150,7 +152,7 @@ def _pairs(options: ScoreOptions, folder: Path, data: Dataset, paths: RunPaths, 
     check_present(predictions, "predictions", _REMEDIES[options.mode].format(exp=options.experiment_name))
     saliency: dict[str, Path] = {}
     if by_saliency or options.saliency_weight > 0:
-        saliency = saliency_files(paths, data, names, sal_dir=options.sal_dir, dataset=options.dataset)
+        saliency = trained.saliency_files(names, options.sal_dir)
     return [_Pair(labels[name], cams[name], masks.get(name), saliency.get(name)) for name in names]
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from scripts import make_labels, score_cams
 from tests.small_run import HEIGHT, WIDTH, make_small_run
+from utils.cam import folders
 from utils.cam.artefact import read_cam, write_cam
 from utils.cam.exports import irn_export, psa_export
 from utils.config.options import LabelOptions, ScoreOptions, TrainOptions
@@ -232,6 +233,14 @@ def test_cam_of_another_size_is_named_before_any_label(named, tmp_path):
     with pytest.raises(UserError, match=r"1 of 3 .*b \(CAM 7x5, image 6x4\)"):
         make(named)
     assert not Path(named["label_dir"]).exists()
+
+
+def test_each_cam_is_unpacked_once(named, monkeypatch):
+    unpacked = []
+    read = folders.read_cam
+    monkeypatch.setattr(folders, "read_cam", lambda path: unpacked.append(path.stem) or read(path))
+    make(named)
+    assert sorted(unpacked) == ["a", "b", "c"]
 
 
 def test_crf_moves_the_label_to_the_edge_in_the_image(named, tmp_path):

@@ -2,10 +2,12 @@
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format as npy
 
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
@@ -43,10 +45,25 @@ def read_cam_keys(path: Path) -> np.ndarray:
     return _read_arrays(path, "keys")[0]
 
 
+def read_cam_size(path: Path) -> tuple[int, int]:
+    """Height and width of an artefact's CAMs, from its header: nothing is unpacked. Raises as read_cam does."""
+    with _as_artefact(path), zipfile.ZipFile(path) as stored, stored.open("cams.npy") as array:
+        version = npy.read_magic(array)
+        shape, _, _ = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(array)
+        _, height, width = shape
+    return height, width
+
+
 def _read_arrays(path: Path, *names: str) -> list[np.ndarray]:
+    with _as_artefact(path), np.load(path, allow_pickle=False) as stored:
+        return [stored[name] for name in names]
+
+
+@contextmanager
+def _as_artefact(path: Path) -> Iterator[None]:
+    """Turns what reading a missing, damaged or foreign file raises into a UserError that names it."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return [stored[name] for name in names]
+        yield
     except FileNotFoundError as error:
         raise UserError("no CAM of this image", path, remedy="run test_l2g.py with this image on its list") from error
     except (KeyError, OSError, EOFError, ValueError, IndexError, TypeError, zlib.error, zipfile.BadZipFile) as error:

@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from utils.cam.artefact import read_cam
+from utils.cam.artefact import read_cam, read_cam_size
 from utils.cam.exports import read_exported_cam
-from utils.data.images import read_gray
+from utils.data.images import open_header, read_gray
 from utils.errors import UserError
 
 Form = Literal["cam", "npy", "attention"]
@@ -44,6 +44,22 @@ class CamFiles:
             if plane.shape != cams[0].shape:
                 raise UserError(f"is {plane.shape}, {self.paths[0].name} {cams[0].shape}", path, "expected one size")
         return np.array(keys, dtype=np.int64), np.stack(cams)
+
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the CAMs; None where an exported dictionary has none. PNGs and artefacts: by the header.
+
+        Raises as read does, where the header tells.
+        """
+        if self.form == "cam":
+            return read_cam_size(self.paths[0])
+        if self.form == "npy":
+            keys, cams = read_exported_cam(self.paths[0])
+            return (cams.shape[1], cams.shape[2]) if len(keys) else None
+        width, height = open_header(self.paths[0]).size
+        for path in self.paths[1:]:
+            if open_header(path).size != (width, height):
+                raise UserError(f"is not {width}x{height}, as {self.paths[0].name} is", path, "expected one size")
+        return height, width
 
 
 @dataclass(frozen=True)

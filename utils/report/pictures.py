@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from utils.cam.artefact import read_cam
-from utils.config.options import TrainOptions
-from utils.config.parser import load_options
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.images import find_image, read_label, read_rgb
 from utils.errors import UserError
 from utils.files.locate import existing_path
-from utils.runs.inputs import dataset_of_run, image_dir_of_run
+from utils.runs.inputs import open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
 
@@ -78,9 +76,10 @@ def find_sources(
 
     The arguments are the options of these names; None is the default of each.
     """
-    data = dataset_of_run(paths, dataset)
-    if sal_dir is None and dataset is None:
-        sal_dir = load_options(TrainOptions, paths.config).sal_dir
+    run = open_run(paths, dataset)
+    data = run.data
+    if sal_dir is None and run.trained:
+        sal_dir = run.trained.sal_dir
     folders: dict[str, Path | None] = {}
     notes = []
     for name, given, default in (
@@ -92,8 +91,7 @@ def find_sources(
         folders[name] = folder if folder.is_dir() else None
         if folders[name] is None:
             notes.append(f"left out, for there is no folder {folder} (--{name})")
-    photos = image_dir_of_run(paths, data, image_dir=image_dir, dataset=dataset)
-    return Sources(paths, data.classes, photos, **folders), notes
+    return Sources(paths, data.classes, run.image_dir(image_dir), **folders), notes
 
 
 def read_optional_label(folder: Path | None, name: str) -> np.ndarray | None:

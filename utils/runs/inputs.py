@@ -1,6 +1,7 @@
-"""What a later stage needs of a run: its data set, its lists, and whether the files it will read are there."""
+"""What a later step needs of a run: its dataset, its lists, and whether the files it will read are there."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,16 +17,57 @@ from utils.files.text import first_few
 from utils.runs.paths import RunPaths
 
 
-def dataset_of_run(run: RunPaths, dataset: str | None) -> Dataset:
-    """The named data set, or the one that the run was trained on. Raises UserError where neither is known."""
-    return open_dataset(load_options(TrainOptions, run.config).dataset if dataset is None else dataset)
+@dataclass(frozen=True)
+class Run:
+    """A run as a later step sees it: its folder, the dataset, and the options of its training, which were read once.
+
+    What the step does not name is what the run was trained on; where it names another dataset (trained None), the
+    dataset's own.
+    """
+
+    paths: RunPaths
+    data: Dataset
+    trained: TrainOptions | None = None
+
+    def image_dir(self, given: str | None) -> Path:
+        """Folder of photographs."""
+        return find_image_dir(self.data, self._option("image_dir", given))
+
+    def sal_dir(self, given: str | None) -> Path | None:
+        """Folder of saliency maps; None for `none`, and where the dataset has no such folder."""
+        folder = self._option("sal_dir", given)
+        if folder is None:
+            return self.data.sal_dir if self.data.sal_dir.is_dir() else None
+        return None if folder == "none" else existing_path(folder, "--sal_dir")
+
+    def saliency_files(self, names: Sequence[str], given: str | None) -> dict[str, Path]:
+        """Name -> saliency map of every image. Raises UserError without a folder, and where maps are missing."""
+        remedy = f"run scripts/make_saliency.py --dataset={self.data.root}, or give --sal_dir"
+        folder = self.sal_dir(given)
+        if folder is None:
+            raise UserError("no saliency maps", self.data.sal_dir, "saliency is joined with CAMs here", remedy)
+        files = {name: image_or_guess(folder, name, suffix=".png") for name in names}
+        check_present(files.values(), "saliency maps", remedy)
+        return files
+
+    def train_list(self, given: str | None) -> Path:
+        """List of images."""
+        listing = self._option("train_list", given)
+        return self.data.train_list if listing is None else existing_path(listing, "image list")
+
+    def _option(self, name: str, given: str | None) -> str | None:
+        return getattr(self.trained, name) if given is None and self.trained else given
 
 
-def image_dir_of_run(run: RunPaths, data: Dataset, *, image_dir: str | None, dataset: str | None) -> Path:
-    """Folder of photographs: the named one, else what the run was trained on, else the data set's own."""
-    if image_dir is None and dataset is None:
-        image_dir = load_options(TrainOptions, run.config).image_dir
-    return find_image_dir(data, image_dir)
+def open_run(paths: RunPaths, dataset: str | None, *, trained: TrainOptions | None = None) -> Run:
+    """The run with the named dataset, or with the one that it was trained on.
+
+    `trained` are its options where the step has read them. Raises UserError where nothing tells the dataset.
+    """
+    if dataset is not None:
+        return Run(paths, open_dataset(dataset))
+    trained = trained or load_options(TrainOptions, paths.config)
+    return Run(paths, open_dataset(trained.dataset), trained)
 
 
 def find_image_dir(data: Dataset, image_dir: str | None) -> Path:
@@ -53,38 +95,6 @@ def training_places(
         saliency = existing_path(sal_dir, "--sal_dir") if sal_dir else data.sal_dir
     listing = existing_path(train_list, "--train_list") if train_list else data.train_list
     return TrainingPlaces(find_image_dir(data, image_dir), saliency, listing)
-
-
-def sal_dir_of_run(run: RunPaths, data: Dataset, *, sal_dir: str | None, dataset: str | None) -> Path | None:
-    """Folder of saliency maps: the named one, else what the run was trained on, else the data set's own.
-
-    None for `none`, and where the data set has no such folder.
-    """
-    if sal_dir is None and dataset is None:
-        sal_dir = load_options(TrainOptions, run.config).sal_dir
-    if sal_dir is None:
-        return data.sal_dir if data.sal_dir.is_dir() else None
-    return None if sal_dir == "none" else existing_path(sal_dir, "--sal_dir")
-
-
-def saliency_files(
-    run: RunPaths, data: Dataset, names: Sequence[str], *, sal_dir: str | None, dataset: str | None
-) -> dict[str, Path]:
-    """Name -> saliency map of every image. Raises UserError without a folder, and FileNotFoundError counting gaps."""
-    remedy = f"run scripts/make_saliency.py --dataset={data.root}, or give --sal_dir"
-    folder = sal_dir_of_run(run, data, sal_dir=sal_dir, dataset=dataset)
-    if folder is None:
-        raise UserError("no saliency maps", data.sal_dir, "saliency is joined with CAMs here", remedy)
-    files = {name: image_or_guess(folder, name, suffix=".png") for name in names}
-    check_present(files.values(), "saliency maps", remedy)
-    return files
-
-
-def train_list_of_run(run: RunPaths, data: Dataset, *, image_list: str | None, dataset: str | None) -> Path:
-    """List of images: the named one, else what the run was trained on, else the data set's training list."""
-    if image_list is None and dataset is None:
-        image_list = load_options(TrainOptions, run.config).train_list
-    return data.train_list if image_list is None else existing_path(image_list, "image list")
 
 
 def check_present(paths: Iterable[Path], what: str, remedy: str) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from utils import cam
+from utils.cam.artefact import read_cam_size, write_cam
 from utils.cam.exports import affinity_export, irn_export
 from utils.errors import UserError
 
@@ -115,3 +116,19 @@ def test_what_is_no_artefact_is_named_with_its_remedy(tmp_path):
             cam.read_cam(tmp_path / f"{name}.npz")
     with pytest.raises(ValueError, match=r"float\.npz"):
         cam.write_cam(tmp_path / "float.npz", [1], np.zeros((1, 2, 2)))
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_the_size_is_read_from_the_header(tmp_path, count):
+    write_cam(tmp_path / "a.npz", range(count), np.zeros((count, 5, 7), np.uint8))
+    assert read_cam_size(tmp_path / "a.npz") == (5, 7)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a CAM"])
+def test_the_size_of_no_artefact_is_a_users_error(tmp_path, content):
+    path = tmp_path / "a.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_cam_size(path)
+    assert error.value.where == str(path)
