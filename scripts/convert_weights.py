@@ -1,4 +1,4 @@
-"""Convert the MXNet file of ResNet-38's ImageNet weights, or any weights that training reads, to a .pth file."""
+"""Convert weights: ImageNet weights of any form to a .pth file, or a checkpoint to what the published programs read."""
 
 import sys
 from pathlib import Path
@@ -15,16 +15,23 @@ from models.weights import tensors_in
 from utils.config.options.weights import ConvertOptions
 from utils.errors import as_user_error
 from utils.files.locate import weights_path
-from utils.training.checkpoint import write_checkpoint
+from utils.training.checkpoint import read_checkpoint, write_checkpoint
+from utils.training.published import published_checkpoint
 from utils.training.weights import read_weights
 
 
 def run(options: ConvertOptions) -> Path:
-    """Writes the tensors under state-dict names and returns the file. Raises UserError naming a damaged file."""
+    """Writes the weights in the chosen form and returns the file. Raises UserError naming a damaged file."""
     path = weights_path(options.weights, "--weights")
-    with as_user_error(WeightsError, path):
-        weights = tensors_in(read_weights(path))
     out = Path(options.out)
-    write_checkpoint(out, weights)
-    print(f"{out}: {len(weights)} tensors, {sum(t.numel() for t in weights.values()):,} values")
+    if options.to == "published":
+        content = published_checkpoint(read_checkpoint(path), path)
+        networks = {name: content[name] for name in ("state_dict", "local_dict") if name in content}
+    else:
+        with as_user_error(WeightsError, path):
+            content = tensors_in(read_weights(path))
+        networks = {}
+    write_checkpoint(out, content)
+    for name, weights in (networks or {"state dict": content}).items():
+        print(f"{out}: {name}, {len(weights)} tensors, {sum(t.numel() for t in weights.values()):,} values")
     return out
