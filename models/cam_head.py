@@ -70,6 +70,7 @@ class CamNet(nn.Module, ABC):
         super().__init__()
         self._frozen_stages = 0
         self._frozen_batch_norm = False
+        self._published_gates = False
         self._suppression: dict[int, str] = {}
 
     @abstractmethod
@@ -150,21 +151,33 @@ class CamNet(nn.Module, ABC):
         return tuple(f"{layer}." for layer in self.new_layers())
 
     def parameter_kinds(self) -> dict[str, str]:
-        """Every parameter's name -> "pretrained" (backbone) or "new" (head, attention, suppression)."""
-        new = self.new_prefixes()
+        """Every parameter's name -> "pretrained" (backbone) or "new" (head, attention, suppression).
+
+        With gates as published only the head is new.
+        """
+        new = tuple(f"{layer}." for layer in HEAD_LAYERS) if self._published_gates else self.new_prefixes()
         return {name: "new" if name.startswith(new) else "pretrained" for name, _ in self.named_parameters()}
 
-    def freeze(self, *, stages: int, batch_norm: bool) -> None:
+    def freeze(self, *, stages: int, batch_norm: bool, published_gates: bool = False) -> None:
         """Stop the learning of the first `stages` stages (1: the stem; published: 2) and of the backbone's batch norms.
 
-        `batch_norm` covers statistics, weights and biases. New layers always learn. It outlasts `train()`.
+        `batch_norm` covers statistics, weights and biases. New layers always learn, unless `published_gates`: the
+        published optimiser holds 2-D convolutions alone, so that attention's learn as pretrained layers do, and linear
+        layers, 1-D convolutions, norms and factors of attention and suppression keep their start. It outlasts
+        `train()`.
         """
         self._frozen_stages, self._frozen_batch_norm = stages, batch_norm
+        self._published_gates = published_gates
         new = {id(p) for layer in self.new_layers().values() for p in layer.parameters()}
         for module in self._frozen_modules():
             for parameter in module.parameters():
                 if id(parameter) not in new:
                     parameter.requires_grad_(False)
+        if published_gates:
+            for module in self.modules():
+                if not isinstance(module, nn.Conv2d):
+                    for parameter in module.parameters(recurse=False):
+                        parameter.requires_grad_(False)
         self.train(self.training)
 
     def _frozen_modules(self) -> list[nn.Module]:
@@ -172,8 +185,8 @@ class CamNet(nn.Module, ABC):
         return modules + (self._backbone_batch_norms() if self._frozen_batch_norm else [])
 
     def _backbone_batch_norms(self) -> list[nn.Module]:
-        # batch norms inside attention have no pretrained statistics, so they must learn
-        new = self.new_prefixes()
+        # batch norms inside attention have no pretrained statistics, so they must learn; the published ones did not
+        new = () if self._published_gates else self.new_prefixes()
         return [m for n, m in self.named_modules() if isinstance(m, _BatchNorm) and not n.startswith(new)]
 
     def train(self, mode: bool = True) -> Self:

@@ -35,7 +35,11 @@ def build_network(options: TrainOptions, num_classes: int, *, pretrained: bool =
 def freeze_layers(network: CamNet, options: TrainOptions) -> None:
     """Freezes what the options say. Raises UserError where the network has fewer stages."""
     with _options_named():
-        network.freeze(stages=options.frozen_stages, batch_norm=options.freeze_batch_norm)
+        network.freeze(
+            stages=options.frozen_stages,
+            batch_norm=options.freeze_batch_norm,
+            published_gates=options.train_gates == "published",
+        )
 
 
 @contextmanager

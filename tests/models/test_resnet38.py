@@ -119,6 +119,57 @@ def test_freeze_outlasts_train_and_spares_attention():
     assert not any(name.startswith(("b3.conv", "f9", "b6.gam_layer")) for name in fixed)
 
 
+def trained_names(net):
+    """Trained parameters by their kind."""
+    kinds = net.parameter_kinds()
+    names = {"pretrained": set(), "new": set()}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            names[kinds[name]].add(name)
+    return names
+
+
+def test_published_gates_train_convolutions_alone():
+    net = narrow(attention="se", suppression="learnable")
+    # 43 and 4, as a published checkpoint's optimiser counts them
+    net.freeze(stages=0, batch_norm=True, published_gates=True)
+    assert {kind: len(names) for kind, names in trained_names(net).items()} == {"pretrained": 43, "new": 4}
+    net.freeze(stages=2, batch_norm=True, published_gates=True)
+    names = trained_names(net)
+    assert names["new"] == {"fc8.weight", "f8_3.weight", "f8_4.weight", "f9.weight"}
+    assert "b7.conv_branch2b2.weight" in names["pretrained"]
+    assert not any(name.startswith(("conv1a", "b2.", "b2_")) for name in names["pretrained"])
+
+
+@pytest.mark.parametrize(
+    ("attention", "convolutions"),
+    [
+        ("se", set()),
+        ("eca", set()),
+        ("nam", set()),
+        ("cam", set()),
+        ("pam", {"query_conv", "key_conv", "value_conv"}),
+        ("gam", {"spatial_attention"}),
+    ],
+)
+def test_published_gates_of_attention_learn_as_pretrained_layers_or_not(attention, convolutions):
+    net = narrow(attention=attention)
+    net.freeze(stages=2, batch_norm=True, published_gates=True)
+    names = trained_names(net)
+    gates = {name for name in names["pretrained"] | names["new"] if f"{attention}_layer" in name}
+    assert {name.split(".")[2] for name in gates} == convolutions
+    assert gates <= names["pretrained"]
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    net.train()(image())  # batch norms of attention keep their statistics too
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_gates_are_trained_as_new_layers_by_default():
+    net = narrow(attention="se", suppression="learnable")
+    net.freeze(stages=2, batch_norm=True)
+    assert {"b6.se_layer.fc.0.weight", "DRS_learnable_layer7.fc.0.weight"} <= trained_names(net)["new"]
+
+
 def test_freezing_nothing_changes_nothing():
     net = narrow()
     net.freeze(stages=0, batch_norm=False)

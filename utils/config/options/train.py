@@ -79,6 +79,9 @@ class NetworkOptions:
     """The first stages, which are not trained: 0 none, 1 conv1a, 2 conv1a and b2, …"""
     freeze_batch_norm: bool = True
     """Keep the backbone's batch norms (statistics and affine) as they were loaded."""
+    train_gates: Literal["all", "published"] = "all"
+    """all: attention and suppression are trained; published: as in the published runs, whose optimiser held only their
+    convolutions, at the learning rate of pretrained layers."""
     dropout: tuple[Fraction, Fraction] = (0.3, 0.5)
     """Dropout in stages 6 and 7 of resnet38."""
     width: Width = 1.0
