@@ -17,7 +17,7 @@ from deeplabv2.input_format import InputFormat
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.image_list import ImageEntry
 from utils.data.images import read_label, read_rgb
-from utils.runtime.seeds import derived_seed
+from utils.runtime.seeds import seeded
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,7 @@ class SegmentationDataset(Dataset):
         name = self.entries[index].name
         image = tv_tensors.Image(functional.pil_to_tensor(read_rgb(self.files[name])))
         labels = tv_tensors.Mask(torch.tensor(read_label(self.label_dir / f"{name}.png"))[None])
-        # transforms draw from the CPU's global generator: it is lent to the sample and put back
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would also move the GPU's generator, which dropout draws from
-            torch.default_generator.manual_seed(derived_seed(self.seed, epoch, index))
+        with seeded(self.seed, epoch, index):
             image, labels = self._scaled(image, labels)
             if self.recolour:
                 # the part that the crop keeps, before padding, whose colour is fixed

@@ -66,6 +66,12 @@ def load_trained(network: Segmenter, path: Path) -> dict[str, Any]:
     Raises UserError naming the file and what differs.
     """
     content = read_checkpoint(path)
+    load_whole(network, content, path)
+    return {"checkpoint": str(path), "step": content.get("step"), "weights": weights_digest(network)}
+
+
+def load_whole(network: Segmenter, content: Mapping[str, Any], path: Path) -> None:
+    """Fills the whole network from the content of `path`. Raises UserError naming the file and what differs."""
     with as_user_error(WeightsError, path):
         found = fit(
             network.state_dict(),
@@ -75,7 +81,6 @@ def load_trained(network: Segmenter, path: Path) -> dict[str, Any]:
             explain=lambda misfit: "check the MODEL.* settings and DATASET.N_CLASSES",
         )
     network.load_state_dict(found, strict=False)
-    return {"checkpoint": str(path), "step": content.get("step"), "weights": weights_digest(network)}
 
 
 def logits_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:

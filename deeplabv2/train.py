@@ -1,60 +1,82 @@
 """Step 1: train the segmentation network on pseudo labels -> data/models/EXP/checkpoint_final.pth."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
 
 from deeplabv2 import inputs
 from deeplabv2.dataset import Augmentation, SegmentationDataset
-from deeplabv2.inference import make_network
+from deeplabv2.inference import load_whole, make_network
 from deeplabv2.initial_weights import check_start, initial_path, load_initial
 from deeplabv2.inputs import Split
 from deeplabv2.label_check import LabelSummary, check_labels
+from deeplabv2.losses import total_loss
 from deeplabv2.models import Segmenter
-from deeplabv2.segmenter_loop import RESUME_FLAG, loss_module, train_segmenter
 from deeplabv2.settings import Settings, SolverSettings
-from deeplabv2.train_state import check_same_training, facts_of, restore, state_of
-from utils.config.parser import save_options
 from utils.data.dataset import Dataset
 from utils.errors import UserError
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
-from utils.runtime.device import unsafe_in_channels_last
 from utils.runtime.log import open_log
 from utils.runtime.process import Process, start_process
-from utils.runtime.versions import write_versions
 from utils.training import checkpoint as ckpt
-from utils.training import schedule
-from utils.training.sampling import StreamBatches, make_loader
-from utils.training.step_loop import Saver
-from utils.training.train_loop import Position, Recorder, Stepper
+from utils.training.resume import check_new
+from utils.training.settings import Machine, Optimiser, Run, Sampling, Saving, Schedule, TrainerSettings
+from utils.training.task import Losses
+from utils.training.trainer import Trainer
 
 PREFIX = "checkpoint"
 
 
+class LossOfSegmenter(nn.Module):
+    """A network and its loss in one module: images and labels in, the loss out."""
+
+    def __init__(self, network: Segmenter, *, kind: str, gamma: float) -> None:
+        super().__init__()
+        self.network, self.kind, self.gamma = network, kind, gamma
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """images (N, 3, S, S) prepared, labels (N, S, S) long -> the loss, summed over the network's scales."""
+        return total_loss(self.network(images), labels, self.kind, gamma=self.gamma)
+
+
+class SegmentationTask:
+    """A segmentation network for the engine: see utils.training.task.Task."""
+
+    def __init__(self, segmenter: Segmenter, samples: SegmentationDataset, solver: SolverSettings) -> None:
+        self.segmenter, self.samples, self.solver = segmenter, samples, solver
+        self.network = LossOfSegmenter(segmenter, kind=solver.LOSS, gamma=solver.FOCAL_GAMMA)
+
+    def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> Losses:
+        return Losses({"loss": network(**batch)}, {})
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return self.segmenter.parameter_groups(lr=self.solver.LR, head_lr_factor=self.solver.HEAD_LR_FACTOR)
+
+    def checkpoint(self) -> dict[str, Any]:
+        return {"state_dict": self.segmenter.state_dict()}
+
+    def restore(self, state: Mapping[str, Any], *, path: Path) -> None:
+        load_whole(self.segmenter, state, path)
+
+    def end_of_interval(self, recent: Mapping[str, float]) -> str | None:
+        return None
+
+
 def run(settings: Settings) -> Path:
-    """Trains to the last step and returns its checkpoint. Raises ValueError or FileNotFoundError for bad input."""
+    """Trains to the last step and returns its checkpoint. Raises UserError, ValueError, FileNotFoundError."""
     data = inputs.open_data(settings.DATASET)
     paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
     split = check_input(settings, data)
     latest = latest_checkpoint(paths)
-    if latest and not settings.SOLVER.RESUME:
-        raise FileExistsError(f"{latest} is there already: add {RESUME_FLAG} to go on, or choose another EXP.ID")
+    check_new(latest, resume=settings.SOLVER.RESUME, name="--EXP.ID")
     if latest is None:
         check_start(settings.MODEL)
     with start_process(settings.SOLVER.DEVICE) as process:
         log = open_log(paths.log if process.is_main else None)
         labels = look_at_labels(settings, data, split, process, log.info)
-        facts = facts_of(settings, num_images=len(split.entries), world_size=process.world_size, labels=labels)
-        if latest == paths.final:
-            state = ckpt.read_checkpoint(latest)
-            check_same_training(latest, state, facts, iter_max=settings.SOLVER.ITER_MAX)
-            if state["step"] == settings.SOLVER.ITER_MAX:
-                log.info(f"{latest} is there: nothing is left to train")
-                return latest
         torch.manual_seed(settings.SOLVER.SEED)
         network = make_network(settings.MODEL, data.num_labels)
         if latest is None:  # else the weights are the checkpoint's
@@ -63,7 +85,34 @@ def run(settings: Settings) -> Path:
             f"{settings.EXP.ID}: {len(split.entries)} images of {split.list_file}, labels {split.label_dir}, "
             f"{settings.MODEL.NAME}, {process.world_size} x {process.device}"
         )
-        return _train(settings, network, split, facts, process, paths, latest)
+        task = SegmentationTask(network, make_samples(settings, split, network), settings.SOLVER)
+        run_ = Run(
+            paths,
+            PREFIX,
+            settings,
+            facts_of(settings, num_images=len(split.entries), world_size=process.world_size, labels=labels),
+            log,
+            length="--SOLVER.ITER_MAX",
+            initial="--MODEL.INIT_MODEL",
+            remedy="lower --SOLVER.LR, set --SOLVER.CLIP_GRAD=5, or train with --SOLVER.AMP=off",
+            latest=latest,
+            final=paths.final,
+        )
+        return Trainer(task, make_settings(settings), run_, process).fit()
+
+
+def facts_of(settings: Settings, *, num_images: int, world_size: int, labels: str) -> dict[str, Any]:
+    """What must be the same where a training resumes: it decides what a step draws, and the optimiser's kind."""
+    return {
+        "--MODEL.NAME": settings.MODEL.NAME,
+        "--SOLVER.BATCH_SIZE.TRAIN": settings.SOLVER.BATCH_SIZE.TRAIN,
+        "--SOLVER.ITER_SIZE": settings.SOLVER.ITER_SIZE,
+        "--SOLVER.SEED": settings.SOLVER.SEED,
+        "--SOLVER.OPTIMIZER": settings.SOLVER.OPTIMIZER,
+        "number of images": num_images,
+        "number of processes": world_size,
+        "digest of the labels": labels,
+    }
 
 
 def check_input(settings: Settings, data: Dataset) -> Split:
@@ -111,92 +160,41 @@ def latest_checkpoint(paths: SegmentationTraining) -> Path | None:
     return paths.final if paths.final.is_file() else ckpt.latest_checkpoint(paths.model_dir, kind="iter")
 
 
-def make_optimizer(network: Segmenter, solver: SolverSettings) -> torch.optim.Optimizer:
-    """The optimiser over every trainable parameter, each group at its own rate."""
-    groups = network.parameter_groups(lr=solver.LR, head_lr_factor=solver.HEAD_LR_FACTOR)
-    if solver.OPTIMIZER == "adamw":
-        return torch.optim.AdamW(groups, lr=solver.LR, weight_decay=solver.WEIGHT_DECAY)
-    return torch.optim.SGD(groups, lr=solver.LR, momentum=solver.MOMENTUM, weight_decay=solver.WEIGHT_DECAY)
-
-
-def _train(
-    settings: Settings,
-    network: Segmenter,
-    split: Split,
-    facts: dict,
-    process: Process,
-    paths: SegmentationTraining,
-    latest: Path | None,
-) -> Path:
+def make_settings(settings: Settings) -> TrainerSettings:
+    """What the engine is told."""
     solver = settings.SOLVER
-    network.to(process.device)
-    if process.device.type == "cuda" and process.world_size > 1 and not settings.MODEL.FREEZE_BATCH_NORM:
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    stepper = Stepper(
-        make_optimizer(network, solver),
-        accumulate=solver.ITER_SIZE,
-        clip_grad=solver.CLIP_GRAD,
-        amp=solver.AMP,
-        device=process.device,
+    return TrainerSettings(
+        optimiser=Optimiser(
+            solver.OPTIMIZER,
+            lr=solver.LR,
+            momentum=solver.MOMENTUM,
+            weight_decay=solver.WEIGHT_DECAY,
+            clip_grad=solver.CLIP_GRAD,
+        ),
+        schedule=Schedule(solver.ITER_MAX, kind="poly", power=solver.POLY_POWER, every=solver.LR_DECAY),
+        machine=Machine(
+            amp=solver.AMP,
+            channels_last=solver.CHANNELS_LAST,
+            sync_batch_norm=not settings.MODEL.FREEZE_BATCH_NORM,
+            num_workers=settings.DATALOADER.NUM_WORKERS,
+        ),
+        sampling=Sampling(
+            batch_size=solver.BATCH_SIZE.TRAIN, accumulate=solver.ITER_SIZE, seed=solver.SEED, whole_epochs=False
+        ),
+        saving=Saving(
+            "iter",
+            interval=solver.ITER_TB,
+            keep_every=solver.ITER_SAVE,
+            keep=solver.KEEP_CHECKPOINTS,
+            minutes=solver.SAVE_MINUTES,
+            log_every=solver.ITER_TB,
+            recent=solver.AVERAGE_LOSS,
+        ),
     )
-    position = restore(latest, network, stepper, facts, iter_max=solver.ITER_MAX) if latest else Position()
-    if process.is_main:  # after all that may be refused: a refused run leaves the old run's settings alone
-        if latest == paths.final:  # the training is longer now: what was its end is a checkpoint like others
-            latest.rename(ckpt.kept_path(paths.model_dir, PREFIX, position.step, kind="iter"))
-        save_options(settings, paths.config)
-        write_versions(paths.versions)
-    saver = Saver(
-        paths,
-        PREFIX,
-        keep=solver.KEEP_CHECKPOINTS,
-        process=process,
-        state=partial(state_of, network, stepper, settings, facts),
-        kind="iter",
-    )
-    recorder = Recorder(
-        paths, step=position.step, log_every=solver.ITER_TB, main=process.is_main, recent_steps=solver.AVERAGE_LOSS
-    )
-    train_segmenter(
-        loss_module(network, kind=solver.LOSS, gamma=solver.FOCAL_GAMMA, process=process),
-        stepper,
-        _loader(settings, split, network, process, first_step=position.step),
-        position=position,
-        rate_factor=partial(rate_factor, solver),
-        saver=saver,
-        recorder=recorder,
-        iter_max=solver.ITER_MAX,
-        iter_save=solver.ITER_SAVE,
-        iter_log=solver.ITER_TB,
-        amp=solver.AMP,
-        channels_last=_use_channels_last(solver, network, process, recorder),
-        seed=solver.SEED,
-        save_minutes=solver.SAVE_MINUTES,
-        process=process,
-    )
-    if process.is_main:
-        saver.path(solver.ITER_MAX).rename(paths.final)
-    process.wait()
-    return paths.final
 
 
-def rate_factor(solver: SolverSettings, step: int) -> float:
-    """The factor on every base rate at `step`."""
-    return schedule.poly(step, solver.ITER_MAX, power=solver.POLY_POWER, every=solver.LR_DECAY)
-
-
-def _use_channels_last(solver: SolverSettings, network: nn.Module, process: Process, recorder: Recorder) -> bool:
-    narrow = unsafe_in_channels_last(network, process.device) if solver.CHANNELS_LAST else None
-    if narrow:
-        recorder.say(f"the channels-last layout is left off: {narrow}")
-    if not solver.CHANNELS_LAST or narrow:
-        return False
-    network.to(memory_format=torch.channels_last)
-    return True
-
-
-def _loader(settings: Settings, split: Split, network: Segmenter, process: Process, *, first_step: int) -> DataLoader:
-    """Batches of all the steps that are left."""
-    dataset = SegmentationDataset(
+def make_samples(settings: Settings, split: Split, network: Segmenter) -> SegmentationDataset:
+    return SegmentationDataset(
         split.entries,
         split.files,
         split.label_dir,
@@ -204,17 +202,6 @@ def _loader(settings: Settings, split: Split, network: Segmenter, process: Proce
         input_format=network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb()),
         seed=settings.SOLVER.SEED,
     )
-    batches = StreamBatches(
-        len(dataset),
-        batch_size=settings.SOLVER.BATCH_SIZE.TRAIN,
-        accumulate=settings.SOLVER.ITER_SIZE,
-        rank=process.rank,
-        world_size=process.world_size,
-        seed=settings.SOLVER.SEED,
-    )
-    batches.start(first_step, settings.SOLVER.ITER_MAX)
-    pin = process.device.type == "cuda"
-    return make_loader(dataset, batches, num_workers=settings.DATALOADER.NUM_WORKERS, pin=pin)
 
 
 def augmentation_of(settings: Settings) -> Augmentation:

@@ -1,37 +1,30 @@
 """Step 1: train the L2G classifier from image tags -> runs/EXP/model/PREFIX_epoch_N.pth."""
 
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from models.cam_net import CamNet
 from models.l2g import L2G
-from scripts.classifier_loop import Saver, train_classifier
-from scripts.networks import build_network, freeze_layers, load_backbone_file, load_file
+from scripts.classifier_task import ClassifierTask
+from scripts.networks import build_network, freeze_layers, load_backbone_file
 from utils.config.options import TrainOptions
-from utils.config.parser import save_options
 from utils.copy_paste.bank import ForegroundBank
 from utils.copy_paste.pasting import Paster
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.errors import UserError
 from utils.files.locate import existing_path, weights_path
-from utils.l2g_samples import EpochBatches, L2GDataset, check_files, check_headers
+from utils.l2g_samples import COMPOSITIONS, L2GDataset, check_files, check_headers
 from utils.runs.inputs import training_places
 from utils.runs.paths import RunPaths, foreground_bank_dir
-from utils.runtime.device import unsafe_in_channels_last
 from utils.runtime.log import open_log
-from utils.runtime.process import Process, start_process
-from utils.runtime.versions import write_versions
+from utils.runtime.process import start_process
 from utils.training import checkpoint as ckpt
-from utils.training import schedule
-from utils.training.sampling import make_loader
-from utils.training.train_loop import Position, Recorder, Stepper
-from utils.training.train_state import go_on_from, restore, state_of
+from utils.training.resume import check_new
+from utils.training.settings import Machine, Optimiser, Run, Sampling, Saving, Schedule, TrainerSettings
+from utils.training.trainer import Trainer
 from utils.training.weights import require_weights
 
 # the published numbers, which no published command changes
@@ -41,13 +34,12 @@ WARMUP_START = 0.01
 
 
 def run(options: TrainOptions) -> Path:
-    """Trains to the last epoch and returns its checkpoint. Raises ValueError or FileNotFoundError for bad input."""
+    """Trains to the last epoch and returns its checkpoint. Raises UserError, ValueError, FileNotFoundError."""
     dataset = open_dataset(options.dataset)
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
-    entries, image_dir, sal_dir, bank = check_input(options, dataset)
+    inputs = check_input(options, dataset)
     latest = ckpt.latest_checkpoint(paths.model_dir)
-    if latest and not options.resume:
-        raise FileExistsError(f"{latest} is there already: add --resume to go on, or choose another --experiment_name")
+    check_new(latest, resume=options.resume, name="--experiment_name")
     if latest is None and options.load_checkpoint in (None, "none"):
         require_weights(
             options.init_weights,
@@ -61,31 +53,94 @@ def run(options: TrainOptions) -> Path:
         log = open_log(paths.log if process.is_main else None)
         torch.manual_seed(options.seed)
         model = build_model(options, len(dataset.classes), fresh=latest is None)
-        data = L2GDataset(
-            entries,
-            image_dir,
-            sal_dir,
-            **_sample_options(options, dataset, model.global_net),
-            paster=None if bank is None else make_paster(options, bank),
-        )
-        batches = EpochBatches(
-            len(data),
-            batch_size=options.batch_size,
-            accumulate=options.accumulate,
-            rank=process.rank,
-            world_size=process.world_size,
-            seed=options.seed,
-            samples="plain" if bank is None else options.cda_batch,
-        )
+        samples = make_samples(options, dataset, inputs, model)
+        task = ClassifierTask(model, samples, lr=options.lr, new_lr_factor=options.new_lr_factor)
+        settings = make_settings(options, num_images=len(samples), world_size=process.world_size)
         log.info(
-            f"{options.experiment_name}: {len(data)} images of {dataset.root}, {len(dataset.classes)} classes, "
-            f"{batches.steps} steps an epoch on {process.world_size} x {process.device}"
+            f"{options.experiment_name}: {len(samples)} images of {dataset.root}, {len(dataset.classes)} classes, "
+            f"{settings.saving.interval} steps per epoch on {process.world_size} x {process.device}"
         )
-        if bank:
+        if bank := inputs.bank:
             lack = bank.missing(dataset.classes)
             none_of = f"; it has none of {', '.join(lack)}: these are never pasted" if lack else ""
             log.info(f"{options.cda} pastes from the {len(bank)} foregrounds in {bank.folder}{none_of}")
-        return _train(options, model, data, batches, process, paths, dataset.checkpoint_prefix, latest)
+        run_ = Run(
+            paths,
+            dataset.checkpoint_prefix,
+            options,
+            facts_of(options, num_images=len(samples), world_size=process.world_size),
+            log,
+            length="--epochs",
+            initial="--load_checkpoint",
+            remedy="lower --lr, set --clip_grad=5, or train with --amp=off",
+            latest=latest,
+        )
+        trainer = Trainer(task, settings, run_, process)
+        if latest is None and options.load_checkpoint not in (None, "none"):
+            path = checkpoint_path(options.load_checkpoint)
+            state = ckpt.read_checkpoint(path)
+            task.start_from(state, path=path)
+            if options.start_epoch:
+                trainer.continue_from(path, state, epoch=options.start_epoch)
+        return trainer.fit()
+
+
+def facts_of(options: TrainOptions, *, num_images: int, world_size: int) -> dict[str, Any]:
+    """What must be the same where a run resumes: it decides which samples a step draws, and the optimiser's kind."""
+    return {
+        "--batch_size": options.batch_size,
+        "--accumulate": options.accumulate,
+        "--seed": options.seed,
+        "--optimizer": options.optimizer,
+        "number of images": num_images,
+        "number of processes": world_size,
+    }
+
+
+def make_settings(options: TrainOptions, *, num_images: int, world_size: int) -> TrainerSettings:
+    """What the engine is told. Raises UserError if the images do not fill a step."""
+    sampling = Sampling(
+        batch_size=options.batch_size,
+        accumulate=options.accumulate,
+        seed=options.seed,
+        whole_epochs=True,
+        variants=tuple((kind,) for kind in COMPOSITIONS["plain" if options.cda == "off" else options.cda_batch]),
+    )
+    epoch = sampling.steps_per_epoch(num_images, world_size)
+    return TrainerSettings(
+        optimiser=Optimiser(
+            options.optimizer,
+            lr=options.lr,
+            momentum=options.momentum,
+            nesterov=options.nesterov,
+            weight_decay=options.weight_decay,
+            clip_grad=options.clip_grad,
+        ),
+        schedule=Schedule(
+            options.epochs * epoch,
+            kind=options.schedule,
+            power=options.poly_power,
+            decay_steps=tuple(epoch * number for number in options.decay_epochs),
+            decay_factor=DECAY_FACTOR,
+            warmup_steps=options.warmup_steps,
+            warmup_factor=WARMUP_START,
+        ),
+        machine=Machine(
+            amp=options.amp,
+            channels_last=options.channels_last,
+            sync_batch_norm=not options.freeze_batch_norm,
+            num_workers=options.num_workers,
+        ),
+        sampling=sampling,
+        saving=Saving(
+            "epoch",
+            interval=epoch,
+            keep_every=epoch,
+            keep=options.keep_checkpoints,
+            minutes=options.save_minutes,
+            log_every=options.log_every,
+        ),
+    )
 
 
 class Inputs(NamedTuple):
@@ -174,133 +229,20 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
     )
 
 
-def _sample_options(options: TrainOptions, dataset: Dataset, net: CamNet) -> dict:
+def make_samples(options: TrainOptions, dataset: Dataset, inputs: Inputs, model: L2G) -> L2GDataset:
+    """The training samples, normalised as the backbone takes them unless the options say otherwise."""
     names = [
         "resize", "resize_mode", "input_size", "crop_size", "num_patches", "corner_patches", "color_jitter", "flip",
         "seed",
     ]  # fmt: skip
-    return {name: getattr(options, name) for name in names} | {
-        "num_classes": len(dataset.classes),
-        "min_visible": options.cda_min_visible,
-        "mean": options.mean or net.mean,
-        "std": options.std or net.std,
-    }
-
-
-def make_optimizer(model: L2G, options: TrainOptions) -> torch.optim.Optimizer:
-    """The optimiser over every trainable parameter of both networks, at four rates."""
-    networks = [net for net in (model.global_net, model.local_net) if net is not None]
-    groups = schedule.parameter_groups(
-        networks, lambda net: net.parameter_kinds(), lr=options.lr, new_lr_factor=options.new_lr_factor
+    return L2GDataset(
+        inputs.entries,
+        inputs.image_dir,
+        inputs.sal_dir,
+        **{name: getattr(options, name) for name in names},
+        num_classes=len(dataset.classes),
+        min_visible=options.cda_min_visible,
+        mean=options.mean or model.global_net.mean,
+        std=options.std or model.global_net.std,
+        paster=None if inputs.bank is None else make_paster(options, inputs.bank),
     )
-    if options.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=options.lr, weight_decay=options.weight_decay)
-    return torch.optim.SGD(
-        groups,
-        lr=options.lr,
-        momentum=options.momentum,
-        nesterov=options.nesterov,
-        weight_decay=options.weight_decay,
-    )
-
-
-def rate_factor(options: TrainOptions, step: int, *, steps_per_epoch: int) -> float:
-    """The factor on every base rate at `step`."""
-    if options.schedule == "poly":
-        factor = schedule.poly(step, options.epochs * steps_per_epoch, power=options.poly_power)
-    else:
-        factor = schedule.step_decay(step // steps_per_epoch, options.decay_epochs, factor=DECAY_FACTOR)
-    return factor * schedule.warm_up(step, options.warmup_steps, start=WARMUP_START)
-
-
-def _train(
-    options: TrainOptions,
-    model: L2G,
-    data: L2GDataset,
-    batches: EpochBatches,
-    process: Process,
-    paths: RunPaths,
-    prefix: str,
-    latest: Path | None,
-) -> Path:
-    model.to(process.device)
-    channels_last = options.channels_last
-    if channels_last and (narrow := unsafe_in_channels_last(model, process.device)):
-        open_log(paths.log if process.is_main else None).info(f"the channels-last layout is left off: {narrow}")
-        channels_last = False
-    if channels_last:
-        model.to(memory_format=torch.channels_last)
-    if process.device.type == "cuda" and process.world_size > 1 and not options.freeze_batch_norm:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    optimizer = make_optimizer(model, options)
-    stepper = Stepper(
-        optimizer, accumulate=options.accumulate, clip_grad=options.clip_grad, amp=options.amp, device=process.device
-    )
-    position = Position()
-    if latest:
-        position = restore(
-            latest,
-            networks_of(model),
-            stepper,
-            options,
-            steps_per_epoch=batches.steps,
-            load=lambda network, state, which: load_file(network, latest, state, which=which),
-        )
-    elif options.load_checkpoint not in (None, "none"):
-        position = load_start(
-            checkpoint_path(options.load_checkpoint),
-            model,
-            stepper,
-            start_epoch=options.start_epoch,
-            steps_per_epoch=batches.steps,
-        )
-    if process.is_main:  # after all that may be refused: a refused run leaves the old run's options alone
-        save_options(options, paths.config)
-        write_versions(paths.versions)
-    wrapped = model
-    if process.world_size > 1:
-        wrapped = DistributedDataParallel(
-            model, device_ids=[process.device.index] if process.device.type == "cuda" else None
-        )
-    loader = make_loader(data, batches, num_workers=options.num_workers, pin=process.device.type == "cuda")
-    return train_classifier(
-        wrapped,
-        stepper,
-        loader,
-        batches,
-        position=position,
-        epochs=options.epochs,
-        rate_factor=partial(rate_factor, options, steps_per_epoch=batches.steps),
-        saver=Saver(
-            paths,
-            prefix,
-            keep=options.keep_checkpoints,
-            process=process,
-            state=partial(state_of, networks_of(model), stepper, options, batches.steps),
-        ),
-        recorder=Recorder(paths, step=position.step, log_every=options.log_every, main=process.is_main),
-        amp=options.amp,
-        channels_last=channels_last,
-        seed=options.seed,
-        save_minutes=options.save_minutes,
-        process=process,
-    )
-
-
-def networks_of(model: L2G) -> dict[str, CamNet]:
-    """The networks under the names that published checkpoints give them."""
-    both = {"state_dict": model.global_net, "local_dict": model.local_net}
-    return {name: network for name, network in both.items() if network is not None}
-
-
-def load_start(path: Path, model: L2G, stepper: Stepper, *, start_epoch: int, steps_per_epoch: int) -> Position:
-    """Starts both networks from a checkpoint; one that holds a single network gives it to both.
-
-    With a start_epoch the optimiser's state comes along and the epochs are counted on.
-    """
-    state = ckpt.read_checkpoint(path)
-    for name, network in networks_of(model).items():
-        load_file(network, path, state, which=name if name in state else "state_dict")
-    if start_epoch == 0:
-        return Position()
-    return go_on_from(path, state, stepper, start_epoch=start_epoch, steps_per_epoch=steps_per_epoch)

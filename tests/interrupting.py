@@ -5,7 +5,7 @@ import signal
 
 import torch
 
-from utils.training.train_loop import Stepper
+from utils.training.trainer import Trainer
 
 
 class Killed(BaseException):
@@ -14,15 +14,15 @@ class Killed(BaseException):
 
 def at_step(monkeypatch, number, action):
     """Calls `action` in the `number`-th optimiser step from now, counted from 1."""
-    done, original = [], Stepper.step
+    done, original = [], Trainer.step
 
-    def step(self):
-        original(self)
+    def step(self, number_in_run):
+        original(self, number_in_run)
         done.append(None)
         if len(done) == number:
             action()
 
-    monkeypatch.setattr(Stepper, "step", step)
+    monkeypatch.setattr(Trainer, "step", step)
 
 
 def ask_to_stop():

@@ -27,9 +27,9 @@ OWN_ROOMS = {
     "demo": ("make_demo_data",),
     "benchmark": (),
     "cam_outputs": ("make_cams",),
-    "classifier_loop": ("train",),
+    "classifier_task": ("train",),
     "foreground_sheet": ("build_foregrounds",),
-    "networks": ("train", "make_cams"),
+    "networks": ("train", "classifier_task", "make_cams"),
 }
 MAY_IMPORT = {
     "entry points": {"scripts", "utils"},

@@ -1,12 +1,12 @@
 """Training samples: an image crop, its saliency, its tags and the boxes of its patches; and the image's pasted twin."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -15,7 +15,7 @@ from utils.data.check import ImageFiles, look_at_headers, summary
 from utils.data.image_list import ImageEntry
 from utils.data.images import find_image, image_files, missing_files, read_gray, read_rgb
 from utils.errors import UserError
-from utils.runtime.seeds import derived_seed
+from utils.runtime.seeds import seeded
 
 SampleKey = tuple[int, int, bool]  # epoch, index, whether it is the pasted twin
 PLAIN, TWIN = False, True
@@ -102,10 +102,7 @@ class L2GDataset(Dataset):
             twin = self.paster(image, saliency, tags, rng=np.random.default_rng(seed))
             image, saliency, mask, pasted_tag = twin.image, twin.saliency, twin.mask, twin.tag
         maps = [None if m is None else tv_tensors.Mask(torch.from_numpy(m)[None]) for m in (saliency, mask)]
-        # transforms draw from the CPU's global generator: it is lent to the sample and put back
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would also move the GPU's generator, which dropout draws from
-            torch.default_generator.manual_seed(derived_seed(*seed))
+        with seeded(*seed):
             resized = self.resize(tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)), *maps)
             image, saliency, mask = self.transform(*resized)
             boxes = patch_boxes(
@@ -153,54 +150,6 @@ def visible_share(pasted: Tensor, boxes: Tensor, *, whole: Tensor) -> float:
     for x0, y0, x1, y1 in boxes.tolist():
         shown[y0:y1, x0:x1] = True
     return ((shown & pasted).sum() / whole.clamp(min=1)).item()
-
-
-class EpochBatches(Sampler[list[SampleKey]]):
-    """The batches of one process in one epoch, shuffled by (seed, epoch): the same global batches however many share.
-
-    A step takes batch_size * accumulate * world_size images; images that do not fill a last step wait for an epoch
-    that draws them earlier. `samples` names which samples of an image a batch holds: see COMPOSITIONS.
-    """
-
-    def __init__(
-        self,
-        num_images: int,
-        *,
-        batch_size: int,
-        accumulate: int,
-        rank: int,
-        world_size: int,
-        seed: int,
-        samples: str = "plain",
-    ) -> None:
-        self.num_images, self.batch_size, self.accumulate = num_images, batch_size, accumulate
-        self.rank, self.world_size, self.seed = rank, world_size, seed
-        self.samples = COMPOSITIONS[samples]
-        self.epoch = self.first_step = 0
-        if self.steps == 0:
-            step = batch_size * accumulate * world_size
-            what = f"{num_images} images do not fill one step of {step}"
-            raise UserError(what, remedy="lower --batch_size or --accumulate")
-
-    @property
-    def steps(self) -> int:
-        """Steps an epoch."""
-        return self.num_images // (self.batch_size * self.accumulate * self.world_size)
-
-    def start(self, epoch: int, first_step: int = 0) -> None:
-        """Chooses the epoch, and the step in it, that the next iteration begins with."""
-        self.epoch, self.first_step = epoch, first_step
-
-    def __len__(self) -> int:
-        return (self.steps - self.first_step) * self.accumulate
-
-    def __iter__(self) -> Iterator[list[SampleKey]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_images)
-        stride = self.batch_size * self.world_size
-        for number in range(self.first_step * self.accumulate, self.steps * self.accumulate):
-            first = number * stride + self.rank * self.batch_size
-            indices = order[first : first + self.batch_size].tolist()
-            yield [(self.epoch, index, kind) for index in indices for kind in self.samples]
 
 
 def check_files(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | None) -> list[str]:

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from deeplabv2.input_format import InputFormat
 from models.errors import ModelOptionError
-from utils.training import schedule
+from utils.training.optimiser import BIAS_FACTOR, parameter_groups
 
 # as published: the head's weights learn at ten times the backbone's rate, its biases at twice that without decay
 HEAD_LR_FACTOR = 10.0
@@ -50,12 +50,12 @@ class Segmenter(nn.Module, ABC):
 
         A group's rate is its "base_lr" times the schedule's factor. Every trainable parameter stands in one group.
         """
-        return schedule.parameter_groups(
+        return parameter_groups(
             [self],
             lambda net: net.parameter_kinds(),
             lr=lr,
             new_lr_factor=head_lr_factor,
-            bias_factors={"pretrained": 1.0, "new": schedule.BIAS_FACTOR},
+            bias_factors={"pretrained": 1.0, "new": BIAS_FACTOR},
             biases_without_decay=("new",),
         )
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from models.cam_net import build_cam_net
-from scripts import classifier_loop, train
-from scripts.classifier_loop import train_step
+from scripts import train
+from scripts.classifier_task import ClassifierTask
 from tests.interrupting import Killed, ask_to_stop, assert_same_values, at_step, be_killed
 from tests.small_bank import block, make_small_bank
 from tests.small_training import make_training_data, small_options
@@ -23,9 +23,10 @@ from utils.data.images import write_image
 from utils.errors import UserError
 from utils.runs.paths import RunPaths
 from utils.runtime.device import unsafe_in_channels_last
-from utils.runtime.process import Process
 from utils.training.checkpoint import read_checkpoint, write_checkpoint
-from utils.training.train_loop import NonFiniteLossError, Stepper
+from utils.training.optimiser import make_optimizer
+from utils.training.task import Losses
+from utils.training.trainer import NonFiniteLossError, Trainer
 
 # softmax over positions leaves a constant added to every position without effect: no gradient, in exact arithmetic
 WITHOUT_GRADIENT = ("pam_layer.key_conv.bias",)
@@ -48,9 +49,12 @@ def options(data, tmp_path):
 def fast_steps(monkeypatch):
     """Replaces the network's steps by given numbers."""
 
-    def give(active_tags=1.0):
-        values = {"transfer": 0.5, "active_tags": active_tags}
-        monkeypatch.setattr(classifier_loop, "train_step", lambda *_, **__: values)
+    def give(active_tags=1.0, transfer=lambda: 0.5):
+        def losses(task, network, batch):
+            fixed = {"transfer": network.global_net.fc8.weight.sum() * 0 + transfer()}
+            return Losses(fixed, {"active_tags": torch.tensor(active_tags)})
+
+        monkeypatch.setattr(ClassifierTask, "losses", losses)
 
     return give
 
@@ -82,7 +86,9 @@ def test_every_trainable_parameter_is_in_one_group_and_gets_a_gradient(options, 
     chosen = options(attention=attention, suppression=suppression, kd_loss="cross_entropy", lr=1e-4)
     torch.manual_seed(0)
     model = train.build_model(chosen, 2, fresh=True).train()
-    optimizer = train.make_optimizer(model, chosen)
+    task = ClassifierTask(model, [], lr=chosen.lr, new_lr_factor=chosen.new_lr_factor)
+    settings = train.make_settings(chosen, num_images=8, world_size=1)
+    optimizer = make_optimizer(model, task.parameter_groups(), settings.optimiser)
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in trainable.values())
@@ -101,24 +107,6 @@ def test_every_trainable_parameter_is_in_one_group_and_gets_a_gradient(options, 
     assert [name for name in without if not name.endswith(WITHOUT_GRADIENT)] == []
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
     assert all(".conv1a" in n or ".b2" in n or ".bn" in n for n in frozen), frozen
-
-
-def test_a_step_returns_the_means_of_its_batches(options):
-    chosen = options(accumulate=2, dropout=(0.0, 0.0))
-    torch.manual_seed(0)
-    model = train.build_model(chosen, 2, fresh=True).eval()
-    batches = [
-        {"images": torch.randn(1, 3, 32, 32), "tags": torch.ones(1, 2), "boxes": torch.tensor([[[0, 0, 24, 24]]])}
-        for _ in range(2)
-    ]
-    expected = [{name: loss.item() for name, loss in model(**batch).losses.items()} for batch in batches]
-    cpu = torch.device("cpu")
-    stepper = Stepper(train.make_optimizer(model, chosen), accumulate=2, clip_grad=0.0, amp="off", device=cpu)
-    values = train_step(
-        model, stepper, iter(batches), step=0, amp="off", channels_last=False, process=Process(0, 1, cpu)
-    )
-    for name in ("transfer", "local_cls"):
-        assert values[name] == pytest.approx((expected[0][name] + expected[1][name]) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("step", [3, 4, 6])
@@ -185,7 +173,7 @@ def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_checkpoint(options):
 def test_an_existing_run_is_not_overwritten(options):
     path = train.run(options())
     before = path.read_bytes()
-    with pytest.raises(FileExistsError, match=r"toy_epoch_0\.pth is there already: add --resume"):
+    with pytest.raises(UserError, match=r"toy_epoch_0\.pth.*--resume.*--experiment_name"):
         train.run(options(lr=0.5))
     assert path.read_bytes() == before
     assert load_options(TrainOptions, paths_of(options()).config) == options()
@@ -194,11 +182,12 @@ def test_an_existing_run_is_not_overwritten(options):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 4}, "4 steps an epoch, now 2; 2 batch_size, now 4"),
-        ({"batch_size": 1, "accumulate": 2}, "2 batch_size, now 1; 1 accumulate, now 2"),
-        ({"seed": 1}, "0 seed, now 1"),
+        ({"batch_size": 4}, "--batch_size: 2 then, 4 now"),
+        ({"batch_size": 1, "accumulate": 2}, "--batch_size: 2 then, 1 now; --accumulate: 1 then, 2 now"),
+        ({"seed": 1}, "--seed: 0 then, 1 now"),
+        ({"optimizer": "adamw"}, "--optimizer: sgd then, adamw now"),
         ({"attention": "se"}, "attention"),
-        ({"epochs": 1}, "has 1.5 epochs behind it, --epochs=1 asks for fewer"),
+        ({"epochs": 1}, "6 steps .* 4: .*--epochs"),
     ],
 )
 def test_another_run_is_not_resumed_and_keeps_its_options(options, fast_steps, monkeypatch, change, message):
@@ -207,7 +196,7 @@ def test_another_run_is_not_resumed_and_keeps_its_options(options, fast_steps, m
     train.run(begun)
     path = paths_of(begun).model_dir / "toy_step_6.pth"
     write_checkpoint(path, {**read_checkpoint(path.with_name("toy_epoch_1.pth")), "step": 6})
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((UserError, ValueError), match=message):
         train.run(options(**{"epochs": 2, "resume": True, **change}))
     assert load_options(TrainOptions, paths_of(begun).config) == begun
 
@@ -215,7 +204,7 @@ def test_another_run_is_not_resumed_and_keeps_its_options(options, fast_steps, m
 def test_weights_without_a_run_are_not_resumed(options):
     path = paths_of(options()).model_dir / "toy_epoch_9.pth"
     write_checkpoint(path, {"state_dict": build_cam_net("resnet38", 2, width=0.0625).state_dict()})
-    with pytest.raises(ValueError, match=r"start from it with --load_checkpoint="):
+    with pytest.raises(UserError, match=r"--load_checkpoint="):
         train.run(options(resume=True, epochs=20))
 
 
@@ -306,10 +295,9 @@ def test_a_run_leaves_exactly_these_files(options, fast_steps):
     assert json.loads((root / "versions.json").read_text())["torch"] == version("torch")
 
 
-def test_every_epoch_has_its_own_averages(options, monkeypatch):
+def test_every_epoch_has_its_own_averages(options, fast_steps):
     values = iter(range(8))
-    step = lambda *_, **__: {"transfer": float(next(values)), "active_tags": 1.0}  # noqa: E731
-    monkeypatch.setattr(classifier_loop, "train_step", step)
+    fast_steps(transfer=lambda: float(next(values)))
     train.run(options(epochs=2))
     assert [line["transfer"] for line in metrics_of(options())] == [1.5, 5.5]
 
@@ -357,7 +345,7 @@ def test_channels_last_is_left_off_and_said_so_where_it_is_not_safe(options, fas
     given = options(channels_last=True)
     train.run(given)
     log = paths_of(given).log.read_text()
-    assert "the channels-last layout is left off: on the CPU" in log and "conv1a has 4" in log
+    assert "channels-last memory layout is not used: on the CPU" in log and "conv1a has 4" in log
     assert unsafe_in_channels_last(nn.Conv2d(3, 4, 1), torch.device("cuda")) is None
     assert unsafe_in_channels_last(nn.Conv2d(3, 8, 1), torch.device("cpu")) is None
 
@@ -415,13 +403,13 @@ def test_the_second_stage_goes_on_with_networks_optimiser_and_epochs(options, ba
 def test_the_rate_of_the_second_stage_is_what_its_options_say(options, bank, monkeypatch):
     first = train.run(options())
     seen = []
-    original = Stepper.step
+    original = Trainer.step
 
-    def step(self):
+    def step(self, number):
+        original(self, number)
         seen.append(min(group["lr"] for group in self.optimizer.param_groups))
-        original(self)
 
-    monkeypatch.setattr(Stepper, "step", step)
+    monkeypatch.setattr(Trainer, "step", step)
     train.run(options(resume=True, epochs=2, lr=3e-5, decay_epochs=(), cda="cda", cda_bank=bank, save_minutes=0.0))
     assert seen == pytest.approx([3e-5] * 4)
     assert first.is_file()
@@ -444,10 +432,10 @@ def test_a_second_stage_stopped_in_the_middle_gives_the_same_weights(options, ba
 
 def test_a_start_epoch_needs_the_checkpoint_of_the_epoch_before(options, tmp_path):
     path = train.run(options())
-    with pytest.raises(ValueError, match=r"after epoch 0: --start_epoch=3 goes on from .* after epoch 2"):
+    with pytest.raises(UserError, match=r"after epoch 0: --start_epoch=3 .* after epoch 2"):
         train.run(options(experiment_name="b", load_checkpoint=str(path), start_epoch=3, epochs=5))
     write_checkpoint(tmp_path / "bare.pth", {"state_dict": read_checkpoint(path)["state_dict"]})
-    with pytest.raises(ValueError, match="without --start_epoch"):
+    with pytest.raises(UserError, match="without --start_epoch"):
         train.run(options(experiment_name="b", load_checkpoint=str(tmp_path / "bare.pth"), start_epoch=1, epochs=5))
     with pytest.raises(ValueError, match="give --load_checkpoint"):
         options(start_epoch=1, epochs=5)

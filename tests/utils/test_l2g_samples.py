@@ -1,7 +1,5 @@
 """Training samples: what their randomness follows from, what stays aligned, what is refused."""
 
-import os
-import signal
 from dataclasses import asdict
 
 import numpy as np
@@ -16,17 +14,18 @@ from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import write_image
 from utils.errors import UserError
 from utils.l2g_samples import (
+    COMPOSITIONS,
     PLAIN,
     TWIN,
-    EpochBatches,
     L2GDataset,
     check_files,
     check_headers,
     patch_boxes,
     visible_share,
 )
-from utils.runtime.seeds import derived_seed
-from utils.training.sampling import make_loader
+from utils.training.loading import read_ahead
+from utils.training.sampling import Batches
+from utils.training.settings import Sampling
 
 TAKEN = ("resize", "resize_mode", "input_size", "crop_size", "num_patches", "corner_patches", "color_jitter", "flip")
 
@@ -38,10 +37,13 @@ def make_dataset(data, *, saliency=True, entries=None, **more):
     return L2GDataset(entries, data / "JPEGImages", data / "Sal" if saliency else None, num_classes=2, **chosen)
 
 
-def make_batches(count, *, batch_size=2, accumulate=1, rank=0, world_size=1, seed=0, **more):
-    return EpochBatches(
-        count, batch_size=batch_size, accumulate=accumulate, rank=rank, world_size=world_size, seed=seed, **more
-    )
+def read_epoch(dataset, kinds, *, workers):
+    """The batches of two images of epoch 1."""
+    sampling = Sampling(batch_size=2, accumulate=1, seed=0, whole_epochs=True, variants=tuple((k,) for k in kinds))
+    steps = len(dataset) // 2
+    batches = Batches(len(dataset), sampling, steps=(steps, 2 * steps))
+    with read_ahead(dataset, batches, num_workers=workers, pin=False) as read:
+        return list(read)
 
 
 def equal(one, other):
@@ -88,70 +90,6 @@ def test_other_epochs_seeds_and_images_give_other_patches(data):
     for other in (dataset[1, 0, PLAIN], dataset[0, 1, PLAIN], make_dataset(data, seed=1)[0, 0, PLAIN]):
         assert not torch.equal(other["images"], first["images"])
         assert not torch.equal(other["boxes"], first["boxes"])
-
-
-def test_samples_are_the_same_for_any_number_of_workers(data):
-    epochs = []
-    for workers in (0, 1, 2):
-        batches = make_batches(6)
-        loader = make_loader(make_dataset(data), batches, num_workers=workers, pin=False)
-        batches.start(1)
-        epochs.append(list(loader))
-    assert len(epochs[0]) == 3
-    for other in epochs[1:]:
-        assert all(equal(one, two) for one, two in zip(epochs[0], other, strict=True))
-
-
-def test_workers_outlive_the_signals_that_ask_the_run_to_stop(data):
-    batches = make_batches(6, batch_size=1)
-    loader = make_loader(make_dataset(data), batches, num_workers=1, pin=False)
-    samples = iter(loader)
-    next(samples)
-    (worker,) = samples._workers
-    for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(worker.pid, number)
-    assert len(list(samples)) == 5
-    del samples, loader
-    worker.join(10)
-    assert worker.exitcode == 0
-
-
-def test_derived_seeds_differ_by_place():
-    seeds = {derived_seed(*parts) for parts in ((0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0, 0))}
-    assert len(seeds) == 4
-
-
-def test_order_is_shuffled_anew_each_epoch():
-    batches, orders = make_batches(20), []
-    for epoch in (0, 1, 0):
-        batches.start(epoch)
-        keys = [key for batch in batches for key in batch]
-        assert {e for e, _, _ in keys} == {epoch}
-        orders.append([index for _, index, _ in keys])
-    assert sorted(orders[0]) == list(range(20)) != orders[0]
-    assert orders[0] != orders[1]
-    assert orders[0] == orders[2]
-
-
-def test_ranks_share_the_global_batch_of_one_process():
-    whole = list(make_batches(19, batch_size=4, accumulate=2))
-    ranks = [list(make_batches(19, batch_size=2, accumulate=2, rank=r, world_size=2)) for r in (0, 1)]
-    assert len(whole) == 4
-    assert [first + second for first, second in zip(*ranks, strict=True)] == whole
-
-
-def test_a_later_start_is_the_tail_of_the_epoch():
-    batches = make_batches(13, accumulate=2)
-    batches.start(4)
-    whole = list(batches)
-    batches.start(4, first_step=2)
-    assert len(batches) == 2
-    assert list(batches) == whole[4:]
-
-
-def test_too_few_images_are_an_error():
-    with pytest.raises(UserError, match=r"5 .* 6: .*--batch_size .*--accumulate"):
-        make_batches(5, batch_size=3, accumulate=2)
 
 
 def test_patches_are_the_corners_and_random_places_inside():
@@ -333,19 +271,16 @@ def test_twins_follow_from_seed_epoch_and_index(data, paster):
         assert not torch.equal(other["images"], first["images"])
 
 
-def test_batches_hold_each_image_and_its_twin():
-    for samples, kinds in {"plain": [PLAIN], "pair": [PLAIN, TWIN], "twin": [TWIN]}.items():
-        batches = make_batches(7, samples=samples)
-        assert len(batches) == batches.steps == 3
-        for batch, plain in zip(batches, make_batches(7), strict=True):
-            assert batch == [(epoch, index, kind) for epoch, index, _ in plain for kind in kinds]
+def test_samples_are_the_same_for_any_number_of_workers(data):
+    epochs = [read_epoch(make_dataset(data), COMPOSITIONS["plain"], workers=workers) for workers in (0, 1, 2)]
+    assert len(epochs[0]) == 3
+    for other in epochs[1:]:
+        assert all(equal(one, two) for one, two in zip(epochs[0], other, strict=True))
 
 
 def test_twins_are_the_same_for_any_number_of_workers(data, paster):
-    epochs = []
-    for workers in (0, 2):
-        batches = make_batches(6, samples="pair")
-        epochs.append(list(make_loader(make_dataset(data, paster=paster), batches, num_workers=workers, pin=False)))
+    dataset = make_dataset(data, paster=paster)
+    epochs = [read_epoch(dataset, COMPOSITIONS["pair"], workers=workers) for workers in (0, 2)]
     assert len(epochs[0]) == 3 and epochs[0][0]["images"].shape[0] == 4
     assert all(equal(one, two) for one, two in zip(*epochs, strict=True))
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from utils.data.image_list import ImageEntry
 from utils.data.images import open_header, read_rgb
 from utils.errors import UserError
-from utils.files.parallel import leave_signals_to_main
+from utils.files.parallel import start_reader
 
 
 class _Batches(Dataset):
@@ -48,7 +48,7 @@ def read_batches(
         num_workers=num_workers,
         # arrays stay arrays: tensors would need the shared memory that containers are short of
         collate_fn=_as_is,
-        worker_init_fn=leave_signals_to_main,
+        worker_init_fn=start_reader,
     )
     for batch, images in loader:
         if isinstance(images, UserError):

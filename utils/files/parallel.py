@@ -1,5 +1,6 @@
 """One function over many items on many processes, with a progress bar; jobs in threads behind the network."""
 
+import ctypes
 import math
 import multiprocessing
 import os
@@ -17,6 +18,8 @@ from utils.errors import UserError
 
 # with fewer items a process, starting it takes longer than it saves
 ITEMS_PER_PROCESS = 8
+
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 SLOW_IMPORTS = ("numpy", "cv2", "PIL.Image", "numba", "torch", "torchvision")
 
@@ -123,7 +126,21 @@ def run_in_threads(jobs: Iterator[Callable[[], None]], *, num_threads: int) -> I
             yield waiting.popleft().result()
 
 
-def leave_signals_to_main(_worker: int) -> None:
-    """Ctrl-C and torchrun signal the workers too: the main process ends them, after its checkpoint."""
+def start_reader(_worker: int = 0) -> None:
+    """Prepares a process that reads images for the main process, which alone ends it.
+
+    Ctrl-C and torchrun signal the workers too; the main process needs them until its checkpoint is written. They end
+    with it however it ends.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Has this process killed when the one that started it is gone (on Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():  # it was gone before that took effect
+        os._exit(1)

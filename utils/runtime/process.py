@@ -32,10 +32,13 @@ class Process:
         return value
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true on any process: all must leave the loop, or write, at the same step."""
+        """Whether it is true on any process: all must leave the loop, or write, at the same step.
+
+        It is exchanged between the CPUs: the GPUs' work goes on meanwhile.
+        """
         if self.world_size == 1:
             return flag
-        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+        return bool(self.mean(torch.tensor(float(flag))) > 0)
 
     def from_main(self, text: str) -> str:
         """The main process's text, on every process."""
@@ -52,7 +55,7 @@ class Process:
 
 @contextmanager
 def start_process(device_name: str) -> Iterator[Process]:
-    """Joins the processes that torchrun started (gloo on the CPU, NCCL on CUDA); alone without torchrun."""
+    """Joins the processes that torchrun started (gloo between CPUs, NCCL between GPUs); alone without torchrun."""
     device = pick_device(device_name)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
@@ -61,7 +64,7 @@ def start_process(device_name: str) -> Iterator[Process]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield Process(dist.get_rank(), world_size, device)
     finally:

@@ -1,0 +1,61 @@
+"""The classifier's task: both networks of L2G, their samples, and their losses."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from models.cam_net import CamNet
+from models.l2g import L2G
+from scripts.networks import load_file
+from utils.l2g_samples import L2GDataset
+from utils.training.optimiser import parameter_groups
+from utils.training.task import Losses
+
+ACTIVE_TAGS = "active_tags"
+COLLAPSED = 0.05  # fraction of tags shown by the global network under which its CAMs are background everywhere
+COLLAPSE_WARNING = (
+    "WARNING: the global network shows {share:.1%} of the images' tags: its CAMs are background everywhere. "
+    "Short schedules need a loss whose gradient does not vanish: --kd_loss=balanced "
+    "--background_target=complement --kd_weight=1 --clip_grad=5 (as configs/voc_light.yaml)"
+)
+
+
+class ClassifierTask:
+    """L2G for the engine: see utils.training.task.Task."""
+
+    def __init__(self, network: L2G, samples: L2GDataset, *, lr: float, new_lr_factor: float) -> None:
+        self.network, self.samples = network, samples
+        self.lr, self.new_lr_factor = lr, new_lr_factor
+
+    @property
+    def networks(self) -> dict[str, CamNet]:
+        """The networks under the names that published checkpoints give them."""
+        both = {"state_dict": self.network.global_net, "local_dict": self.network.local_net}
+        return {name: network for name, network in both.items() if network is not None}
+
+    def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> Losses:
+        output = network(**batch)
+        return Losses(output.losses, {ACTIVE_TAGS: output.active_tags})
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(
+            self.networks.values(), lambda net: net.parameter_kinds(), lr=self.lr, new_lr_factor=self.new_lr_factor
+        )
+
+    def checkpoint(self) -> dict[str, Any]:
+        return {name: network.state_dict() for name, network in self.networks.items()}
+
+    def restore(self, state: Mapping[str, Any], *, path: Path) -> None:
+        for name, network in self.networks.items():
+            load_file(network, path, state, which=name)
+
+    def start_from(self, state: Mapping[str, Any], *, path: Path) -> None:
+        """Fills both networks from another run's checkpoint; one that holds a single network gives it to both."""
+        for name, network in self.networks.items():
+            load_file(network, path, state, which=name if name in state else "state_dict")
+
+    def end_of_interval(self, recent: Mapping[str, float]) -> str | None:
+        share = recent[ACTIVE_TAGS]
+        return COLLAPSE_WARNING.format(share=share) if share < COLLAPSED else None

@@ -1,0 +1,113 @@
+"""Worker processes that read samples: they outlive signals to the run, and nothing else of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils.errors import UserError
+from utils.training.loading import read_ahead
+from utils.training.sampling import Batches
+from utils.training.settings import Sampling
+
+
+class Numbers:
+    """Sample `index` holds its number; `broken` raises, `slow` never ends."""
+
+    def __init__(self, count, *, broken=None, slow=None):
+        self.count, self.broken, self.slow = count, broken, slow
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, key):
+        _, index = key
+        if index == self.slow:
+            time.sleep(1000)
+        if index == self.broken:
+            raise UserError("cannot be read", f"{index}.jpg", remedy="replace it")
+        return {"number": torch.tensor(index)}
+
+
+def reading(samples, *, workers, steps=50):
+    sampling = Sampling(batch_size=2, accumulate=1, seed=0, whole_epochs=True)
+    return read_ahead(samples, Batches(len(samples), sampling, steps=(0, steps)), num_workers=workers, pin=False)
+
+
+def children():
+    """Process ids of this process's children."""
+    path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    return {int(pid) for pid in path.read_text().split()}
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_sample_that_cannot_be_read_is_the_same_error_for_any_number_of_workers(workers):
+    with pytest.raises(UserError) as caught, reading(Numbers(10, broken=3), workers=workers, steps=5) as batches:
+        list(batches)
+    assert (caught.value.where, caught.value.remedy) == ("3.jpg", "replace it")
+
+
+@needs_proc
+def test_workers_are_gone_when_the_block_ends_by_an_error():
+    before = children()
+    with pytest.raises(KeyError), reading(Numbers(100), workers=2) as batches:
+        next(batches)
+        assert len(children() - before) == 2
+        raise KeyError
+    assert children() - before == set()
+
+
+@needs_proc
+def test_a_worker_that_hangs_is_killed():
+    before, start = children(), time.monotonic()
+    slow = next(iter(Batches(100, Sampling(2, 1, 0, True), steps=(1, 2))))[0][1]
+    with pytest.raises(KeyError), reading(Numbers(100, slow=slow), workers=2) as batches:
+        next(batches)
+        raise KeyError
+    assert children() - before == set()
+    assert time.monotonic() - start < 5
+
+
+@needs_proc
+def test_workers_outlive_the_signals_that_ask_the_run_to_stop():
+    before = children()
+    with reading(Numbers(100), workers=1) as batches:
+        next(batches)
+        (worker,) = children() - before
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(worker, number)
+        assert len(list(batches)) == 49
+
+
+@needs_proc
+def test_workers_end_with_a_killed_parent():
+    root = str(Path(__file__).parents[3])
+    code = (
+        "from tests.utils.training.test_loading import Numbers, children, reading\nimport time\n"
+        "with reading(Numbers(100), workers=2) as batches:\n"
+        "    next(batches)\n    print(*children(), flush=True)\n    time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True)
+    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    parent.kill()
+    parent.wait()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 3  # torch's own watchdog looks every five seconds
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [pid for pid in workers if is_running(pid)] == []

@@ -1,0 +1,193 @@
+"""The engine on a linear network: accumulation, clipping, when values are read, losses that are not finite."""
+
+import logging
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from utils.runs.paths import RunPaths
+from utils.runtime.process import Process
+from utils.training.checkpoint import read_checkpoint
+from utils.training.settings import (
+    Machine,
+    Optimiser,
+    Run,
+    Sampling,
+    Saving,
+    Schedule,
+    TrainerSettings,
+)
+from utils.training.task import Losses
+from utils.training.trainer import NonFiniteLossError, Trainer
+
+
+@dataclass
+class Options:
+    """What a run is made with."""
+
+    name: str = "toy"
+
+
+class Linear:
+    """Brings a linear layer's outputs to 0. `bad` maps a step to the factor on its loss."""
+
+    def __init__(self, *, bad=None):
+        torch.manual_seed(0)
+        self.network = nn.Linear(3, 2)
+        self.samples = Points()
+        self.bad, self.calls = bad or {}, 0
+
+    def losses(self, network, batch):
+        factor = self.bad.get(self.calls, 1.0)
+        self.calls += 1
+        output = network(batch["images"].flatten(1)).square()
+        return Losses({"first": factor * output[:, 0].mean(), "second": output[:, 1].mean()}, {"value": output.sum()})
+
+    def parameter_groups(self):
+        return [{"params": list(self.network.parameters()), "base_lr": 0.1}]
+
+    def checkpoint(self):
+        return {"state_dict": self.network.state_dict()}
+
+    def restore(self, state, *, path):
+        self.network.load_state_dict(state["state_dict"])
+
+    def end_of_interval(self, recent):
+        return None
+
+
+class Points:
+    """Twelve points; a sample does not depend on the epoch."""
+
+    def __init__(self):
+        self.points = torch.randn(12, 3, generator=torch.Generator().manual_seed(1))
+
+    def __len__(self):
+        return len(self.points)
+
+    def __getitem__(self, key):
+        return {"images": self.points[key[1]][None, None]}
+
+
+def make_trainer(folder, task, *, steps=6, batch_size=2, accumulate=1, latest=None, **optimiser):
+    settings = TrainerSettings(
+        Optimiser("sgd", **{"lr": 0.1, **optimiser}),
+        Schedule(steps, kind="step"),
+        Machine(),
+        Sampling(batch_size, accumulate, seed=0, whole_epochs=True),
+        Saving("iter", interval=4, keep_every=2, keep=10, minutes=0.0, log_every=3),
+    )
+    log = logging.getLogger("l2g")
+    run = Run(
+        RunPaths(folder), "toy", Options(), {}, log, length="--n", initial="--w", remedy="lower --lr", latest=latest
+    )
+    return Trainer(task, settings, run, Process(0, 1, torch.device("cpu")))
+
+
+def test_accumulated_batches_are_one_larger_batch(tmp_path):
+    whole, split = Linear(), Linear()
+    make_trainer(tmp_path / "a", whole, batch_size=6, steps=4).fit()
+    make_trainer(tmp_path / "b", split, batch_size=2, accumulate=3, steps=4).fit()
+    start = Linear().network.state_dict()
+    for name, value in whole.network.state_dict().items():
+        assert torch.allclose(split.network.state_dict()[name], value, atol=1e-6)
+        assert not torch.allclose(start[name], value, atol=1e-2)
+    states = [read_checkpoint(tmp_path / name / "model" / "toy_iter_4.pth") for name in ("a", "b")]
+    metrics = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("a", "b")]
+    assert all('"first": ' in text for text in metrics)
+    assert states[0]["step"] == states[1]["step"] == 4
+
+
+@pytest.mark.parametrize(("bound", "norm"), [(0.5, 0.5), (1e6, None)])
+def test_clipping_bounds_the_norm_of_the_whole_gradient(tmp_path, bound, norm):
+    free, clipped = Linear(), Linear()
+    for task, value in ((free, 0.0), (clipped, bound)):
+        task.bad = {0: 1000.0}
+        make_trainer(tmp_path / str(value), task, steps=1, momentum=0.0, lr=1.0, clip_grad=value).fit()
+    start = Linear().network
+    moved = [
+        torch.cat([(a - b).flatten() for a, b in zip(task.network.parameters(), start.parameters())]).norm() * 10
+        for task in (free, clipped)
+    ]
+    if norm is None:  # a small gradient is not clipped
+        assert torch.equal(*moved)
+    else:
+        assert moved[1].item() == pytest.approx(norm, rel=1e-4) and moved[0] > 10 * moved[1]
+
+
+@pytest.mark.parametrize("read_every", [1, 3, 100])
+def test_how_often_values_are_read_changes_no_number(tmp_path, read_every):
+    states, metrics = [], []
+    for name, every in (("often", 1), ("seldom", read_every)):
+        trainer = make_trainer(tmp_path / name, Linear())
+        trainer.read_every = every
+        states.append(read_checkpoint(trainer.fit()))
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        metrics.append([line.partition('"first"')[2] for line in lines])
+    assert states[0]["averages"] == states[1]["averages"]
+    assert torch.equal(states[0]["state_dict"]["weight"], states[1]["state_dict"]["weight"])
+    assert metrics[0] == metrics[1] and len(metrics[0]) == 2
+
+
+def test_no_value_is_read_between_the_reading_points(tmp_path, monkeypatch):
+    task = Linear()
+    trainer = make_trainer(tmp_path, task, steps=3)
+    trainer.read_every = 100
+    unread = []
+    original = Trainer.step
+
+    def step(self, number):
+        original(self, number)
+        unread.append([value for value, _, _ in self.unread])
+
+    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(trainer.run.paths.__class__, "model_dir", tmp_path)
+    trainer.fit()
+    # step 0 is a reading point; a checkpoint is due by the clock after it, and every second step
+    assert unread == [[], [1], [2]]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(("read_every", "seen"), [(1, 4), (100, 4)])
+def test_a_loss_that_is_not_finite_is_named_and_never_saved(tmp_path, bad, read_every, seen):
+    """Of accumulated batches, the second of step 3 is bad."""
+    task = Linear(bad={7: bad})
+    trainer = make_trainer(tmp_path, task, accumulate=2, steps=6)
+    trainer.read_every = read_every
+    with pytest.raises(NonFiniteLossError, match=r"step 3: .*first=.*second=.*--lr") as caught:
+        trainer.fit()
+    assert caught.value.where == "step 3"
+    written = sorted(path.name for path in (tmp_path / "model").iterdir())
+    assert written == ["toy_iter_2.pth", "toy_step_3.pth"]
+    for name in written:
+        assert all(
+            value.isfinite().all() for value in read_checkpoint(tmp_path / "model" / name)["state_dict"].values()
+        )
+
+
+def test_parameters_are_not_moved_by_a_bad_loss_where_every_step_is_read(tmp_path):
+    task = Linear(bad={0: float("nan")})
+    with pytest.raises(NonFiniteLossError):
+        make_trainer(tmp_path, task).fit()
+    assert torch.equal(task.network.weight, Linear().network.weight)
+
+
+def test_a_value_that_is_only_recorded_may_be_not_finite(tmp_path):
+    class Odd(Linear):
+        def losses(self, network, batch):
+            losses, _ = super().losses(network, batch)
+            return Losses(losses, {"value": torch.tensor(float("nan"))})
+
+    assert make_trainer(tmp_path, Odd()).fit().is_file()
+
+
+def test_resuming_from_any_checkpoint_gives_the_same_end(tmp_path):
+    whole = read_checkpoint(make_trainer(tmp_path / "whole", Linear(), momentum=0.9).fit())
+    for step in (2, 4):
+        latest = tmp_path / "whole" / "model" / f"toy_iter_{step}.pth"
+        resumed = make_trainer(tmp_path / str(step), Linear(), momentum=0.9, latest=latest)
+        state = read_checkpoint(resumed.fit())
+        assert torch.equal(state["state_dict"]["weight"], whole["state_dict"]["weight"])
+        assert state["averages"] == whole["averages"] and state["step"] == whole["step"] == 6

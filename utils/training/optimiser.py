@@ -1,0 +1,97 @@
+"""The optimiser of a training: its parameter groups, its construction, its state in checkpoints."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.amp import GradScaler
+
+from utils.errors import UserError
+from utils.training.settings import Optimiser
+
+# Biases learn at twice the rate of weights, in pretrained layers and in new ones.
+BIAS_FACTOR = 2.0
+BOTH_KINDS = MappingProxyType({"pretrained": BIAS_FACTOR, "new": BIAS_FACTOR})
+
+
+def parameter_groups(
+    networks: Iterable[nn.Module],
+    kinds: Callable[[nn.Module], Mapping[str, str]],
+    *,
+    lr: float,
+    new_lr_factor: float,
+    bias_factors: Mapping[str, float] = BOTH_KINDS,
+    biases_without_decay: Collection[str] = (),
+) -> list[dict[str, Any]]:
+    """Sorts every trainable parameter into one of four groups: pretrained or new, weight or bias.
+
+    kinds(network) gives for each parameter name `pretrained` or `new`. `bias_factors` of each kind multiply the
+    learning rate of its biases; those of the kinds `biases_without_decay` get no weight decay. Raises ValueError for
+    a parameter of unknown kind.
+    """
+    rates = {"pretrained": lr, "new": lr * new_lr_factor}
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {(k, b): [] for k in rates for b in (False, True)}
+    for network in networks:
+        known = kinds(network)
+        for name, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            if known.get(name) not in rates:
+                raise ValueError(f"parameter {name} has kind {known.get(name)!r}: expected one of {', '.join(rates)}")
+            groups[known[name], name.endswith(".bias")].append(parameter)
+    result = []
+    for (kind, bias), members in groups.items():
+        if members:
+            base_lr = rates[kind] * (bias_factors[kind] if bias else 1.0)
+            decay = {"weight_decay": 0.0} if bias and kind in biases_without_decay else {}
+            result.append({"params": members, "base_lr": base_lr, "name": f"{kind} {bias=}", **decay})
+    return result
+
+
+def make_optimizer(network: nn.Module, groups: list[dict[str, Any]], settings: Optimiser) -> torch.optim.Optimizer:
+    """The optimiser over `groups`, each with its "base_lr".
+
+    Raises ValueError unless every trainable parameter is in exactly one group: one that no group holds would keep its
+    random start in silence.
+    """
+    held = [id(p) for group in groups for p in group["params"]]
+    if sorted(held) != sorted(id(p) for p in network.parameters() if p.requires_grad):
+        raise ValueError("a parameter stands in two optimiser groups or in none")
+    common = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    if settings.name == "adamw":
+        return torch.optim.AdamW(groups, **common)
+    return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, **common)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Gives every group its base learning rate times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, scaler: GradScaler, state: Mapping[str, Any], *, path: Path
+) -> None:
+    """Restores momentum, moments and loss scale from a checkpoint; learning rate, momentum factor and decay stay.
+
+    Raises UserError where the checkpoint, read from `path`, holds an optimiser of another kind or other parameters.
+    """
+    saved, own = state["optimizer"]["param_groups"], optimizer.param_groups
+    # betas are AdamW's
+    kinds = [[("betas" in group, len(group["params"])) for group in groups] for groups in (saved, own)]
+    if kinds[0] != kinds[1]:
+        raise UserError(
+            "its optimiser is of another kind or has parameter groups of other sizes",
+            path,
+            "an optimiser continues only with the same kind, layers and frozen stages",
+            "give the options that the checkpoint was trained with",
+        )
+    settings = [{name: value for name, value in group.items() if name != "params"} for group in own]
+    optimizer.load_state_dict(state["optimizer"])
+    for group, setting in zip(optimizer.param_groups, settings):
+        group.update(setting)
+    if state.get("scaler"):
+        scaler.load_state_dict(state["scaler"])

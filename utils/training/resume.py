@@ -1,0 +1,58 @@
+"""Whether a checkpoint may be continued from: one that would give other steps is refused."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from utils.training.settings import Run
+
+
+def check_new(latest: Path | None, *, resume: bool, name: str) -> None:
+    """Raises UserError where a run has a checkpoint and is not to be resumed. `name` is the option that names runs."""
+    if latest and not resume:
+        raise UserError("already exists", latest, remedy=f"add --resume to continue, or choose another {name}")
+
+
+def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int) -> None:
+    """Raises UserError if the steps after the checkpoint would not be those of the run that wrote it."""
+    if any(key not in state for key in ("optimizer", "facts", "step", "averages")):
+        raise UserError(
+            "holds weights without the state of a run",
+            path,
+            "--resume needs a checkpoint that this program wrote",
+            f"start from it with {run.initial}={path}",
+        )
+    then, now = state["facts"], run.facts
+    if changed := [f"{name}: {then.get(name)} then, {now[name]} now" for name in now if then.get(name) != now[name]]:
+        raise UserError(
+            f"was written with other settings ({'; '.join(changed)})",
+            path,
+            "--resume needs those that the run began with",
+            "restore them, or give the run another name",
+        )
+    if state["step"] > total:
+        raise UserError(
+            f"has {state['step']} steps behind it, this run ends after {total}",
+            path,
+            "--resume needs a run of at least as many steps",
+            f"raise {run.length}",
+        )
+
+
+def check_epoch_before(path: Path, state: Mapping[str, Any], start_epoch: int) -> None:
+    """Raises UserError unless the checkpoint ends epoch `start_epoch` - 1 and holds an optimiser's state."""
+    if "optimizer" not in state:
+        raise UserError(
+            "holds weights without an optimiser's state",
+            path,
+            f"--start_epoch={start_epoch} continues an optimiser",
+            "start from the weights alone with --load_checkpoint and without --start_epoch",
+        )
+    if state.get("epoch") != start_epoch - 1:
+        when = f"after epoch {state['epoch']}" if "epoch" in state else f"inside an epoch, at step {state.get('step')}"
+        raise UserError(
+            f"was written {when}",
+            path,
+            f"--start_epoch={start_epoch} continues from the checkpoint after epoch {start_epoch - 1}",
+        )

@@ -1,0 +1,255 @@
+"""The engine: trains any task from where its run stands to the last step."""
+
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from utils.config.parser import save_options
+from utils.errors import UserError
+from utils.runtime.device import AMP_TYPES, autocast, unsafe_in_channels_last
+from utils.runtime.process import Process
+from utils.runtime.seeds import derived_seed
+from utils.runtime.stop import StopRequest
+from utils.runtime.versions import write_versions
+from utils.training import checkpoint as ckpt
+from utils.training.loading import Batch, read_ahead
+from utils.training.optimiser import make_optimizer, restore_optimizer, set_rates
+from utils.training.recorder import Averages, Clock, Recorder
+from utils.training.resume import check_epoch_before, check_same_run
+from utils.training.sampling import Batches
+from utils.training.settings import Run, TrainerSettings
+from utils.training.task import Task
+
+INTERRUPTED = 130  # the shell's status of a program ended by Ctrl-C
+
+
+class NonFiniteLossError(UserError):
+    """A loss that is infinite or not a number stops a run: every step after it would train on nothing."""
+
+
+class Trainer:
+    """Trains `task` in `run`: fit() begins or resumes it and returns its final checkpoint."""
+
+    def __init__(self, task: Task, settings: TrainerSettings, run: Run, process: Process) -> None:
+        self.task, self.settings, self.run, self.process = task, settings, run, process
+        self.total = settings.schedule.steps
+        self.done = 0  # whole steps
+        self.averages = Averages()  # of the interval that the run is in
+        # reading a value waits for the GPU; on the CPU there is nothing to wait for
+        self.read_every = 1 if process.device.type == "cpu" else settings.saving.log_every
+        self.unread: list[
+            tuple[int, list[str], dict[str, Tensor]]
+        ] = []  # step, names of its losses, sums of all values
+        self.network = self._place(task.network)
+        self.optimizer = make_optimizer(task.network, task.parameter_groups(), settings.optimiser)
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        is_fp16 = AMP_TYPES.get(settings.machine.amp) == torch.float16
+        self.scaler = torch.amp.GradScaler(process.device.type, enabled=is_fp16)
+
+    def _place(self, network: nn.Module) -> nn.Module:
+        """Brings the network to its device and memory layout -> it, or its wrapper that averages gradients."""
+        device, machine = self.process.device, self.settings.machine
+        network.to(device)
+        self.layout = torch.contiguous_format
+        if machine.channels_last:
+            if narrow := unsafe_in_channels_last(network, device):
+                self.run.log.info(f"channels-last memory layout is not used: {narrow}")
+            else:
+                self.layout = torch.channels_last
+                network.to(memory_format=self.layout)
+        if self.process.world_size == 1:
+            return network
+        if device.type == "cuda" and machine.sync_batch_norm:
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # exchanges the layers in place
+        return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
+
+    def continue_from(self, path: Path, state: Mapping[str, Any], *, epoch: int) -> None:
+        """Takes over the optimiser of another run's checkpoint, read from `path`, and counts on from `epoch`.
+
+        Raises UserError.
+        """
+        check_epoch_before(path, state, epoch)
+        restore_optimizer(self.optimizer, self.scaler, state, path=path)
+        self.done = epoch * self.settings.saving.keep_every
+
+    def fit(self) -> Path:
+        """Trains to the last step and returns the final checkpoint.
+
+        On SIGINT or SIGTERM it writes a checkpoint to resume from and leaves with status 130, unless it was in its
+        last step. Raises UserError for a checkpoint that does not fit, and NonFiniteLossError.
+        """
+        self._resume()
+        if self.done < self.total:
+            self._begin()
+            saving = self.settings.saving
+            recorder = Recorder(self.run, saving, step=self.done, total=self.total, is_main=self.process.is_main)
+            clock = Clock(saving.minutes)
+            with StopRequest() as stop, recorder as self.recorder, self._reader() as self.batches:
+                for step in range(self.done, self.total):
+                    if step % saving.interval == 0:
+                        self.averages = Averages()
+                    self.step(step)
+                    self.done = step + 1
+                    self._after_step(stop, clock)
+        return self._finish()
+
+    def step(self, step: int) -> None:
+        """One optimiser step, on the mean gradient of its batches."""
+        sampling, process, totals = self.settings.sampling, self.process, {}
+        set_rates(self.optimizer, self.settings.schedule.factor(step))
+        # dropout of a step follows from (seed, step, rank): a resumed run draws the same
+        torch.manual_seed(derived_seed(sampling.seed, step, process.rank))
+        for number in range(sampling.accumulate):
+            batch = {name: value.to(process.device, non_blocking=True) for name, value in next(self.batches).items()}
+            batch["images"] = batch["images"].contiguous(memory_format=self.layout)
+            with self._exchange(is_last=number == sampling.accumulate - 1):
+                with autocast(process.device, self.settings.machine.amp):
+                    output = self.task.losses(self.network, batch)
+                self.scaler.scale(output.total() / sampling.accumulate).backward()
+            for name, value in (output.losses | output.values).items():
+                totals[name] = totals.get(name, 0.0) + value.detach().float()
+        self.unread.append((step, list(output.losses), totals))
+        if step % self.read_every == 0:
+            self._read()  # before the parameters move
+        if (bound := self.settings.optimiser.clip_grad) > 0:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.parameters, bound)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _exchange(self, *, is_last: bool) -> AbstractContextManager:
+        """Processes exchange gradients once per step: with the backward pass of its last batch."""
+        if isinstance(self.network, DistributedDataParallel) and not is_last:
+            return self.network.no_sync()
+        return nullcontext()
+
+    def _read(self) -> None:
+        """Fetches, checks and records the values of the steps since the last reading. Raises NonFiniteLossError."""
+        if not self.unread:
+            return
+        sums = torch.stack([torch.stack(list(values.values())) for _, _, values in self.unread])
+        rows = self.process.mean(sums / self.settings.sampling.accumulate).tolist()
+        for (step, losses, values), row in zip(self.unread, rows):
+            means = dict(zip(values, row))
+            if not all(math.isfinite(means[name]) for name in losses):
+                named = ", ".join(f"{name}={means[name]:g}" for name in losses)
+                raise NonFiniteLossError(
+                    f"the loss is not finite ({named})",
+                    f"step {step}",
+                    "the last good checkpoint is kept",
+                    self.run.remedy,
+                )
+            self.averages.add(means)
+            self.recorder.step(step, means, rate_factor=self.settings.schedule.factor(step))
+        self.unread = []
+
+    def _after_step(self, stop: StopRequest, clock: Clock) -> None:
+        """Records and saves what is due, and leaves where that was asked for."""
+        saving, at_end = self.settings.saving, self.done == self.total
+        self.recorder.bar.update()
+        if at_end or self.done % saving.interval == 0:
+            self._end_interval()
+        is_kept = at_end or self.done % saving.keep_every == 0
+        if is_kept:
+            self._save(keep=True)
+        if at_end:
+            return
+        # one clock for all processes, else each would ask for a checkpoint of its own
+        if self.process.any(stop.asked or (self.process.is_main and clock.due())):
+            if not is_kept:
+                self._save(keep=False)
+            if self.process.any(stop.asked):
+                self.run.log.info(f"stopped after step {self.done}: the same command with --resume continues")
+                sys.exit(INTERRUPTED)
+
+    def _end_interval(self) -> None:
+        self._read()
+        self.recorder.interval(self.done, self.averages.means())
+        if warning := self.task.end_of_interval(self.recorder.recent()):
+            self.run.log.info(warning)
+        if self.settings.saving.unit == "iter":  # an epoch's checkpoint holds the averages of its epoch
+            self.averages = Averages()
+
+    def _save(self, *, keep: bool) -> None:
+        """Writes a checkpoint: one that is kept, or one to resume from, which the next one replaces."""
+        self._read()  # parameters that a step with a bad loss has moved are never written
+        saving, folder = self.settings.saving, self.run.paths.model_dir
+        if self.process.is_main:
+            if keep:
+                ckpt.write_checkpoint(self._kept_path(), {**self._content(), saving.unit: saving.number(self.done)})
+                ckpt.thin_out(folder, keep=saving.keep, kind=saving.unit)
+            else:
+                path = ckpt.step_path(folder, self.run.prefix, self.done)
+                ckpt.write_checkpoint(path, self._content())
+                ckpt.thin_out_steps(folder, newest=path)
+        self.process.wait()
+
+    def _content(self) -> dict[str, Any]:
+        """Everything that a checkpoint holds; the randomness of later steps follows from `step` and `facts`."""
+        return {
+            **self.task.checkpoint(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.done,
+            "averages": self.averages.sums,
+            "options": asdict(self.run.options),
+            "facts": dict(self.run.facts),
+        }
+
+    def _resume(self) -> None:
+        """Restores the latest checkpoint; learning rate, momentum factor and decay are what the options say now."""
+        path = self.run.latest
+        if path is None:
+            return
+        state = ckpt.read_checkpoint(path)
+        check_same_run(path, state, self.run, total=self.total)
+        self.done, self.averages = state["step"], Averages(state["averages"])
+        if self.done == self.total:
+            self.run.log.info(f"{path} ends the run: nothing is left to train")
+            return
+        self.task.restore(state, path=path)
+        restore_optimizer(self.optimizer, self.scaler, state, path=path)
+
+    def _begin(self) -> None:
+        """Writes what the run is made with, once nothing can be refused: a refused run leaves the old files alone."""
+        if self.process.is_main:
+            if self.run.latest and self.run.latest == self.run.final:  # the run is longer now: this is not its end
+                self.run.final.rename(self._kept_path())
+            save_options(self.run.options, self.run.paths.config)
+            write_versions(self.run.paths.versions)
+        self.task.network.train()
+
+    def _reader(self) -> AbstractContextManager[Iterator[Batch]]:
+        """The batches of all steps that are left."""
+        samples, process = self.task.samples, self.process
+        steps = self.done, self.total
+        batches = Batches(
+            len(samples), self.settings.sampling, steps=steps, rank=process.rank, world_size=process.world_size
+        )
+        num_workers = self.settings.machine.num_workers
+        return read_ahead(samples, batches, num_workers=num_workers, pin=process.device.type == "cuda")
+
+    def _kept_path(self) -> Path:
+        """The checkpoint that is kept of the present step."""
+        saving = self.settings.saving
+        number = saving.number(self.done)
+        return ckpt.kept_path(self.run.paths.model_dir, self.run.prefix, number, kind=saving.unit)
+
+    def _finish(self) -> Path:
+        """The final checkpoint, under the name that the run gives it."""
+        path = self._kept_path()
+        if self.run.final is None:
+            return path
+        if self.process.is_main and path.is_file():
+            path.rename(self.run.final)
+        self.process.wait()
+        return self.run.final
