@@ -34,7 +34,7 @@ WARMUP_START = 0.01
 
 
 def run(options: TrainOptions) -> Path:
-    """Trains to the last epoch and returns its checkpoint. Raises UserError, ValueError, FileNotFoundError."""
+    """Trains to the last epoch and returns its checkpoint. Raises UserError for bad input."""
     dataset = open_dataset(options.dataset)
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     inputs = check_input(options, dataset)
@@ -163,23 +163,22 @@ def check_input(options: TrainOptions, dataset: Dataset) -> Inputs:
     problems, entries, bank = [], [], None
     try:
         entries = read_image_list(listing, len(dataset.classes), need_tags=True)
-    except (UserError, FileNotFoundError) as error:
+    except UserError as error:
         problems.append(str(error))
     try:
         bank = open_bank(options, dataset)
-    except (UserError, FileNotFoundError) as error:
+    except UserError as error:
         problems.append(str(error))
     problems += check_files(entries, image_dir, sal_dir)
     for value, find in ((options.init_weights, weights_path), (options.load_checkpoint, checkpoint_path)):
         try:
             if value not in (None, "none", "timm"):
                 find(value)
-        except (UserError, FileNotFoundError) as error:
+        except UserError as error:
             problems.append(str(error))
-    wrong = check_headers(entries, image_dir, sal_dir)
-    if problems or wrong:
-        error = FileNotFoundError if problems else ValueError
-        raise error("training cannot start:\n  " + "\n  ".join(problems + wrong))
+    problems += check_headers(entries, image_dir, sal_dir)
+    if problems:
+        raise UserError("training cannot start:\n  " + "\n  ".join(problems))
     return Inputs(entries, image_dir, sal_dir, bank)
 
 
