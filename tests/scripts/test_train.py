@@ -437,7 +437,7 @@ def test_a_start_epoch_needs_the_checkpoint_of_the_epoch_before(options, tmp_pat
     write_checkpoint(tmp_path / "bare.pth", {"state_dict": read_checkpoint(path)["state_dict"]})
     with pytest.raises(UserError, match="without --start_epoch"):
         train.run(options(experiment_name="b", load_checkpoint=str(tmp_path / "bare.pth"), start_epoch=1, epochs=5))
-    with pytest.raises(ValueError, match="give --load_checkpoint"):
+    with pytest.raises(UserError, match="give --load_checkpoint"):
         options(start_epoch=1, epochs=5)
     assert not (path.parents[2] / "b" / "config.yaml").exists()
 
@@ -459,5 +459,5 @@ def test_an_empty_bank_is_an_error_and_missing_classes_are_told_once(options, tm
 
 
 def test_pasting_by_saliency_needs_saliency(options):
-    with pytest.raises(ValueError, match="--cda=cda"):
+    with pytest.raises(UserError, match="--cda=cda"):
         options(cda="cda+", sal_dir="none")
