@@ -12,11 +12,11 @@ from deeplabv2.dataset import Augmentation, SegmentationDataset
 from deeplabv2.inference import load_whole, make_network
 from deeplabv2.initial_weights import check_start, initial_path, load_initial
 from deeplabv2.inputs import Split
-from deeplabv2.label_check import LabelSummary, check_labels
 from deeplabv2.losses import total_loss
 from deeplabv2.models import Segmenter
 from deeplabv2.settings import Settings, SolverSettings
 from utils.data.dataset import Dataset
+from utils.data.label_check import LabelSummary, check_labels
 from utils.errors import UserError
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.log import open_log

@@ -43,6 +43,7 @@ from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
 from utils.data.images import image_or_guess, open_header, read_gray, read_label, read_rgb, write_image
+from utils.data.label_check import unknown_labels
 from utils.errors import UserError
 from utils.files.disk import remove_file
 from utils.files.locate import existing_path
@@ -193,8 +194,7 @@ def _survey(
 
 def _judge_source(source: _Source, *, classes: tuple[str, ...], **bounds: float) -> Candidate | Rejection:
     label = read_label(source.label)
-    strange = [int(value) for value in np.unique(label) if len(classes) < value < IGNORE_INDEX]
-    if strange:
+    if strange := unknown_labels(label, len(classes) + 1):
         raise UserError(f"holds {strange[0]}", source.label, f"labels are 0..{len(classes)} and {IGNORE_INDEX}")
     saliency = None if source.saliency is None else np.asarray(read_gray(source.saliency))
     size = open_header(source.image).size[::-1]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.images import decode, open_header
+from utils.data.label_check import unknown_labels
 from utils.errors import UserError
 from utils.files.text import first_few
 
@@ -90,11 +91,10 @@ def look_at(files: ImageFiles, *, num_classes: int, whole: bool = True, upright:
     if mask and mask.mode not in LABEL_MODES:
         faults.append(Fault("masks that are no label maps", str(files.mask), f"mode {mask.mode}"))
     elif mask and whole:
-        values = np.flatnonzero(np.bincount(np.asarray(mask).ravel(), minlength=256)).tolist()
-        illegal = [value for value in values if num_classes < value < IGNORE_INDEX]
-        labels = tuple(value for value in values if 0 < value <= num_classes)
-        if illegal:
-            faults.append(Fault("masks with values that are no class", str(files.mask), first_few(map(str, illegal))))
+        values = np.asarray(mask)
+        labels = tuple(value for value in np.unique(values).tolist() if 0 < value <= num_classes)
+        if unknown := unknown_labels(values, num_classes + 1):
+            faults.append(Fault("masks with values that are no class", str(files.mask), first_few(map(str, unknown))))
     return ImageReport(files.name, tuple(faults), labels, turned)
 
 

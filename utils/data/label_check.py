@@ -89,12 +89,19 @@ def look_at_label(item: tuple[str, Path], *, label_dir: Path, mask_dir: Path | N
     problem = None
     if label.shape != (height, width):
         problem = f"{path.name} is {label.shape[1]}x{label.shape[0]}, its image {width}x{height}"
-    elif counts[num_labels:IGNORE_INDEX].any():
-        illegal = num_labels + int(np.flatnonzero(counts[num_labels:IGNORE_INDEX])[0])
-        problem = f"{path.name} holds {illegal}: expected 0 to {num_labels - 1}, and {IGNORE_INDEX} for ignored pixels"
+    elif unknown := unknown_labels(label, num_labels):
+        problem = (
+            f"{path.name} holds {unknown[0]}: expected 0 to {num_labels - 1}, and {IGNORE_INDEX} for ignored pixels"
+        )
     return LabelReport(
         problem, counts, is_bordered(label), _is_mask(label, name, mask_dir), zlib.crc32(np.ascontiguousarray(label))
     )
+
+
+def unknown_labels(label: np.ndarray, num_labels: int) -> list[int]:
+    """The values of a label map (H, W) uint8 that are neither one of num_labels, background counted, nor ignored."""
+    counts = np.bincount(label.ravel(), minlength=256)
+    return (num_labels + np.flatnonzero(counts[num_labels:IGNORE_INDEX])).tolist()
 
 
 def is_bordered(label: np.ndarray) -> bool:

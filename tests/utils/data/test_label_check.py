@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deeplabv2.label_check import check_labels, is_bordered
 from utils.data.images import write_image, write_label_png
+from utils.data.label_check import check_labels, is_bordered, unknown_labels
 from utils.errors import UserError
 
 
@@ -100,3 +100,8 @@ def test_digest_tells_other_labels_and_other_names_apart(folder):
     label[2:4, 3:6] = 1  # as many pixels, one to the right
     write_label_png(folder / "labels" / "a.png", label)
     assert check(folder).digest != before
+
+
+def test_labels_beyond_the_classes_are_unknown_but_for_the_ignored_one():
+    assert unknown_labels(np.array([[0, 2, 3], [7, 255, 3]], np.uint8), 3) == [3, 7]
+    assert unknown_labels(np.array([[0, 2, 255]], np.uint8), 3) == []
