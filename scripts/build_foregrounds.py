@@ -2,6 +2,7 @@
 
 python scripts/build_foregrounds.py --experiment_name EXP --preview
 python scripts/build_foregrounds.py --published FOLDER --dataset data/voc12 --experiment_name EXP
+python scripts/build_foregrounds.py --to published --dataset data/voc12 --experiment_name EXP
 """
 
 import sys
@@ -37,7 +38,7 @@ from utils.copy_paste.bank import (
     write_foreground,
     write_index,
 )
-from utils.copy_paste.published import find_published, missing_from_listing, read_published
+from utils.copy_paste.published import export_bank, find_published, missing_from_listing, read_published
 from utils.copy_paste.selection import Candidate, Rejection, choose, iou, judge
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset
@@ -99,6 +100,8 @@ def run(options: ForegroundOptions) -> Path:
         raise UserError("the bank's classes are unknown", "--published", remedy="give the --dataset that has them")
     trained = open_run(paths, options.dataset)
     data = trained.data
+    if options.to == "published":
+        return _export(options, data)
     folder = Path(options.out).absolute() if options.out else foreground_bank_dir(options.experiment_name)
     record = FolderSettings(folder / SETTINGS_FILE, "*/*.png", "foregrounds", "scripts/build_foregrounds.py", "--out")
     if options.published:
@@ -118,13 +121,24 @@ def run(options: ForegroundOptions) -> Path:
     return folder
 
 
+def _export(options: ForegroundOptions, data: Dataset) -> Path:
+    """Writes the experiment's finished bank in the published form and returns that folder."""
+    source = foreground_bank_dir(options.experiment_name)
+    folder = Path(options.out).absolute() if options.out else source.with_name(f"{source.name}_published")
+    counts = export_bank(ForegroundBank.open(source, data.classes), folder, bgr=options.published_bgr)
+    print(f"{sum(counts)} foregrounds written: {folder}")
+    if empty := [name for name, count in zip(data.classes, counts, strict=True) if not count]:
+        print(f"warning: no foregrounds of {', '.join(empty)}: the published training draws from every class")
+    return folder
+
+
 def _published_jobs(options: ForegroundOptions, data: Dataset) -> tuple[dict[str, Any], list[_Job]]:
     source = existing_path(options.published, "--published")
     files = find_published(source, data.classes)
-    missing = missing_from_listing(source, files)
+    missing = missing_from_listing(source, [path for _, path in files])
     if missing:
         print(f"warning: {source} lacks {len(missing)} files of its own listing ({first_few(missing)})")
-    jobs = [_Job(path.stem, data.classes.index(path.parent.name), path.parent.name, (path,)) for path in files]
+    jobs = [_Job(path.stem, tag, data.classes[tag], (path,)) for tag, path in files]
     settings = {"published": str(source), "published_bgr": options.published_bgr, "classes": list(data.classes)}
     return settings, jobs
 

@@ -27,7 +27,7 @@ renew_labels() {
 # PREFIX is that of the checkpoints. EPOCHS and CDA_EPOCHS are those of both stages; without CDA_EPOCHS there is one.
 # STAGE is all, or one part: 1, bank, 2, cams.
 whole_job() {
-  local preset="$ROOT/configs/$1.yaml" model="$ROOT/runs/$EXP/model/$2_epoch"
+  local data="$1" preset="$ROOT/configs/$1.yaml" model="$ROOT/runs/$EXP/model/$2_epoch"
   local bank="${BANK:-$ROOT/sem_seg_fg/$EXP}" stage="${STAGE:-all}" last=$((EPOCHS - 1))
   shift 2
   if [[ ! "$stage" =~ ^(all|1|bank|2|cams)$ ]]; then
@@ -43,8 +43,13 @@ whole_job() {
     train_stage "$preset" "$@" --epochs="$EPOCHS"
   fi
   if [[ "$stage" =~ ^(all|bank)$ && "$CDA_EPOCHS" -gt 0 && ! -f "$bank/index.csv" ]]; then
-    renew_labels
-    "$PYTHON" "$ROOT/scripts/build_foregrounds.py" --experiment_name="$EXP" --out="$bank" --preview
+    if [[ -f "$ROOT/sem_seg_fg/seg_fg_dirs.npy" ]]; then # the published bank, in its published place
+      "$PYTHON" "$ROOT/scripts/build_foregrounds.py" --published="$ROOT/sem_seg_fg" --dataset="$ROOT/data/$data" \
+        --experiment_name="$EXP" --out="$bank" --preview
+    else
+      renew_labels
+      "$PYTHON" "$ROOT/scripts/build_foregrounds.py" --experiment_name="$EXP" --out="$bank" --preview
+    fi
   fi
   if [[ "$stage" =~ ^(all|2)$ && "$CDA_EPOCHS" -gt 0 && ! -f "${model}_$((last + CDA_EPOCHS)).pth" ]]; then
     if [[ ! -f "${model}_$last.pth" ]]; then

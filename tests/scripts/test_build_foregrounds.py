@@ -15,6 +15,7 @@ from utils.config.parser import parse_options, save_options
 from utils.copy_paste.bank import ForegroundBank, read_index
 from utils.data.images import write_image, write_label_png
 from utils.errors import UserError
+from utils.files import locate
 from utils.files.locate import PROJECT_ROOT
 from utils.files.npy_dict import write_npy_dict
 
@@ -254,6 +255,24 @@ def test_published_bank_is_imported(options, published, capsys):
     assert stamps(folder) == before
     with pytest.raises(UserError, match=r"published_bgr: False .*True"):
         make(options, label_dir=None, published=str(published), published_bgr=True)
+
+
+def test_a_bank_goes_to_the_published_form_and_back(options, published, tmp_path, monkeypatch):
+    monkeypatch.setattr(locate, "PROJECT_ROOT", tmp_path)
+    folder = make(options, label_dir=None, published=str(published), out=None)
+    exported = make(options, label_dir=None, out=None, to="published")
+    assert exported == folder.with_name(f"{folder.name}_published")
+    assert sorted(path.name for path in exported.iterdir()) == ["0", "seg_fg_dirs.npy"]
+    again = make(options, label_dir=None, published=str(exported), out=str(tmp_path / "again"))
+    assert read_index(again) == read_index(folder)
+
+
+def test_a_missing_bank_names_the_published_one_in_its_place(tmp_path):
+    (tmp_path / "sem_seg_fg").mkdir()
+    (tmp_path / "sem_seg_fg" / "seg_fg_dirs.npy").touch()
+    with pytest.raises(UserError) as raised:
+        ForegroundBank.open(tmp_path / "sem_seg_fg" / "exp", CLASSES)
+    assert f"--published={tmp_path / 'sem_seg_fg'}" in raised.value.remedy
 
 
 def test_file_that_fits_nothing_leaves_the_import_unfinished(options, published):

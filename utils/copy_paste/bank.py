@@ -25,6 +25,7 @@ INDEX_FILE = "index.csv"
 SETTINGS_FILE = "bank_settings.json"
 SALIENCY_SUFFIX = "_sal"
 HEADER = ("file", "class", "source", "width", "height", "area", "agreement")
+PUBLISHED_LISTING = "seg_fg_dirs.npy"  # in a bank of the published form
 SALIENT = 200  # of 255; only what is above it is pasted (the published implementation of CDA)
 REMEDY = "run scripts/build_foregrounds.py"
 COMPRESS_LEVEL = 1  # a fifth of the time of Pillow's own level for 1 % more bytes (VOC photographs)
@@ -122,12 +123,20 @@ def read_index(folder: Path) -> list[BankEntry]:
     path = folder / INDEX_FILE
     if not path.is_file():
         what = "is an unfinished foreground bank" if folder.is_dir() else "is not a foreground bank"
-        raise UserError(f"{what}, without {INDEX_FILE}", folder, remedy=REMEDY)
+        raise UserError(f"{what}, without {INDEX_FILE}", folder, remedy=_remedy_without(folder))
     rows = csv.reader(read_text(path).splitlines())
     header = tuple(next(rows, ()))
     if header != HEADER:
         raise UserError(f"the columns are {', '.join(header)}", f"{path}:1", f"not {', '.join(HEADER)}", REMEDY)
     return [_entry(row, f"{path}:{rows.line_num}") for row in rows if row]
+
+
+def _remedy_without(folder: Path) -> str:
+    """What to do where there is no bank: import the published one if it lies in its place, above or in the folder."""
+    for place in (folder, folder.parent):
+        if (place / PUBLISHED_LISTING).is_file():
+            return f"{REMEDY} --published={place} --experiment_name={folder.name} (a published bank is in {place})"
+    return f"{REMEDY}, or put the published bank into {folder.parent} ({PUBLISHED_LISTING}) and import it"
 
 
 def _entry(row: list[str], where: str) -> BankEntry:

@@ -1,58 +1,90 @@
-"""The published foreground bank: CLASS/NAME.npy, pickled dictionaries of img, seg and sal, read without unpickling."""
+"""The published foreground bank: TAG/NAME.npy, pickled dictionaries of img, seg and sal, read without unpickling."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from utils.copy_paste.bank import Foreground
+from utils.copy_paste.bank import PUBLISHED_LISTING as LISTING
+from utils.copy_paste.bank import Foreground, ForegroundBank
 from utils.copy_paste.selection import box_of
 from utils.data.catalog import IGNORE_INDEX
 from utils.errors import UserError
 from utils.files.disk import disk_errors
-from utils.files.npy_dict import read_npy_dict
+from utils.files.npy_dict import read_npy_dict, write_npy_dict
 from utils.files.text import first_few
 
 IMAGE, MASK, SALIENCY = "img", "seg", "sal"
-LISTING = "seg_fg_dirs.npy"  # paths of all files of the bank
 
 
-def find_published(folder: Path, classes: Sequence[str]) -> list[Path]:
-    """The files of a published bank by class and name.
+def tag_of_folder(name: str, classes: Sequence[str]) -> int | None:
+    """The zero-based tag that a folder is named for, by its class or by the number itself; None for other folders."""
+    if name in classes:
+        return classes.index(name)
+    return int(name) if name.isdecimal() and int(name) < len(classes) else None
+
+
+def find_published(folder: Path, classes: Sequence[str]) -> list[tuple[int, Path]]:
+    """The files of a published bank with their tags, by tag and name. Its folders are TAG/ or CLASS/.
 
     Raises UserError where there are none, and where a folder is not named for a class.
     """
     files = sorted(path for path in folder.glob("*/*.npy") if not path.name.startswith("."))
     if not files:
-        raise UserError("holds no CLASS/NAME.npy", folder, remedy="give the folder above the classes by --published")
-    strange = sorted({path.parent.name for path in files} - set(classes))
-    if strange:
+        remedy = "give the folder above the classes by --published"
+        raise UserError("holds no TAG/NAME.npy and no CLASS/NAME.npy", folder, remedy=remedy)
+    found = [(tag_of_folder(path.parent.name, classes), path) for path in files]
+    if strange := sorted({path.parent.name for tag, path in found if tag is None}):
         raise UserError(
             f"{', '.join(strange)} are not classes of the dataset",
             folder,
-            f"expected one of {', '.join(classes)}",
+            f"expected one of {', '.join(classes)}, or 0 to {len(classes) - 1}",
             "give the bank's --dataset",
         )
-    return sorted(files, key=lambda path: classes.index(path.parent.name))
+    return sorted(((tag, path) for tag, path in found if tag is not None), key=lambda item: item[0])
 
 
 def missing_from_listing(folder: Path, files: Sequence[Path]) -> list[str]:
-    """CLASS/NAME of what the bank's own listing names and the folder lacks; empty where there is no listing.
+    """FOLDER/NAME of what the bank's own listing names and the bank lacks; empty where there is no listing.
 
-    Raises UserError for a listing that is not plain text in an array: nothing is unpickled.
+    The listing is text in an array, or the published pickle of {tag: [NAME.npy]}, which is read without unpickling.
+    Raises UserError for any other.
     """
     path = folder / LISTING
-    if not path.is_file():
-        return []
+    names = _listed(path) if path.is_file() else set()
+    return sorted(names - {f"{file.parent.name}/{file.stem}" for file in files})
+
+
+def _listed(path: Path) -> set[str]:
+    """FOLDER/NAME of every line of a listing; the paths are those of its maker's machine: only their ends count."""
     try:
         with disk_errors(path):
-            listed = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        remedy = "move it away, the files themselves suffice"
-        raise UserError(f"is refused ({error})", path, remedy=remedy) from error
-    # the paths are those of the machine that it was made on: only their ends say something here
-    names = {"/".join(PurePosixPath(str(line)).with_suffix("").parts[-2:]) for line in listed.ravel()}
-    return sorted(names - {f"{file.parent.name}/{file.stem}" for file in files})
+            lines = [str(line) for line in np.load(path, allow_pickle=False).ravel()]
+    except (ValueError, EOFError):  # numpy refuses a pickle: the reader here knows the published one
+        try:
+            content = read_npy_dict(path)
+        except UserError as error:
+            raise UserError(error.what, path, error.rule, "move it away, the files themselves suffice") from error
+        lines = [f"{tag}/{PurePosixPath(name).name}" for tag, names in content.items() for name in names]
+    return {"/".join(PurePosixPath(line).with_suffix("").parts[-2:]) for line in lines}
+
+
+def export_bank(bank: ForegroundBank, folder: Path, *, bgr: bool) -> list[int]:
+    """Writes a bank in the published form, TAG/NAME.npy and the listing -> foregrounds of each tag.
+
+    img (h, w, 3) uint8 (bgr: blue first), seg (h, w) uint8 with the object as tag + 1, sal (h, w) uint8.
+    """
+    names: dict[int, list[str]] = {tag: [] for tag in range(len(bank.classes))}
+    for tag in bank.tags:
+        for entry in bank.entries(tag):
+            foreground = bank.read(entry)
+            image = foreground.image[..., ::-1] if bgr else foreground.image
+            mask = foreground.mask.astype(np.uint8) * np.uint8(tag + 1)
+            content = {IMAGE: np.ascontiguousarray(image), MASK: mask, SALIENCY: foreground.saliency}
+            write_npy_dict(folder / str(tag) / f"{entry.source}.npy", content)
+            names[tag].append(f"{entry.source}.npy")
+    write_npy_dict(folder / LISTING, names)
+    return [len(listed) for listed in names.values()]
 
 
 def read_published(path: Path, *, tag: int, bgr: bool) -> Foreground:
@@ -64,7 +96,7 @@ def read_published(path: Path, *, tag: int, bgr: bool) -> Foreground:
     content = read_npy_dict(path)
     absent = [key for key in (IMAGE, MASK) if not isinstance(content.get(key), np.ndarray)]
     if absent:
-        raise UserError(f"no array {' and '.join(absent)} (it has {', '.join(content) or 'nothing'})", path)
+        raise UserError(f"no array {' and '.join(absent)} (it has {', '.join(map(str, content)) or 'nothing'})", path)
     image = _eight_bit(content[IMAGE], f"{path}: {IMAGE}")
     if image.ndim != 3 or image.shape[2] != 3:
         raise UserError(f"{IMAGE} is {image.shape}", path, "it must be (h, w, 3)")

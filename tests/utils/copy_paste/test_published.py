@@ -1,9 +1,12 @@
 import os
+import pickle
 
 import numpy as np
 import pytest
 
-from utils.copy_paste.published import find_published, missing_from_listing, read_published
+from tests.small_bank import block, make_small_bank
+from utils.copy_paste.bank import Foreground, ForegroundBank
+from utils.copy_paste.published import export_bank, find_published, missing_from_listing, read_published
 from utils.errors import UserError
 from utils.files.npy_dict import write_npy_dict
 
@@ -147,7 +150,8 @@ def test_files_are_found_by_class_and_name(tmp_path):
     (tmp_path / "lists").mkdir()
     (tmp_path / "seg_fg_dirs.npy").touch()
     found = find_published(tmp_path, ("dog", "cat"))
-    assert [f"{path.parent.name}/{path.stem}" for path in found] == ["dog/a", "dog/b", "cat/c"]
+    assert [f"{path.parent.name}/{path.stem}" for _, path in found] == ["dog/a", "dog/b", "cat/c"]
+    assert [tag for tag, _ in found] == [0, 0, 1]
     with pytest.raises(UserError, match=r"cat .*dog.*--dataset"):
         find_published(tmp_path, ("dog",))
     with pytest.raises(UserError, match=r"CLASS/NAME\.npy.*--published"):
@@ -159,3 +163,42 @@ def test_listing_tells_what_did_not_arrive(tmp_path):
     assert missing_from_listing(tmp_path, files) == []
     np.save(tmp_path / "seg_fg_dirs.npy", ["/home/them/bank/cat/a.npy", "./bank/dog/b.npy", "dog/c"])
     assert missing_from_listing(tmp_path, files) == ["dog/b", "dog/c"]
+
+
+def test_published_folders_are_named_by_zero_based_tag(tmp_path):
+    for name in ("10/a", "2/b"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / f"{name}.npy").touch()
+    classes = tuple(f"class{tag}" for tag in range(20))
+    assert [(tag, path.stem) for tag, path in find_published(tmp_path, classes)] == [(2, "b"), (10, "a")]
+    with pytest.raises(UserError, match=r"10 .*0 to 4"):
+        find_published(tmp_path, classes[:5])
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_published_listing_is_a_pickled_dictionary(tmp_path, protocol):
+    wrapper = np.empty((), dtype=object)
+    wrapper[()] = {0: ["2007_1.npy", "2007_2.npy"], 1: [], 14: ["2008_1.npy"]}
+    with (tmp_path / "seg_fg_dirs.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        file.write(pickle.dumps(wrapper, protocol=protocol))
+    files = [tmp_path / "0" / "2007_1.npy", tmp_path / "14" / "2008_1.npy"]
+    assert missing_from_listing(tmp_path, files) == ["0/2007_2"]
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_the_published_training_reads_an_exported_bank(tmp_path, bgr):
+    classes = ("cat", "dog", "cow")
+    content = arrays()
+    foreground = Foreground(content["img"], content["seg"] > 0, content["sal"], 2, "2007_1")
+    bank = ForegroundBank.open(make_small_bank(tmp_path / "bank", [foreground, block(tag=0)], classes), classes)
+    assert export_bank(bank, tmp_path / "out", bgr=bgr) == [1, 0, 1]
+    listing = np.load(tmp_path / "out" / "seg_fg_dirs.npy", allow_pickle=True)
+    assert listing.shape == () and listing.item() == {0: ["block.npy"], 1: [], 2: ["2007_1.npy"]}
+    read = np.load(tmp_path / "out" / "2" / listing.item()[2][0], allow_pickle=True).item()
+    assert set(read) == {"img", "seg", "sal"} and {array.dtype for array in read.values()} == {np.dtype("uint8")}
+    assert np.array_equal(read["img"], content["img"][..., ::-1] if bgr else content["img"])
+    assert np.array_equal(read["seg"], content["seg"] * 3) and np.array_equal(read["sal"], content["sal"])
+    back = read_published(find_published(tmp_path / "out", classes)[1][1], tag=2, bgr=bgr)
+    assert np.array_equal(back.mask, content["seg"][1:4, 2:6] == 1)
+    assert missing_from_listing(tmp_path / "out", [path for _, path in find_published(tmp_path / "out", classes)]) == []

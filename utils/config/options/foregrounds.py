@@ -1,7 +1,7 @@
 """The options of scripts/build_foregrounds.py and scripts/draw_pastes.py."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from utils.config.options.groups import RunOptions, WorkerOptions
 from utils.config.options.train import CopyPasteOptions
@@ -24,7 +24,8 @@ class ForegroundDataOptions:
     train_list: str | None = None
     """List of images, with or without tags, that objects may come from; default as for image_dir."""
     published: str | None = None
-    """A published bank, CLASS/NAME.npy with img, seg and sal, that is imported instead; nothing in it is unpickled."""
+    """A published bank, TAG/NAME.npy or CLASS/NAME.npy with img, seg and perhaps sal, that is imported instead; nothing
+    in it is unpickled."""
     published_bgr: bool = False
     """The published images are in OpenCV's order, blue first: check the colours with --preview."""
 
@@ -49,8 +50,11 @@ class ForegroundMethodOptions:
 class ForegroundOutputOptions:
     """Output."""
 
+    to: Literal["bank", "published"] = "bank"
+    """published: write the finished bank sem_seg_fg/EXP as the published training reads it, TAG/NAME.npy and
+    seg_fg_dirs.npy."""
     out: str | None = None
-    """Where the bank goes; default sem_seg_fg/EXP in the project."""
+    """Where the bank goes; default sem_seg_fg/EXP in the project, and sem_seg_fg/EXP_published for to=published."""
     preview: bool = False
     """Also draw a contact sheet, preview.jpg in the bank."""
     overwrite: bool = False
@@ -72,8 +76,11 @@ class ForegroundOptions(
         given = [f"--{name}" for name, value in own.items() if value]
         if self.published and given:
             raise UserError("a published bank has its own images and masks", "--published", f"omit {', '.join(given)}")
-        if self.published_bgr and not self.published:
-            raise UserError("is for a published bank", "--published_bgr", remedy="add --published=FOLDER")
+        if self.published and self.to == "published":
+            raise UserError("the bank already has the published form", "--published", remedy="omit --to=published")
+        if self.published_bgr and not self.published and self.to != "published":
+            remedy = "add --published=FOLDER or --to=published"
+            raise UserError("is for a published bank", "--published_bgr", remedy=remedy)
 
 
 @dataclass(frozen=True)
