@@ -1,6 +1,7 @@
 """Score a run's CAMs, a folder of exported CAMs, or a folder of labels against masks; CAMs also against saliency."""
 
 import math
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
 from utils.data.images import read_gray, read_label
 from utils.errors import UserError
-from utils.files.atomic import atomic_path
+from utils.files.atomic import atomic_path, write_json
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.metrics import (
@@ -115,7 +116,8 @@ def _compare_with_saliency(options: ScoreOptions, paths: RunPaths, pairs: list[_
     chosen = {"best_threshold": balanced_threshold(alone, weight), "saliency_weight": weight}
     table = [{"threshold": t, "iou": None if math.isnan(v) else v} for t, v in zip(totals.thresholds, agreement)]
     best_of_cams = {"best_threshold_of_cams": alone, "best_agreement": table[best]["iou"]}
-    write_scores(paths.cam_agreement, {**facts, **chosen, **best_of_cams, "thresholds": table})
+    write_json(paths.cam_agreement, {**facts, **chosen, **best_of_cams, "thresholds": table})
+    print(f"written: {paths.cam_agreement}", file=sys.stderr)
     for threshold, value in zip(totals.thresholds, agreement):
         print(f"Th={threshold:.2f}, IoU with saliency={value:.3%}")
     print(f"Best Th={alone:.2f}; threshold of labels with saliency_weight={weight:g}: {chosen['best_threshold']:g}")

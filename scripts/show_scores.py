@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from utils.config.options.score import ShowOptions
 from utils.errors import UserError
 from utils.files.atomic import read_json
+from utils.metrics import ABSENT_CLASSES
 from utils.runs.paths import RunPaths
 from utils.runs.segmentation import result_dirs
 
@@ -30,6 +31,7 @@ def run(options: ShowOptions) -> Path:
     for name, *values in rows:
         cells = [value.rjust(len(title)) for value, title in zip(values, header)]
         print("  ".join([name.ljust(width), *cells]))
+    print(f"mIoU: {ABSENT_CLASSES}", file=sys.stderr)
     return RunPaths.of(options.runs_dir, options.experiments[0]).root.parent
 
 

@@ -15,14 +15,23 @@ from utils.data.catalog import IGNORE_INDEX
 from utils.errors import UserError
 from utils.files.atomic import write_json
 
+# what every mean here does, stated with every table and in every file of scores
+ABSENT_CLASSES = "a class in neither masks nor predictions is left out of the means; one only predicted counts 0"
+
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores in 0..1. Lists are by label, 0 is background; nan marks what the masks and predictions do not hold."""
+    """Scores in 0..1. Lists are by label, 0 is background; nan marks what the masks and predictions do not hold.
+
+    mean_iou follows ABSENT_CLASSES. Two means by other published conventions stand beside it: mean_iou_absent_as_zero
+    counts every label (the classifier's evaluate.py), mean_iou_of_masks only labels that the masks hold (DeepLab).
+    """
 
     pixel_accuracy: float
     mean_accuracy: float
     mean_iou: float
+    mean_iou_absent_as_zero: float
+    mean_iou_of_masks: float
     frequency_weighted_iou: float
     false_positive_rate: float
     false_negative_rate: float
@@ -61,7 +70,7 @@ class ConfusionMatrix:
         return self
 
     def scores(self) -> Scores:
-        """All scores. A label that neither masks nor predictions hold is left out of the means.
+        """All scores; what labels do that are absent is in ABSENT_CLASSES.
 
         The false rates are (predicted - hit) / union and (masked - hit) / union, their mean over the object labels
         without background, as the published table prints them.
@@ -76,6 +85,8 @@ class ConfusionMatrix:
             pixel_accuracy=float(hit.sum() / total) if total else float("nan"),
             mean_accuracy=_mean(_ratio(hit, masked)),
             mean_iou=_mean(iou),
+            mean_iou_absent_as_zero=float(np.nan_to_num(iou).mean()) if total else float("nan"),
+            mean_iou_of_masks=_mean(iou[masked > 0]),
             frequency_weighted_iou=float(np.nansum(iou * masked) / total) if total else float("nan"),
             false_positive_rate=_mean(_ratio(predicted - hit, union)[1:]),
             false_negative_rate=_mean(_ratio(masked - hit, union)[1:]),
@@ -214,16 +225,32 @@ def scores_as_json(scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
     plain = {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in vars(scores).items()}
     names = ("background", *classes)
     plain["class_iou"] = {n: None if math.isnan(v) else v for n, v in zip(names, scores.class_iou)}
+    if note := absent_note(scores):
+        plain["absent_classes_note"] = note
     return plain
 
 
+def absent_note(scores: Scores) -> str:
+    """What the other published conventions make of the mean IoU, where classes are absent; else empty."""
+    others = (scores.mean_iou_absent_as_zero, scores.mean_iou_of_masks)
+    if math.isnan(scores.mean_iou) or all(other == scores.mean_iou for other in others):
+        return ""
+    return (
+        f"classes are absent: mIoU {others[0]:.3%} where each counts 0 (published evaluate.py), "
+        f"{others[1]:.3%} over the classes of the masks alone (published DeepLab)"
+    )
+
+
 def print_class_iou(scores: Scores, classes: Sequence[str]) -> None:
-    """A line a class, background first."""
+    """A line a class, background first, and what absent classes do to the mean."""
     for name, iou in zip(("background", *classes), scores.class_iou):
         print(f"  {name:<16} {'absent' if math.isnan(iou) else f'{iou:.3%}'}")
+    print(f"mIoU: {ABSENT_CLASSES}")
+    if note := absent_note(scores):
+        print(note)
 
 
 def write_scores(path: Path, content: dict[str, Any]) -> None:
-    """Writes the file whole, and reports its path."""
-    write_json(path, content)
+    """Writes the file whole, with the convention for absent classes, and reports its path."""
+    write_json(path, {"absent_classes": ABSENT_CLASSES, **content})
     print(f"written: {path}", file=sys.stderr)

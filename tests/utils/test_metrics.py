@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -6,7 +7,15 @@ import pytest
 
 from utils.cam.labels import to_label
 from utils.errors import UserError
-from utils.metrics import ConfusionMatrix, ThresholdScores
+from utils.metrics import (
+    ABSENT_CLASSES,
+    ConfusionMatrix,
+    ThresholdScores,
+    absent_note,
+    print_class_iou,
+    scores_as_json,
+    write_scores,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 THRESHOLDS = [round(0.05 * step, 2) for step in range(1, 16)]
@@ -53,6 +62,30 @@ def test_class_absent_from_masks_and_predictions_is_left_out_of_the_mean():
     assert math.isnan(scores.class_iou[2]) and math.isnan(scores.class_iou[3])
     assert scores.mean_iou == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert scores.false_positive_rate == pytest.approx(1 / 3)
+
+
+def test_other_conventions_for_absent_classes_stand_beside_the_mean():
+    matrix = ConfusionMatrix(4)  # 2 is only predicted, 3 is nowhere
+    matrix.update(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 1]))
+    scores = matrix.scores()
+    assert scores.mean_iou == pytest.approx((1 / 2 + 1 / 3 + 0) / 3)
+    assert scores.mean_iou_absent_as_zero == pytest.approx((1 / 2 + 1 / 3) / 4)
+    assert scores.mean_iou_of_masks == pytest.approx((1 / 2 + 1 / 3) / 2)
+
+
+def test_every_file_of_scores_states_the_convention_and_notes_what_others_give(tmp_path, capsys):
+    for labels, absent in ((2, False), (3, True)):
+        matrix = ConfusionMatrix(labels)
+        matrix.update(np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1]))
+        scores, classes = matrix.scores(), ("cat", "dog")[: labels - 1]
+        write_scores(tmp_path / "scores.json", scores_as_json(scores, classes))
+        print_class_iou(scores, classes)
+        printed, content = capsys.readouterr().out, json.loads((tmp_path / "scores.json").read_text())
+        assert content["absent_classes"] == ABSENT_CLASSES and ABSENT_CLASSES in printed
+        assert ("absent_classes_note" in content) == absent == (absent_note(scores) != "")
+        if absent:
+            assert content["absent_classes_note"] in printed
+            assert content["mean_iou_absent_as_zero"] == pytest.approx(scores.mean_iou * 2 / 3)
 
 
 def test_class_that_is_only_predicted_counts_as_zero():

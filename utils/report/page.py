@@ -12,6 +12,7 @@ from markupsafe import Markup
 from utils.data.catalog import PALETTE
 from utils.files.atomic import atomic_path
 from utils.files.parallel import parallel_map
+from utils.metrics import ABSENT_CLASSES
 from utils.report import charts as report_charts
 from utils.report.charts import Chart, Line, line_chart
 from utils.report.images import ImageFacts, image_facts, pictures_of
@@ -139,6 +140,7 @@ def render(
         run_series=[(run.name, color) for color, run in enumerate(runs)],
         mixed_data=sorted(datasets) if len(datasets) > 1 else [],
         notes=[*notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)],
+        absent_classes=ABSENT_CLASSES,
         geometry=report_charts,
         curves=training_charts(runs),
         thresholds=threshold_chart(runs),
