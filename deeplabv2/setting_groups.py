@@ -230,7 +230,7 @@ class SolverSettings:
 class CrfSettings:
     """The dense CRF, under the names of its parameters."""
 
-    ITER_MAX: Iterations = DEEPLAB_CRF["iterations"]
+    ITER_MAX: Iterations = int(DEEPLAB_CRF["iterations"])
     """Mean-field iterations."""
     POS_W: NotNegative = DEEPLAB_CRF["pos_w"]
     """Weight of the kernel over positions."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from deeplabv2.setting_groups import (
     CrfSettings,
@@ -15,6 +15,7 @@ from deeplabv2.setting_groups import (
     SolverSettings,
 )
 from utils.config.parser import parse_options
+from utils.config.published_flags import FLAGS_OF
 from utils.data.catalog import IGNORE_INDEX
 from utils.errors import UserError
 from utils.files.locate import DEEPLAB_ROOT, existing_path
@@ -40,13 +41,7 @@ class Settings:
     CRF: CrfSettings = field(default_factory=CrfSettings)
     """The dense CRF."""
 
-    ALIASES: ClassVar[dict[str, str]] = {
-        "config-path": "config",
-        "config_path": "config",
-        # as the classifier's programs call them
-        "dataset": "DATASET.ROOT",
-        "resume": "SOLVER.RESUME",
-    }
+    PUBLISHED = FLAGS_OF["deeplabv2/main.py train"]
 
     def __post_init__(self) -> None:
         _check_name("EXP.ID", self.EXP.ID)
@@ -70,7 +65,7 @@ class Settings:
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
-def parse_settings(argv: Sequence[str] | None = None, *, settings_class: type[SettingsT] = Settings) -> SettingsT:
+def parse_settings(argv: Sequence[str] | None = None, *, settings_class: type[SettingsT] = Settings) -> SettingsT:  # type: ignore[assignment]
     """Defaults < `--config-path file.yaml` < `--SOLVER.LR=…`; leaves with status 2 and one message if it cannot.
 
     A program with flags of its own gives a dataclass that extends Settings by them.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deeplabv2.settings import Settings
+from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import Processes
 from utils.errors import UserError
 
@@ -17,7 +18,7 @@ class StepSettings(Settings):
     num_workers: Processes = 0
     """Processes for the CRF, scores and pictures; 0 is one per core."""
 
-    ALIASES = Settings.ALIASES | {"model-path": "model_path", "num-workers": "num_workers"}
+    PUBLISHED = FLAGS_OF["deeplabv2/main.py test, crf"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class PredictSettings(StepSettings):
     overwrite: bool = False
     """Replace what another network, or other settings, made in the same folder."""
 
-    ALIASES = StepSettings.ALIASES | {"image-dir": "image_dir"}
+    PUBLISHED = FLAGS_OF["deeplabv2/main.py predict"]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,8 @@ ROOMS = ("models", "utils", "scripts", "deeplabv2")
 FLOORS = (
     ("errors",),
     ("files",),
-    ("config", "data", "runtime"),
+    ("data", "runtime"),
+    ("config",),  # above data: what --num_classes means depends on the dataset
     ("cam", "copy_paste", "crf", "runs", "drawing"),
     ("training", "l2g_samples", "metrics"),
     ("report",),

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse_from_object
 
@@ -70,7 +70,7 @@ class Group:
 
 
 @functools.cache
-def option_groups(options_class: type, prefix: str = "") -> list[Group]:
+def option_groups(options_class: Any, prefix: str = "") -> list[Group]:
     """The options of a dataclass by the classes that declare them, in the order of its bases; nested ones follow."""
     kinds, hints = get_type_hints(options_class), get_type_hints(options_class, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(options_class)}
@@ -83,7 +83,7 @@ def option_groups(options_class: type, prefix: str = "") -> list[Group]:
         for item in own:
             name, kind = prefix + item.name, kinds[item.name]
             if dataclasses.is_dataclass(kind):
-                nested += option_groups(kind, f"{name}.")
+                nested += option_groups(cast(type, kind), f"{name}.")
             else:
                 group.options.append(Option(name, kind, hints[item.name], item.default, owner))
         groups += [group] if group.options else []
@@ -95,7 +95,7 @@ def option_fields(options_class: type) -> dict[str, Option]:
     return {option.name: option for group in option_groups(options_class) for option in group.options}
 
 
-def build(options_class: type, values: Mapping[str, Any], prefix: str = "") -> Any:
+def build(options_class: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
     """The dataclass with the values of option_fields, nested ones made first. Raises UserError by its own rules."""
     hints = get_type_hints(options_class)
     given = {}

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from utils.config.fields import Option, build, check_ranges, option_groups
+from utils.config.published import CommandLine, Word, apply_published, read_command_line, show_lines
 from utils.config.valid import NoWorkers, mark_of
 from utils.config.yaml_text import options_text
 from utils.errors import UserError
@@ -25,6 +26,7 @@ OptionsT = TypeVar("OptionsT")
 _NULL = "\0"
 # until every module raises UserError for what a person can fix
 NOT_CONVERTED: tuple[type[Exception], ...] = (ValueError, FileNotFoundError, FileExistsError)
+EXPECTED: tuple[type[Exception], ...] = (UserError, *NOT_CONVERTED)
 
 
 class _Parser(ArgumentParser):
@@ -107,7 +109,7 @@ def parse_options(
 ) -> OptionsT:
     """Parses argv (default: the command line) into `options_class`; exits with status 2 and one message if it cannot.
 
-    Published flag names in `options_class.ALIASES` keep working; a bare `--flag` of a boolean option means true.
+    The published flags of `options_class.PUBLISHED` keep working; a bare `--flag` of a boolean option means true.
     `defaults` replaces default values. The --config file is also looked for in `places`. A field whose type is a
     dataclass is a group: its options are `--OUTER.INNER`. --print_config prints the options as YAML and exits.
     """
@@ -127,18 +129,20 @@ def parse_command_line(
     parser, options = _make_parser(options_class, explain=bool({"-h", "--help"} & set(argv)))
     if defaults:
         parser.set_defaults(dict(defaults))
-    argv = _joined_lists(argv, options_class, options)
     try:
-        argv = _published_names(argv, options_class, options, places)
-        parser.files = [word.removeprefix("--config=") for word in argv if word.startswith("--config=")]
-        namespace = parser.parse_args(argv)
+        line = read_command_line(argv, options, getattr(options_class, "PUBLISHED", ()))
+        words = _words(line, options, places)
+        parser.files = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+        namespace = parser.parse_args(words)
         values = {name: namespace[name] for name in options}
+        notes = apply_published(line, values)
         check_ranges(options, values)
         if namespace["debug"]:
             values |= {name: mark.value for name, o in options.items() if (mark := mark_of(o.hint, NoWorkers))}
         parsed = Parsed(build(options_class, values), namespace["debug"])
-    except (UserError, *NOT_CONVERTED) as error:
+    except EXPECTED as error:
         parser.error(str(error))
+    show_lines(notes)
     if namespace["print_config"]:
         sys.stdout.write(options_text(parsed.options))
         parser.exit(0)
@@ -175,55 +179,29 @@ def _argument(option: Option, *, explain: bool) -> dict[str, Any]:
     return {**given, "default": option.default}
 
 
-def _joined_lists(argv: Sequence[str], options_class: type, options: Mapping[str, Option]) -> list[str]:
-    """A list may also be words of its own: `--flag a b` becomes `--flag=a,b`."""
-    aliases = getattr(options_class, "ALIASES", {})
-    words, result = list(argv), []
-    while words:
-        flag = words.pop(0)
-        name = aliases.get(flag[2:], flag[2:])
-        members = []
-        while name in options and options[name].is_list and words and not words[0].startswith("--"):
-            members.append(words.pop(0))
-        result.append(f"{flag}={','.join(members)}" if members else flag)
-    return result
+def _words(line: CommandLine, options: Mapping[str, Option], places: Sequence[Path]) -> list[str]:
+    """The command line as jsonargparse takes it; it obeys in order, and a flag before the file must beat it too."""
+    files = [word for word in line.words if word.flag == "--config"]
+    found = [f"--config={existing_path(word.value, word.typed, places=places)}" for word in files if word.value]
+    others = [_word(word, options) for word in line.words if word.flag != "--config"]
+    return [*found, *others, *line.rest]
+
+
+def _word(word: Word, options: Mapping[str, Option]) -> str:
+    option, value = options.get(word.flag.removeprefix("--")), word.value
+    if option is None or value is None:
+        return str(word)
+    if value == "null" and option.may_be_none and not option.is_list:
+        value = _NULL if option.base is str or option.choices else value
+    elif option.is_list and value[:1] not in ("[", "(") and value != "null":
+        value = _bracketed(value, option)  # the published scripts write 5,10
+    return f"{word.flag}={value}"
 
 
 def _bracketed(value: str, option: Option) -> str:
     """`a,b` as a YAML list; names stay names that YAML would take for numbers: 001."""
     members = value.split(",")
     return f"[{','.join(map(json.dumps, members) if 'str' in str(option.kind) else members)}]"
-
-
-def _published_names(
-    argv: Sequence[str], options_class: type, options: Mapping[str, Option], places: Sequence[Path]
-) -> list[str]:
-    aliases = getattr(options_class, "ALIASES", {})
-    words, files, flags = list(argv), [], []
-    while words:
-        given, equals, value = words.pop(0).partition("=")
-        if not given.startswith("--"):
-            flags.append(given + equals + value)
-            continue
-        name = aliases.get(given[2:], given[2:])
-        followed = bool(words) and not words[0].startswith("--")
-        if name == "config":
-            if not equals and followed:
-                value = words.pop(0)
-            # the parser obeys in order: a flag before the file must beat it too
-            files.append(f"--config={existing_path(value, given, places=places)}" if value else "--config")
-            continue
-        option = options.get(name)
-        if option and not equals and followed and not option.is_switch:
-            equals, value = "=", words.pop(0)
-        if option and option.is_switch and not equals and not followed:
-            equals, value = "=", "true"
-        if option and option.is_list and equals and value[:1] not in ("[", "(") and value != "null":
-            value = _bracketed(value, option)  # the published scripts write 5,10
-        if option and option.may_be_none and equals and value == "null" and not option.is_list:
-            value = _NULL if option.base is str or option.choices else value
-        flags.append(f"--{name}{equals}{value}")
-    return files + flags
 
 
 def save_options(options: Any, path: Path) -> None:

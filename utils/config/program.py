@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from utils.config.parser import NOT_CONVERTED, parse_command_line
-from utils.errors import UserError
+from utils.config.parser import EXPECTED, parse_command_line
 
 INTERRUPTED = 130
 # seconds for the worker processes to end by themselves, before they are killed
@@ -41,7 +40,7 @@ def main(
     except KeyboardInterrupt:
         _show("interrupted: the same command resumes", debug=parsed.debug)
         status = INTERRUPTED
-    except (UserError, *NOT_CONVERTED) as error:
+    except EXPECTED as error:
         _show(f"error: {error}", debug=parsed.debug)
     except Exception:
         traceback.print_exc()

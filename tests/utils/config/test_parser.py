@@ -1,6 +1,5 @@
-import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pytest
 import yaml
@@ -8,6 +7,7 @@ import yaml
 from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.config.parser import load_options, parse_options, save_options
+from utils.config.published_flags import Flag
 from utils.config.valid import Positive
 from utils.errors import UserError
 
@@ -33,7 +33,7 @@ class Options:
     names: tuple[str, ...] | None = None
     """Names."""
 
-    ALIASES: ClassVar[dict[str, str]] = {"old_rate": "lr", "old_points": "points"}
+    PUBLISHED = (Flag("--old_rate", "lr"), Flag("--old_points", "points"))
 
 
 def refusal(argv, capsys):
@@ -153,10 +153,3 @@ def test_any_text_of_a_flag_is_taken_as_it_is(text):
 def test_missing_run_is_named_with_the_remedy(tmp_path):
     with pytest.raises(UserError, match=r"train_l2g\.py --experiment_name exp"):
         load_options(Options, tmp_path / "exp" / "config.yaml")
-
-
-@pytest.mark.parametrize("options_class", [TrainOptions, CamOptions, ScoreOptions, LabelOptions, DrawOptions])
-def test_every_published_name_means_an_option(options_class):
-    names = {field.name for field in dataclasses.fields(options_class)}
-    assert set(options_class.ALIASES.values()) <= names
-    assert not set(options_class.ALIASES) & names

@@ -1,9 +1,10 @@
 """The options of test_l2g.py."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from utils.config.options.groups import RunOptions
+from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import BatchSize, Factors, LoaderWorkers, PixelsOrOwn
 
 
@@ -71,4 +72,4 @@ class CamOutputOptions:
 class CamOptions(RunOptions, CamDataOptions, CamMethodOptions, CamOutputOptions, CamMachineOptions):
     """Make the multi-scale CAMs of a trained run: runs/EXP/cam/NAME.npz, and exports on request."""
 
-    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir", "restore_from": "checkpoint"}
+    PUBLISHED = FLAGS_OF["test_l2g.py"]

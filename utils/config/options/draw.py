@@ -1,9 +1,9 @@
 """The options of res.py."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import CountOrNone
 from utils.errors import UserError
 
@@ -44,7 +44,7 @@ class DrawOutputOptions:
 class DrawOptions(RunOptions, DrawDataOptions, DrawOutputOptions, WorkerOptions):
     """Draw a run: CAM heat maps, overlays on the photo, a contact sheet, and on request an HTML report."""
 
-    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir"}
+    PUBLISHED = FLAGS_OF["res.py"]
 
     def __post_init__(self) -> None:
         if not self.report and (self.compare or self.prediction_dir):

@@ -1,10 +1,11 @@
 """The options of scripts/build_foregrounds.py and scripts/draw_pastes.py."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from utils.config.options.groups import RunOptions, WorkerOptions
 from utils.config.options.train import CopyPasteOptions
+from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import Count, CountOrNone, Degrees, Fraction, NotNegative, Seed
 from utils.errors import UserError
 
@@ -67,7 +68,7 @@ class ForegroundOptions(
 ):
     """Build the bank of objects that copy-paste augmentation (CDA) pastes, from labels, or import a published one."""
 
-    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir"}
+    PUBLISHED = FLAGS_OF["scripts/build_foregrounds.py"]
 
     def __post_init__(self) -> None:
         if self.min_area >= self.max_area:

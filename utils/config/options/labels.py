@@ -1,9 +1,10 @@
 """The options of gen_gt.py."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import Fraction
 
 
@@ -59,4 +60,4 @@ class LabelOutputOptions:
 class LabelOptions(RunOptions, LabelDataOptions, LabelMethodOptions, LabelOutputOptions, WorkerOptions):
     """Make pseudo labels from CAMs: indexed PNGs at the image's size."""
 
-    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir", "thr": "threshold", "t": "threshold"}
+    PUBLISHED = FLAGS_OF["gen_gt.py"]

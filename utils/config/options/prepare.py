@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from utils.config.options.groups import WorkerOptions
+from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import Color, Count, Deviation, LoaderWorkers, PixelsOrOwn, Range, Seed
 from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
@@ -85,7 +86,7 @@ class CheckOptions(WorkerOptions):
     json: str | None = None
     """A file that the whole report is written to."""
 
-    ALIASES: ClassVar[dict[str, str]] = {"img_dir": "image_dir", "gt_dir": "mask_dir", "list": "mask_list"}
+    PUBLISHED = FLAGS_OF["scripts/check_data.py"]
 
 
 @dataclass(frozen=True)

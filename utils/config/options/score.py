@@ -1,9 +1,10 @@
 """The options of evaluate.py and scripts/show_scores.py."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import Fraction, Items
 
 
@@ -44,12 +45,7 @@ class ScoreMethodOptions:
 class ScoreOptions(RunOptions, ScoreDataOptions, ScoreMethodOptions, WorkerOptions):
     """Score CAMs or labels against masks: all thresholds in one pass over the images."""
 
-    ALIASES: ClassVar[dict[str, str]] = {
-        "type": "mode",
-        "gt_dir": "mask_dir",
-        "predict_dir": "pred_dir",
-        "list": "mask_list",
-    }
+    PUBLISHED = FLAGS_OF["evaluate.py"]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """The options of train_l2g.py."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from utils.config.options.groups import RunOptions
+from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import (
     Batches,
     BatchSize,
@@ -232,19 +233,7 @@ class TrainOptions(
 ):
     """Train the L2G classifier: a global network taught by a local one, from image tags (and saliency)."""
 
-    ALIASES: ClassVar[dict[str, str]] = {
-        "img_dir": "image_dir",
-        "epoch": "epochs",
-        "iter_size": "accumulate",
-        "patch_size": "num_patches",
-        "patch_num": "num_patches",
-        "kd_weights": "kd_weight",
-        "bg_thr": "bg_threshold",
-        "decay_points": "decay_epochs",
-        "disp_interval": "log_every",
-        "current_epoch": "start_epoch",
-        "sem_seg_fg_dir": "cda_bank",
-    }
+    PUBLISHED = FLAGS_OF["train_l2g.py"]
 
     def __post_init__(self) -> None:
         if self.crop_size > self.input_size or self.input_size > self.resize:
