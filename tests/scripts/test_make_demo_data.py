@@ -168,7 +168,7 @@ def test_a_failed_run_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr("scripts.make_demo_data._write_lists", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError):
         make(tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
 

@@ -80,6 +80,13 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
+def append_line(path: Path, line: str) -> None:
+    """Adds a line of UTF-8 text to the file. Raises UserError."""
+    make_folder(path.parent)
+    with disk_errors(path, "written"), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
 def write_json(path: Path, content: Any, *, indent: int | None = 2) -> None:
     """Writes JSON that read_json reads back, whole or not at all; NaN and infinity are errors."""
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")

@@ -72,6 +72,12 @@ def remove_file(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def move_file(path: Path, target: Path) -> None:
+    """Renames the file, replacing what stands at `target`. Raises UserError."""
+    with disk_errors(target, "written"):
+        path.replace(target)
+
+
 def write_refusal(error: Exception, temporary: Path, path: Path) -> UserError | None:
     """Why `temporary`, which is to become `path`, could not be written; None if the file system is not the reason.
 

@@ -9,6 +9,7 @@ import torch
 
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
+from utils.files.disk import remove_file
 from utils.training.weights import read_pth
 
 
@@ -63,23 +64,22 @@ def latest_checkpoint(model_dir: Path, *, kind: str = "epoch") -> Path | None:
 
 
 def final_checkpoint(model_dir: Path) -> Path:
-    """The checkpoint of the last whole epoch. Raises FileNotFoundError with the remedy."""
+    """The checkpoint of the last whole epoch. Raises UserError with the remedy."""
     found = _numbered(model_dir, "epoch")
     if not found:
-        raise FileNotFoundError(
-            f"no checkpoint in {model_dir}: run train_l2g.py --experiment_name {model_dir.parent.name} first"
-        )
+        remedy = f"run train_l2g.py --experiment_name {model_dir.parent.name} first"
+        raise UserError("holds no checkpoint", model_dir, remedy=remedy)
     return found[-1][1]
 
 
 def thin_out(model_dir: Path, *, keep: int, kind: str = "epoch") -> None:
     """Removes all kept checkpoints but the last `keep`, and those between them."""
     for _, path in _numbered(model_dir, kind)[:-keep] + _numbered(model_dir, "step"):
-        path.unlink()
+        remove_file(path)
 
 
 def thin_out_steps(model_dir: Path, *, newest: Path) -> None:
     """Removes the checkpoints between kept ones but `newest`."""
     for _, path in _numbered(model_dir, "step"):
         if path != newest:
-            path.unlink()
+            remove_file(path)

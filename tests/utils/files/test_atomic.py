@@ -6,7 +6,7 @@ import pytest
 
 from utils.errors import UserError
 from utils.files import atomic
-from utils.files.atomic import atomic_path, read_json, temporary_name, write_json, write_text
+from utils.files.atomic import append_line, atomic_path, read_json, temporary_name, write_json, write_text
 
 
 @pytest.fixture
@@ -82,3 +82,12 @@ def test_damaged_and_missing_json_is_named_with_the_callers_remedy(tmp_path, con
         read_json(path, remedy="run evaluate.py")
     assert error.value.where == str(path)
     assert error.value.remedy == "run evaluate.py" or content is None
+
+
+def test_lines_are_added_and_a_file_that_cannot_be_written_is_named(tmp_path):
+    for text in ("a", "é"):
+        append_line(tmp_path / "new" / "log.jsonl", text)
+    assert (tmp_path / "new" / "log.jsonl").read_text(encoding="utf-8") == "a\né\n"
+    with pytest.raises(UserError) as error:
+        append_line(tmp_path / "new", "a")
+    assert error.value.where == str(tmp_path / "new")

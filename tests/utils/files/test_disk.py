@@ -9,7 +9,7 @@ import pytest
 
 from utils.errors import UserError
 from utils.files.atomic import atomic_path, write_text
-from utils.files.disk import disk_errors, make_folder, write_refusal
+from utils.files.disk import disk_errors, list_folder, make_folder, move_file, remove_file, write_refusal
 from utils.files.locate import PROJECT_ROOT
 
 WRITERS = {
@@ -101,3 +101,20 @@ def test_errors_that_are_not_the_file_systems_stay_as_they_are(tmp_path):
 def test_an_error_about_another_file_is_not_blamed_on_the_one_that_is_written(tmp_path):
     missing = FileNotFoundError(errno.ENOENT, "missing", str(tmp_path / "source.txt"))
     assert write_refusal(missing, tmp_path / ".a.tmp", tmp_path / "a") is None
+
+
+def test_listing_moving_and_removing_name_what_is_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").touch()
+    assert [path.name for path in list_folder(tmp_path)] == ["a", "b"]
+    for refused, path in (
+        (lambda: list_folder(tmp_path / "none"), tmp_path / "none"),
+        (lambda: move_file(tmp_path / "b", tmp_path / "a"), tmp_path / "a"),
+        (lambda: remove_file(tmp_path / "a"), tmp_path / "a"),
+    ):
+        with pytest.raises(UserError) as error:
+            refused()
+        assert error.value.where == str(path)
+    remove_file(tmp_path / "none")
+    move_file(tmp_path / "b", tmp_path / "c")
+    assert not (tmp_path / "b").exists() and (tmp_path / "c").exists()

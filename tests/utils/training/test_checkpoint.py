@@ -47,16 +47,18 @@ def test_what_is_written_is_read_back(tmp_path):
 def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a_epoch_0.pth"
 
+    failure = OSError("any")
+
     def half_a_file(content, temporary):
         temporary.write_bytes(b"half")
-        raise OSError("disk full")
+        raise failure
 
     monkeypatch.setattr(torch, "save", half_a_file)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError):
         ckpt.write_checkpoint(path, {})
     assert names(tmp_path) == []
     path.write_bytes(b"old")
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError):
         ckpt.write_checkpoint(path, {})
     assert names(tmp_path) == ["a_epoch_0.pth"]
     assert path.read_bytes() == b"old"
@@ -73,13 +75,13 @@ def test_checkpoints_are_found_by_number_not_by_alphabet(tmp_path):
 
 def test_an_empty_run_has_no_checkpoint_and_says_the_remedy(tmp_path):
     assert ckpt.latest_checkpoint(tmp_path / "model") is None
-    with pytest.raises(FileNotFoundError, match=r"run train_l2g\.py --experiment_name exp first"):
+    with pytest.raises(UserError, match=r"exp/model: .*train_l2g\.py --experiment_name exp"):
         ckpt.final_checkpoint(tmp_path / "exp" / "model")
 
 
 def test_a_checkpoint_inside_the_first_epoch_is_not_final(tmp_path):
     touch(tmp_path, "a_step_9.pth")
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+    with pytest.raises(UserError, match="train_l2g"):
         ckpt.final_checkpoint(tmp_path)
 
 
