@@ -19,14 +19,12 @@ from utils.config.yaml_text import options_text
 from utils.errors import UserError
 from utils.files.atomic import write_text
 from utils.files.locate import existing_path
+from utils.files.text import read_text
 
 OptionsT = TypeVar("OptionsT")
 
 # what `--option=null` becomes on the way to the parser: in a file, the quoted text "null" is a text
 _NULL = "\0"
-# until every module raises UserError for what a person can fix
-NOT_CONVERTED: tuple[type[Exception], ...] = (ValueError, FileNotFoundError, FileExistsError)
-EXPECTED: tuple[type[Exception], ...] = (UserError, *NOT_CONVERTED)
 
 
 class _Parser(ArgumentParser):
@@ -140,7 +138,7 @@ def parse_command_line(
         if namespace["debug"]:
             values |= {name: mark.value for name, o in options.items() if (mark := mark_of(o.hint, NoWorkers))}
         parsed = Parsed(build(options_class, values), namespace["debug"])
-    except EXPECTED as error:
+    except UserError as error:
         parser.error(str(error))
     show_lines(notes)
     if namespace["print_config"]:
@@ -182,7 +180,10 @@ def _argument(option: Option, *, explain: bool) -> dict[str, Any]:
 def _words(line: CommandLine, options: Mapping[str, Option], places: Sequence[Path]) -> list[str]:
     """The command line as jsonargparse takes it; it obeys in order, and a flag before the file must beat it too."""
     files = [word for word in line.words if word.flag == "--config"]
-    found = [f"--config={existing_path(word.value, word.typed, places=places)}" for word in files if word.value]
+    paths = [existing_path(word.value, word.typed, places=places) for word in files if word.value]
+    for path in paths:
+        read_text(path)  # what is not text is named here: the parser's error would be a traceback
+    found = [f"--config={path}" for path in paths]
     others = [_word(word, options) for word in line.words if word.flag != "--config"]
     return [*found, *others, *line.rest]
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from utils.config.parser import EXPECTED, parse_command_line
+from utils.config.parser import parse_command_line
+from utils.errors import UserError
 
 INTERRUPTED = 130
 # seconds for the worker processes to end by themselves, before they are killed
@@ -40,7 +41,7 @@ def main(
     except KeyboardInterrupt:
         _show("interrupted: the same command resumes", debug=parsed.debug)
         status = INTERRUPTED
-    except EXPECTED as error:
+    except UserError as error:
         _show(f"error: {error}", debug=parsed.debug)
     except Exception:
         traceback.print_exc()

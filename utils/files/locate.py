@@ -22,8 +22,8 @@ def existing_path(path: str | Path, what: str, *, places: Sequence[Path] = ()) -
         with disk_errors(candidate):
             if candidate.exists():
                 return candidate
-    tried = " nor ".join(str(c) for c in dict.fromkeys(candidates))
-    raise UserError(f"{tried} does not exist", what, remedy="check the path")
+    tried = ", ".join(str(c) for c in dict.fromkeys(candidates))
+    raise UserError(f"{tried} not found", what, remedy="check the path")
 
 
 def weights_path(

@@ -150,6 +150,13 @@ def test_any_text_of_a_flag_is_taken_as_it_is(text):
     assert (options.word, options.folder) == (text, text)
 
 
+def test_a_file_that_is_not_text_is_named(tmp_path, capsys):
+    (tmp_path / "options.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SystemExit):
+        parse_options(Options, [f"--config={tmp_path / 'options.yaml'}"])
+    assert str(tmp_path / "options.yaml") in capsys.readouterr().err
+
+
 def test_missing_run_is_named_with_the_remedy(tmp_path):
     with pytest.raises(UserError, match=r"train_l2g\.py --experiment_name exp"):
         load_options(Options, tmp_path / "exp" / "config.yaml")
