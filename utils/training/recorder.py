@@ -1,6 +1,7 @@
 """What a run leaves behind while it trains: log lines, metrics.jsonl, TensorBoard curves, a progress bar."""
 
 import json
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
@@ -9,7 +10,9 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from utils.files.atomic import atomic_path
+from utils.files.atomic import append_line, write_lines
+from utils.files.disk import disk_errors
+from utils.files.text import read_text
 from utils.training.settings import Run, Saving
 
 Means = Mapping[str, float]
@@ -36,16 +39,21 @@ class MetricsFile:
 
     def __init__(self, path: Path, *, step: int) -> None:
         self.path = path
-        lines = path.read_text().splitlines() if path.is_file() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        lines = read_text(path).splitlines() if path.is_file() else []
+        kept = [line for line in lines if _step(line) <= step]
         if kept != lines:
-            with atomic_path(path) as temporary:
-                temporary.write_text("".join(line + "\n" for line in kept))
+            write_lines(path, kept)
 
     def write(self, record: Mapping[str, float | int]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            file.write(json.dumps(dict(record)) + "\n")
+        append_line(self.path, json.dumps(dict(record)))
+
+
+def _step(line: str) -> float:
+    """The step of a line of metrics.jsonl; infinity for half a line, of a run that was killed while it wrote."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 class Recorder:
@@ -54,7 +62,8 @@ class Recorder:
     def __init__(self, run: Run, saving: Saving, *, step: int, total: int, is_main: bool) -> None:
         self.log, self.saving = run.log, saving
         self.metrics = MetricsFile(run.paths.metrics, step=step) if is_main else None
-        self.curves = SummaryWriter(str(run.paths.tensorboard), purge_step=step) if is_main else None
+        with disk_errors(run.paths.tensorboard, "written"):
+            self.curves = SummaryWriter(str(run.paths.tensorboard), purge_step=step) if is_main else None
         self.bar = tqdm(total=total, initial=step, desc="training", unit="step", disable=not is_main, mininterval=1.0)
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=saving.recent))
         self._since = step, time.monotonic()  # of the line of means before

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from utils.config.parser import save_options
 from utils.errors import UserError
+from utils.files.disk import move_file
 from utils.runtime.device import AMP_TYPES, autocast, unsafe_in_channels_last
 from utils.runtime.process import Process
 from utils.runtime.seeds import derived_seed
@@ -223,7 +224,7 @@ class Trainer:
         """Writes what the run is made with, once nothing can be refused: a refused run leaves the old files alone."""
         if self.process.is_main:
             if self.run.latest and self.run.latest == self.run.final:  # the run is longer now: this is not its end
-                self.run.final.rename(self._kept_path())
+                move_file(self.run.final, self._kept_path())
             save_options(self.run.options, self.run.paths.config)
             write_versions(self.run.paths.versions)
         self.task.network.train()
@@ -250,6 +251,6 @@ class Trainer:
         if self.run.final is None:
             return path
         if self.process.is_main and path.is_file():
-            path.rename(self.run.final)
+            move_file(path, self.run.final)
         self.process.wait()
         return self.run.final

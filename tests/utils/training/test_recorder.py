@@ -43,6 +43,13 @@ def test_metrics_after_the_step_that_a_run_resumes_from_are_removed(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["metrics.jsonl"]
 
 
+def test_half_a_line_of_a_killed_run_is_removed(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 0, "step": 10}\n{"epoch": 1, "st')
+    MetricsFile(tmp_path / "metrics.jsonl", step=20).write({"epoch": 1, "step": 20})
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 20]
+
+
 def test_recorder_is_silent_beside_the_main_process(tmp_path):
     with make_recorder(tmp_path / "exp", is_main=False) as recorder:
         recorder.step(0, {"loss": 1.0}, rate_factor=1.0)
