@@ -43,7 +43,7 @@ def script(folder: Path) -> Program:
 def segmentation(folder: Path) -> Program:
     data = make_segmentation_data(folder)
     words = ["deeplabv2/main.py", "train", *small_flags(data)]
-    return Program(words, data, folder / "labels" / "t1.png", "deeplabv2.label_check.is_bordered")
+    return Program(words, data, folder / "labels" / "t1.png", "utils.data.label_check.is_bordered")
 
 
 def run(words: Sequence[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
