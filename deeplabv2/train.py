@@ -194,6 +194,7 @@ def make_settings(settings: Settings) -> TrainerSettings:
 
 
 def make_samples(settings: Settings, split: Split, network: Segmenter) -> SegmentationDataset:
+    assert split.label_dir is not None  # check_input found it
     return SegmentationDataset(
         split.entries,
         split.files,

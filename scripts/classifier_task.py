@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -33,16 +33,14 @@ class ClassifierTask:
     def networks(self) -> dict[str, CamNet]:
         """The networks under the names that published checkpoints give them."""
         both = {"state_dict": self.network.global_net, "local_dict": self.network.local_net}
-        return {name: network for name, network in both.items() if network is not None}
+        return {name: cast(CamNet, network) for name, network in both.items() if network is not None}
 
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> Losses:
         output = network(**batch)
         return Losses(output.losses, {ACTIVE_TAGS: output.active_tags})
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(
-            self.networks.values(), lambda net: net.parameter_kinds(), lr=self.lr, new_lr_factor=self.new_lr_factor
-        )
+        return parameter_groups(self.networks.values(), lr=self.lr, new_lr_factor=self.new_lr_factor)
 
     def checkpoint(self) -> dict[str, Any]:
         return {name: network.state_dict() for name, network in self.networks.items()}

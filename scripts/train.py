@@ -1,7 +1,7 @@
 """Step 1: train the L2G classifier from image tags -> runs/EXP/model/PREFIX_epoch_N.pth."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -60,10 +60,8 @@ def run(options: TrainOptions) -> Path:
             f"{options.experiment_name}: {len(samples)} images of {dataset.root}, {len(dataset.classes)} classes, "
             f"{settings.saving.interval} steps per epoch on {process.world_size} x {process.device}"
         )
-        if bank := inputs.bank:
-            lack = bank.missing(dataset.classes)
-            none_of = f"; it has none of {', '.join(lack)}: these are never pasted" if lack else ""
-            log.info(f"{options.cda} pastes from the {len(bank)} foregrounds in {bank.folder}{none_of}")
+        if inputs.bank:
+            log.info(about_bank(options, inputs.bank, dataset))
         run_ = Run(
             paths,
             dataset.checkpoint_prefix,
@@ -83,6 +81,12 @@ def run(options: TrainOptions) -> Path:
             if options.start_epoch:
                 trainer.continue_from(path, state, epoch=options.start_epoch)
         return trainer.fit()
+
+
+def about_bank(options: TrainOptions, bank: ForegroundBank, dataset: Dataset) -> str:
+    missing = bank.missing(dataset.classes)
+    none_of = f"; it has none of {', '.join(missing)}: these are never pasted" if missing else ""
+    return f"{options.cda} pastes from the {len(bank)} foregrounds in {bank.folder}{none_of}"
 
 
 def facts_of(options: TrainOptions, *, num_images: int, world_size: int) -> dict[str, Any]:
@@ -109,12 +113,7 @@ def make_settings(options: TrainOptions, *, num_images: int, world_size: int) ->
     epoch = sampling.steps_per_epoch(num_images, world_size)
     return TrainerSettings(
         optimiser=Optimiser(
-            options.optimizer,
-            lr=options.lr,
-            momentum=options.momentum,
-            nesterov=options.nesterov,
-            weight_decay=options.weight_decay,
-            clip_grad=options.clip_grad,
+            options.optimizer, options.lr, options.momentum, options.nesterov, options.weight_decay, options.clip_grad
         ),
         schedule=Schedule(
             options.epochs * epoch,
@@ -234,6 +233,7 @@ def make_samples(options: TrainOptions, dataset: Dataset, inputs: Inputs, model:
         "resize", "resize_mode", "input_size", "crop_size", "num_patches", "corner_patches", "color_jitter", "flip",
         "seed",
     ]  # fmt: skip
+    backbone = cast(CamNet, model.global_net)
     return L2GDataset(
         inputs.entries,
         inputs.image_dir,
@@ -241,7 +241,7 @@ def make_samples(options: TrainOptions, dataset: Dataset, inputs: Inputs, model:
         **{name: getattr(options, name) for name in names},
         num_classes=len(dataset.classes),
         min_visible=options.cda_min_visible,
-        mean=options.mean or model.global_net.mean,
-        std=options.std or model.global_net.std,
+        mean=options.mean or backbone.mean,
+        std=options.std or backbone.std,
         paster=None if inputs.bank is None else make_paster(options, inputs.bank),
     )

@@ -52,7 +52,6 @@ class Segmenter(nn.Module, ABC):
         """
         return parameter_groups(
             [self],
-            lambda net: net.parameter_kinds(),
             lr=lr,
             new_lr_factor=head_lr_factor,
             bias_factors={"pretrained": 1.0, "new": BIAS_FACTOR},

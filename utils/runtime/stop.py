@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
@@ -11,7 +12,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         for number in (signal.SIGINT, signal.SIGTERM):

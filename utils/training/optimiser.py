@@ -1,9 +1,9 @@
 """The optimiser of a training: its parameter groups, its construction, its state in checkpoints."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -17,9 +17,16 @@ BIAS_FACTOR = 2.0
 BOTH_KINDS = MappingProxyType({"pretrained": BIAS_FACTOR, "new": BIAS_FACTOR})
 
 
+class HasKinds(Protocol):
+    """A network that knows which of its parameters are "pretrained" and which are "new"."""
+
+    def parameter_kinds(self) -> Mapping[str, str]: ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+
+
 def parameter_groups(
-    networks: Iterable[nn.Module],
-    kinds: Callable[[nn.Module], Mapping[str, str]],
+    networks: Iterable[HasKinds],
     *,
     lr: float,
     new_lr_factor: float,
@@ -28,14 +35,14 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Sorts every trainable parameter into one of four groups: pretrained or new, weight or bias.
 
-    kinds(network) gives for each parameter name `pretrained` or `new`. `bias_factors` of each kind multiply the
+    `bias_factors` of each kind multiply the
     learning rate of its biases; those of the kinds `biases_without_decay` get no weight decay. Raises ValueError for
     a parameter of unknown kind.
     """
     rates = {"pretrained": lr, "new": lr * new_lr_factor}
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {(k, b): [] for k in rates for b in (False, True)}
     for network in networks:
-        known = kinds(network)
+        known = network.parameter_kinds()
         for name, parameter in network.named_parameters():
             if not parameter.requires_grad:
                 continue
@@ -60,10 +67,10 @@ def make_optimizer(network: nn.Module, groups: list[dict[str, Any]], settings: O
     held = [id(p) for group in groups for p in group["params"]]
     if sorted(held) != sorted(id(p) for p in network.parameters() if p.requires_grad):
         raise ValueError("a parameter stands in two optimiser groups or in none")
-    common = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    lr, decay = settings.lr, settings.weight_decay
     if settings.name == "adamw":
-        return torch.optim.AdamW(groups, **common)
-    return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, **common)
+        return torch.optim.AdamW(groups, lr=lr, weight_decay=decay)
+    return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

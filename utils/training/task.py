@@ -24,8 +24,13 @@ class Losses(NamedTuple):
 class Task(Protocol):
     """A network, its samples and its losses; a program's own class, which need not derive from this one."""
 
-    network: nn.Module
-    samples: Samples
+    @property
+    def network(self) -> nn.Module:
+        """What is trained; its forward pass takes a batch."""
+
+    @property
+    def samples(self) -> Samples:
+        """What is drawn from."""
 
     def losses(self, network: nn.Module, batch: Batch) -> Losses:
         """Runs `network`: self.network, or its wrapper that averages gradients over processes."""

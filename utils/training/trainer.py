@@ -104,7 +104,8 @@ class Trainer:
 
     def step(self, step: int) -> None:
         """One optimiser step, on the mean gradient of its batches."""
-        sampling, process, totals = self.settings.sampling, self.process, {}
+        sampling, process = self.settings.sampling, self.process
+        totals: dict[str, Tensor] = {}
         set_rates(self.optimizer, self.settings.schedule.factor(step))
         # dropout of a step follows from (seed, step, rank): a resumed run draws the same
         torch.manual_seed(derived_seed(sampling.seed, step, process.rank))

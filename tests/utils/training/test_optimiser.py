@@ -15,22 +15,26 @@ from utils.training.settings import Optimiser
 class Net(nn.Module):
     """One pretrained and one new layer."""
 
-    def __init__(self):
+    def __init__(self, kinds=None):
         super().__init__()
+        self.kinds = KINDS if kinds is None else kinds
         self.old = nn.Linear(2, 3)
         self.fresh = nn.Linear(3, 2)
+
+    def parameter_kinds(self):
+        return self.kinds
 
 
 KINDS = {"old.weight": "pretrained", "old.bias": "pretrained", "fresh.weight": "new", "fresh.bias": "new"}
 
 
 def optimizer_of(net, settings):
-    return make_optimizer(net, parameter_groups([net], lambda _: KINDS, lr=0.01, new_lr_factor=10), settings)
+    return make_optimizer(net, parameter_groups([net], lr=0.01, new_lr_factor=10), settings)
 
 
 def test_groups_are_complete_and_learn_at_four_rates():
     net = Net()
-    groups = parameter_groups([net], lambda _: KINDS, lr=0.01, new_lr_factor=10)
+    groups = parameter_groups([net], lr=0.01, new_lr_factor=10)
     held = {id(group["params"][0]): group["base_lr"] for group in groups}
     assert [len(group["params"]) for group in groups] == [1, 1, 1, 1]
     assert held[id(net.old.weight)] == pytest.approx(0.01)
@@ -42,7 +46,7 @@ def test_groups_are_complete_and_learn_at_four_rates():
 def test_frozen_parameters_stand_in_no_group():
     net = Net()
     net.old.requires_grad_(False)
-    groups = parameter_groups([net], lambda _: KINDS, lr=0.01, new_lr_factor=10)
+    groups = parameter_groups([net], lr=0.01, new_lr_factor=10)
     assert sorted(id(p) for g in groups for p in g["params"]) == sorted(map(id, net.fresh.parameters()))
 
 
@@ -52,12 +56,12 @@ def test_a_parameter_without_a_kind_is_an_error(kind):
     if kind:
         kinds["fresh.weight"] = kind
     with pytest.raises(ValueError, match=r"fresh\.weight.*expected one of pretrained, new"):
-        parameter_groups([Net()], lambda _: kinds, lr=0.01, new_lr_factor=10)
+        parameter_groups([Net(kinds)], lr=0.01, new_lr_factor=10)
 
 
 def test_a_parameter_in_two_groups_or_in_none_is_an_error():
     net = Net()
-    groups = parameter_groups([net], lambda _: KINDS, lr=0.01, new_lr_factor=10)
+    groups = parameter_groups([net], lr=0.01, new_lr_factor=10)
     for wrong in (groups[1:], [*groups, groups[0]]):
         with pytest.raises(ValueError, match="two optimiser groups or in none"):
             make_optimizer(net, wrong, Optimiser("sgd", lr=0.01))
@@ -73,7 +77,7 @@ def test_linear_layers_of_attention_and_suppression_are_new():
 
 
 def test_rates_are_base_rates_times_the_factor():
-    groups = parameter_groups([Net()], lambda _: KINDS, lr=0.01, new_lr_factor=10)
+    groups = parameter_groups([Net()], lr=0.01, new_lr_factor=10)
     optimizer = torch.optim.SGD(groups, lr=1.0)
     for factor in (0.5, 0.1):  # the second does not build on the first
         set_rates(optimizer, factor)
