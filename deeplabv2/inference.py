@@ -24,6 +24,7 @@ from utils.data.image_list import ImageEntry
 from utils.errors import UserError, as_user_error
 from utils.files.manifest import RECORD, FolderSettings, is_current
 from utils.files.parallel import run_in_threads
+from utils.files.published_places import FINAL_CHECKPOINT, first_existing
 from utils.runs.segmentation import SegmentationTraining
 from utils.runtime.device import autocast
 from utils.runtime.process import Process
@@ -37,9 +38,12 @@ def checkpoint_path(model_path: str | None, training: SegmentationTraining) -> P
     """The named checkpoint, else the experiment's final one. Raises UserError with the remedy."""
     if model_path is not None:
         return find_path(model_path, "--model_path")
-    if not training.final.is_file():
-        raise UserError("is missing", training.final, remedy="run main.py train first, or give --model_path")
-    return training.final
+    published = training.root / FINAL_CHECKPOINT
+    found = first_existing(training.final, [published])
+    if not found.is_file():
+        remedy = "run main.py train first, or give --model_path"
+        raise UserError(f"is missing (also looked at: {published})", training.final, remedy=remedy)
+    return found
 
 
 def make_network(settings: ModelSettings, num_labels: int) -> Segmenter:

@@ -9,7 +9,9 @@ from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import find_image, missing_files
 from utils.errors import UserError
+from utils.files import locate
 from utils.files.locate import DEEPLAB_ROOT
+from utils.files.published_places import first_existing, published_labels
 from utils.files.text import read_text
 from utils.runs.paths import pseudo_label_dir
 
@@ -59,10 +61,7 @@ def read_class_names(path: Path) -> list[str]:
 
 def list_path(data: Dataset, value: str, key: str) -> Path:
     """The file of an image list: VALUE.txt in the data set's folder, or a path. Raises UserError for a path."""
-    named = data.root / f"{value}.txt"
-    if named.is_file() or ("/" not in value and not value.endswith(".txt")):
-        return named
-    return find_path(value, key)
+    return data.named_list(value, key, places=(DEEPLAB_ROOT,))
 
 
 def find_image_dir(settings: DatasetSettings, data: Dataset) -> Path:
@@ -76,7 +75,9 @@ def find_mask_dir(settings: DatasetSettings, data: Dataset) -> Path:
 def training_labels_dir(settings: DatasetSettings, data: Dataset, experiment_id: str) -> tuple[Path, str]:
     """The folder of the labels that are trained on, which may be missing, and who makes them."""
     if settings.LABEL_DIR is None:
-        return pseudo_label_dir(data.name, experiment_id), f"gen_gt.py --experiment_name {experiment_id} makes them"
+        own, others = pseudo_label_dir(data.name, experiment_id), published_labels(data.name, locate.PROJECT_ROOT)
+        also = "".join(f"; also looked at: {folder}" for folder in others)
+        return first_existing(own, others), f"gen_gt.py --experiment_name {experiment_id} makes them{also}"
     try:
         return find_path(settings.LABEL_DIR, "DATASET.LABEL_DIR"), "see DATASET.LABEL_DIR"
     except UserError:

@@ -141,7 +141,7 @@ def _pairs(options: ScoreOptions, folder: Path, trained: Run, *, by_saliency: bo
     if by_saliency and options.mask_list is None:
         listing = trained.train_list(None)
     else:
-        listing = existing_path(options.mask_list, "--mask_list") if options.mask_list else data.mask_list
+        listing = data.named_list(options.mask_list, "--mask_list") if options.mask_list else data.mask_list
     names = [entry.name for entry in read_image_list(listing, len(data.classes))]
     source = CamFolder.open(folder, _FORMS.get(options.mode))
     labels, cams = {name: folder / f"{name}.png" for name in names}, {name: source.files(name) for name in names}

@@ -57,6 +57,10 @@ VOC12 = KnownDataset(
 COCO14 = KnownDataset(COCO_CLASSES, "mscoco", {TRAIN_TAGS: 82081, VAL_TAGS: 40137})
 KNOWN_DATASETS = {"voc12": VOC12, "coco14": COCO14}
 
+# VOC's own folder, which the download holds in VOCdevkit/
+DEVKIT_FOLDER = "VOC2012"
+FOLDER_NAMES = {DEVKIT_FOLDER: "voc12"}
+
 # The published scripts name the data sets so; they open the same folders.
 DATASET_ALIASES = {"pascal_voc": "data/voc12", "voc2012": "data/voc12", "mscoco": "data/coco14"}
 

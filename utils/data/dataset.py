@@ -8,6 +8,7 @@ from utils.data import catalog
 from utils.errors import UserError
 from utils.files import locate
 from utils.files.locate import existing_path
+from utils.files.published_places import first_existing, published_lists
 from utils.files.text import read_text
 
 
@@ -35,15 +36,31 @@ class Dataset:
 
     @property
     def mask_dir(self) -> Path:
-        return self.root / catalog.MASK_FOLDER
+        """SegmentationClass; where it is missing, SegmentationClassAug, which holds the same masks and more."""
+        return first_existing(self.root / catalog.MASK_FOLDER, [self.root / catalog.AUG_MASK_FOLDER])
 
     @property
     def train_list(self) -> Path:
-        return self.root / catalog.TRAIN_TAGS
+        return self.list_file(catalog.TRAIN_TAGS)
 
     @property
     def mask_list(self) -> Path:
-        return self.root / catalog.TRAIN_MASKS
+        return self.list_file(catalog.TRAIN_MASKS)
+
+    def list_file(self, name: str) -> Path:
+        """The image list of this file name, or where it is missing a published one that is there."""
+        own = self.root / name
+        return first_existing(own, published_lists(own, locate.PROJECT_ROOT))
+
+    def named_list(self, value: str, option: str, places: Sequence[Path] = ()) -> Path:
+        """The list that an option names: VALUE or VALUE.txt in the dataset's folder, or a path.
+
+        Raises UserError for a path that leads nowhere.
+        """
+        named = self.list_file(value if value.endswith(".txt") else f"{value}.txt")
+        if named.is_file() or ("/" not in value and not value.endswith(".txt")):
+            return named
+        return existing_path(value, option, places=places)
 
 
 def open_dataset(
@@ -62,7 +79,10 @@ def open_dataset(
         if known is None:
             raise
         root = locate.PROJECT_ROOT / folder
-    name = root.resolve().name
+    if not (root / catalog.IMAGE_FOLDER).is_dir() and (root / catalog.DEVKIT_FOLDER / catalog.IMAGE_FOLDER).is_dir():
+        root = root / catalog.DEVKIT_FOLDER
+    name = catalog.FOLDER_NAMES.get(root.resolve().name, root.resolve().name)
+    known = catalog.KNOWN_DATASETS.get(name, known)
     listing = root / catalog.CLASSES_FILE
     if classes:
         classes = tuple(classes)

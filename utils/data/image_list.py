@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from utils.errors import UserError
+from utils.files import locate
 from utils.files.atomic import write_lines
+from utils.files.published_places import published_lists
 from utils.files.text import read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -39,7 +41,8 @@ def parse_image_list(
     """What read_image_list reads, from the lines without fault, and one error for every line with one."""
     if not path.is_file():
         remedy = "write it, one image a line: `NAME tag tag …`, tags counted from 0"
-        return [], [UserError("no such image list", path, remedy=remedy)]
+        also = ", ".join(map(str, published_lists(path, locate.PROJECT_ROOT)))
+        return [], [UserError("no such image list", path, f"also looked at: {also}", remedy)]
     try:
         lines = read_text(path).splitlines()
     except UserError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.files.disk import disk_errors
+from utils.files.published_places import published_paths
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEEPLAB_ROOT = PROJECT_ROOT / "deeplabv2"
@@ -14,10 +15,12 @@ DEEPLAB_ROOT = PROJECT_ROOT / "deeplabv2"
 def existing_path(path: str | Path, what: str, *, places: Sequence[Path] = ()) -> Path:
     """An input path as the user means it: absolute, else from the current folder, `places`, the project's folder.
 
+    Where none has it, the published places of this path are tried.
     what: the option, for the message. Raises UserError that names every path that was tried.
     """
     path = Path(path).expanduser()
     candidates = [path] if path.is_absolute() else [place / path for place in (Path.cwd(), *places, PROJECT_ROOT)]
+    candidates += published_paths(path, PROJECT_ROOT)
     for candidate in candidates:
         with disk_errors(candidate):
             if candidate.exists():

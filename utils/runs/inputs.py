@@ -13,6 +13,7 @@ from utils.data.image_list import read_image_list
 from utils.data.images import image_or_guess
 from utils.errors import UserError
 from utils.files.locate import existing_path
+from utils.files.published_places import first_existing
 from utils.files.text import first_few
 from utils.runs.paths import RunPaths
 
@@ -35,10 +36,9 @@ class Run:
 
     def sal_dir(self, given: str | None) -> Path | None:
         """Folder of saliency maps; None for `none`, and where the dataset has no such folder."""
-        folder = self._option("sal_dir", given)
-        if folder is None:
-            return self.data.sal_dir if self.data.sal_dir.is_dir() else None
-        return None if folder == "none" else existing_path(folder, "--sal_dir")
+        name = self._option("sal_dir", given)
+        folder = find_sal_dir(self.data, self._option("image_dir", None), name)
+        return folder if name or (folder and folder.is_dir()) else None
 
     def saliency_files(self, names: Sequence[str], given: str | None) -> dict[str, Path]:
         """Name -> saliency map of every image. Raises UserError without a folder, and where maps are missing."""
@@ -78,6 +78,27 @@ def find_image_dir(data: Dataset, image_dir: str | None) -> Path:
     return folder / IMAGE_FOLDER if (folder / IMAGE_FOLDER).is_dir() else folder
 
 
+def find_sal_dir(data: Dataset, image_dir: str | None, sal_dir: str | None) -> Path | None:
+    """The named folder of saliency maps, or the dataset's own, which may be missing; None for `none`.
+
+    A bare name is looked for beside the images, as the published scripts mean it, and in the dataset; so is Sal where
+    the dataset has none. Raises UserError for a named folder that is nowhere.
+    """
+    if sal_dir == "none":
+        return None
+    beside = [data.root]
+    if image_dir is not None:
+        folder = existing_path(image_dir, "--image_dir")
+        beside = [folder, folder.parent, data.root]
+    if sal_dir is None:
+        return first_existing(data.sal_dir, [folder / SALIENCY_FOLDER for folder in beside])
+    if "/" not in sal_dir:
+        for folder in beside:
+            if (folder / sal_dir).is_dir():
+                return folder / sal_dir
+    return existing_path(sal_dir, "--sal_dir")
+
+
 class TrainingPlaces(NamedTuple):
     """Where training looks: folders of images and saliency maps (None: without), and the list."""
 
@@ -90,9 +111,7 @@ def training_places(
     data: Dataset, *, image_dir: str | None, sal_dir: str | None, train_list: str | None
 ) -> TrainingPlaces:
     """The named places, or the data set's own, which may be missing. Raises UserError for a named one."""
-    saliency = None
-    if sal_dir != "none":
-        saliency = existing_path(sal_dir, "--sal_dir") if sal_dir else data.sal_dir
+    saliency = find_sal_dir(data, image_dir, sal_dir)
     listing = existing_path(train_list, "--train_list") if train_list else data.train_list
     return TrainingPlaces(find_image_dir(data, image_dir), saliency, listing)
 
