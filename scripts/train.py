@@ -37,10 +37,11 @@ def run(options: TrainOptions) -> Path:
     """Trains to the last epoch and returns its checkpoint. Raises UserError for bad input."""
     dataset = open_dataset(options.dataset)
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
-    inputs = check_input(options, dataset)
     latest = ckpt.latest_checkpoint(paths.model_dir)
+    fresh = latest is None and options.load_checkpoint in (None, "none")
+    inputs = check_input(options, dataset, fresh=fresh)
     check_new(latest, resume=options.resume, name="--experiment_name")
-    if latest is None and options.load_checkpoint in (None, "none"):
+    if fresh:
         require_weights(
             options.init_weights,
             "--init_weights",
@@ -52,7 +53,7 @@ def run(options: TrainOptions) -> Path:
     with start_process(options.device) as process:
         log = open_log(paths.log if process.is_main else None)
         torch.manual_seed(options.seed)
-        model = build_model(options, len(dataset.classes), fresh=latest is None)
+        model = build_model(options, len(dataset.classes), fresh=fresh)
         samples = make_samples(options, dataset, inputs, model)
         task = ClassifierTask(model, samples, lr=options.lr, new_lr_factor=options.new_lr_factor)
         settings = make_settings(options, num_images=len(samples), world_size=process.world_size)
@@ -151,10 +152,11 @@ class Inputs(NamedTuple):
     bank: ForegroundBank | None
 
 
-def check_input(options: TrainOptions, dataset: Dataset) -> Inputs:
+def check_input(options: TrainOptions, dataset: Dataset, *, fresh: bool = True) -> Inputs:
     """What training reads, or one error that names everything that is missing and where it goes.
 
-    Of images and saliency maps the headers are read; scripts/check_data.py reads them whole.
+    Initial weights are wanted where training is fresh: neither resumed nor started from a checkpoint. Of images and
+    saliency maps the headers are read; scripts/check_data.py reads them whole.
     """
     image_dir, sal_dir, listing = training_places(
         dataset, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list
@@ -169,7 +171,8 @@ def check_input(options: TrainOptions, dataset: Dataset) -> Inputs:
     except UserError as error:
         problems.append(str(error))
     problems += check_files(entries, image_dir, sal_dir)
-    for value, find in ((options.init_weights, weights_path), (options.load_checkpoint, checkpoint_path)):
+    initial = options.init_weights if fresh else None
+    for value, find in ((initial, weights_path), (options.load_checkpoint, checkpoint_path)):
         try:
             if value not in (None, "none", "timm"):
                 find(value)

@@ -208,21 +208,20 @@ def test_weights_without_a_run_are_not_resumed(options):
         train.run(options(resume=True, epochs=20))
 
 
-def test_everything_missing_is_told_in_one_message(data, options, tmp_path):
+@pytest.mark.parametrize("weights", [{"init_weights": "absent.params"}, {"load_checkpoint": "absent.pth"}])
+def test_everything_missing_is_told_in_one_message(data, options, tmp_path, weights):
     listing = tmp_path / "list.txt"
     listing.write_text((data / "train_cls.txt").read_text() + "ghost 0\n")
     absent = tmp_path / "Sal"
     absent.mkdir()
-    chosen = options(
-        train_list=str(listing), sal_dir=str(absent), init_weights="absent.params", load_checkpoint="absent.pth"
-    )
+    chosen = options(train_list=str(listing), sal_dir=str(absent), **weights)
     with pytest.raises(UserError) as caught:
         train.run(chosen)
     message = str(caught.value)
     assert "1 of 9 are missing" in message and "(ghost)" in message
     assert "9 of 9 are missing" in message and "--sal_dir=none" in message
-    assert "--init_weights" in message and "absent.params" in message
-    assert "--load_checkpoint" in message and "absent.pth" in message
+    ((option, file),) = weights.items()
+    assert f"--{option}" in message and file in message
     assert not paths_of(chosen).root.exists()
 
 
@@ -461,3 +460,50 @@ def test_an_empty_bank_is_an_error_and_missing_classes_are_told_once(options, tm
 def test_pasting_by_saliency_needs_saliency(options):
     with pytest.raises(UserError, match="--cda=cda"):
         options(cda="cda+", sal_dir="none")
+
+
+def published_checkpoint_of(path, target):
+    """The checkpoint as the published programs write it: other groups in its optimiser, no state of a run here."""
+    state = read_checkpoint(path)
+    content = {f"module.{name}": tensor for name, tensor in state["state_dict"].items()}
+    local = {f"module.{name}": tensor for name, tensor in state["local_dict"].items()}
+    groups = [{"lr": 0.001, "params": [number]} for number in range(8)]
+    optimizer = {"state": {}, "param_groups": groups}
+    write_checkpoint(
+        target, {"state_dict": content, "local_dict": local, "epoch": 0, "global_counter": 3, "optimizer": optimizer}
+    )
+    return target
+
+
+@pytest.mark.parametrize("way", ["load_checkpoint", "resume"])
+def test_published_weights_start_the_second_stage(options, tmp_path, way, caplog, capsys):
+    first = train.run(options(experiment_name="first"))
+    if way == "resume":  # laid in where the run's own checkpoint would be
+        target = first.parents[2] / "second" / "model" / first.name
+        published_checkpoint_of(first, target)
+        second = options(experiment_name="second", epochs=2, resume=True, lr=1e-20)
+    else:
+        target = published_checkpoint_of(first, tmp_path / "pascal_voc_epoch_0.pth")
+        second = options(experiment_name="second", epochs=2, load_checkpoint=str(target), start_epoch=1, lr=1e-20)
+    path = train.run(second)
+    assert path.name.endswith("_epoch_1.pth")
+    state = read_checkpoint(path)
+    before = read_checkpoint(first)
+    assert state["step"] == 2 * before["step"]
+    assert torch.equal(state["state_dict"]["fc8.weight"], before["state_dict"]["fc8.weight"])
+    log = (path.parents[1] / "log.txt").read_text()
+    assert sum(str(target) in line for line in log.splitlines()) == 1
+
+
+def test_a_checkpoint_to_start_from_needs_no_initial_weights(options, tmp_path):
+    first = train.run(options(experiment_name="first"))
+    again = options(experiment_name="again", load_checkpoint=str(first), init_weights="absent.params")
+    assert train.run(again).is_file()
+
+
+def test_published_weights_that_are_longer_than_the_run_are_refused(options):
+    first = train.run(options(experiment_name="first"))
+    published_checkpoint_of(first, first.parents[2] / "second" / "model" / "toy_epoch_9.pth")
+    with pytest.raises(UserError) as raised:
+        train.run(options(experiment_name="second", epochs=2, resume=True))
+    assert "--epochs" in raised.value.remedy

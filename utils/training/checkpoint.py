@@ -45,6 +45,12 @@ def kept_path(model_dir: Path, prefix: str, number: int, *, kind: str) -> Path:
     return model_dir / f"{prefix}_{kind}_{number}.pth"
 
 
+def kept_number(path: Path, *, kind: str) -> int | None:
+    """The number that kept_path put into a name; None for names of other files."""
+    match = re.fullmatch(rf".*_{kind}_(\d+)\.pth", path.name)
+    return int(match[1]) if match else None
+
+
 def step_path(model_dir: Path, prefix: str, step: int) -> Path:
     """The checkpoint between two kept ones, after `step` steps of the run."""
     return model_dir / f"{prefix}_step_{step}.pth"

@@ -14,6 +14,11 @@ def check_new(latest: Path | None, *, resume: bool, name: str) -> None:
         raise UserError("already exists", latest, remedy=f"add --resume to continue, or choose another {name}")
 
 
+def is_foreign(state: Mapping[str, Any]) -> bool:
+    """Whether another program, such as the published one, wrote the checkpoint: its optimiser has other groups."""
+    return "optimizer" in state and "facts" not in state
+
+
 def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int) -> None:
     """Raises UserError if the steps after the checkpoint would not be those of the run that wrote it."""
     if any(key not in state for key in ("optimizer", "facts", "step", "averages")):
@@ -31,9 +36,14 @@ def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int
             "--resume needs those that the run began with",
             "restore them, or give the run another name",
         )
-    if state["step"] > total:
+    check_length(path, state["step"], run, total=total)
+
+
+def check_length(path: Path, step: int, run: Run, *, total: int) -> None:
+    """Raises UserError where the run would end before the checkpoint's `step`."""
+    if step > total:
         raise UserError(
-            f"has {state['step']} steps behind it, this run ends after {total}",
+            f"has {step} steps behind it, this run ends after {total}",
             path,
             "--resume needs a run of at least as many steps",
             f"raise {run.length}",

@@ -24,7 +24,7 @@ from utils.training import checkpoint as ckpt
 from utils.training.loading import Batch, read_ahead
 from utils.training.optimiser import make_optimizer, restore_optimizer, set_rates
 from utils.training.recorder import Averages, Clock, Recorder
-from utils.training.resume import check_epoch_before, check_same_run
+from utils.training.resume import check_epoch_before, check_length, check_same_run, is_foreign
 from utils.training.sampling import Batches
 from utils.training.settings import Run, TrainerSettings
 from utils.training.task import Task
@@ -75,10 +75,13 @@ class Trainer:
     def continue_from(self, path: Path, state: Mapping[str, Any], *, epoch: int) -> None:
         """Takes over the optimiser of another run's checkpoint, read from `path`, and counts on from `epoch`.
 
-        Raises UserError.
+        Of another program's checkpoint the weights alone count. Raises UserError.
         """
-        check_epoch_before(path, state, epoch)
-        restore_optimizer(self.optimizer, self.scaler, state, path=path)
+        if is_foreign(state):
+            self._say_foreign(path)
+        else:
+            check_epoch_before(path, state, epoch)
+            restore_optimizer(self.optimizer, self.scaler, state, path=path)
         self.done = epoch * self.settings.saving.keep_every
 
     def fit(self) -> Path:
@@ -213,6 +216,12 @@ class Trainer:
         if path is None:
             return
         state = ckpt.read_checkpoint(path)
+        if is_foreign(state) and (number := ckpt.kept_number(path, kind=self.settings.saving.unit)) is not None:
+            self.done = (number + 1) * self.settings.saving.keep_every
+            check_length(path, self.done, self.run, total=self.total)
+            self.task.restore(state, path=path)
+            self._say_foreign(path)
+            return
         check_same_run(path, state, self.run, total=self.total)
         self.done, self.averages = state["step"], Averages(state["averages"])
         if self.done == self.total:
@@ -220,6 +229,9 @@ class Trainer:
             return
         self.task.restore(state, path=path)
         restore_optimizer(self.optimizer, self.scaler, state, path=path)
+
+    def _say_foreign(self, path: Path) -> None:
+        self.run.log.info(f"{path} was written by another program: its weights are taken, its optimiser starts anew")
 
     def _begin(self) -> None:
         """Writes what the run is made with, once nothing can be refused: a refused run leaves the old files alone."""
