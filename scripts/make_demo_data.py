@@ -138,7 +138,9 @@ def _is_already_written(out: Path, options: DemoDataOptions) -> bool:
         return False
     record = out / "demo.json"
     if not record.is_file():
-        raise UserError("was not written by make_demo_data.py", out, remedy="give another --out, or move it away")
+        raise UserError(
+            "was not written by scripts/make_demo_data.py", out, remedy="give another --out, or move it away"
+        )
     found = read_json(record)
     wanted = {"generator_version": GENERATOR_VERSION, "options": _recipe(options)}
     different = {key: found.get(key) for key, value in wanted.items() if found.get(key) != value}
