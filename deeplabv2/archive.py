@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deeplabv2 import inputs
-from deeplabv2.crf import crf_strengths, refine_all
+from deeplabv2.crf import Crf, refine_all
 from deeplabv2.inference import checkpoint_path, make_logits
 from deeplabv2.step_settings import ArchiveSettings
 from utils.data.catalog import PALETTE
@@ -50,9 +50,9 @@ def run(settings: ArchiveSettings) -> Path:
         )
         if not process.is_main:
             return paths.archive
-    strengths = crf_strengths(settings.CRF) if settings.crf else None
+    crf = Crf.of(settings) if settings.crf else None
     label_dir = paths.crf_dir(name) if settings.crf else paths.crf_dir(name).with_name("labels")
-    labels = refine_all(split.names, split.files, logits_dir, label_dir, strengths, settings.num_workers)
+    labels = refine_all(split.names, split.files, logits_dir, label_dir, crf, settings.num_workers)
     pack(
         paths.archive,
         split.names,

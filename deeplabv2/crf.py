@@ -5,19 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import torch
+from PIL import Image
 
 from deeplabv2 import inputs
 from deeplabv2.inference import logits_record
-from deeplabv2.logits import read_logits
+from deeplabv2.logits import StoredLogits, read_logits, strongest
 from deeplabv2.scoring import report_scores, score_files
-from deeplabv2.settings import CrfSettings
+from deeplabv2.seen_size import bounded
 from deeplabv2.step_settings import StepSettings
 from deeplabv2.test import masked_split
-from utils.crf.dense import COMPETING_AREA, COMPETING_RATIO, crf_label
-from utils.data.images import read_label, read_rgb, write_label_png
+from utils.crf.dense import COMPETING_AREA, COMPETING_RATIO, refine
+from utils.data.images import open_header, read_label, read_rgb, write_label_png
 from utils.errors import UserError
 from utils.files.manifest import RECORD, FolderSettings, is_current
 from utils.files.parallel import parallel_map
@@ -41,10 +43,14 @@ def run(settings: StepSettings) -> Path:
     paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
     split = masked_split(settings, data, step="the CRF")
     name = settings.DATASET.SPLIT.VAL
-    strengths = crf_strengths(settings.CRF)
     paths.remember()
     labels = refine_all(
-        split.names, split.files, paths.logits_dir(name), paths.crf_dir(name), strengths, settings.num_workers
+        split.names,
+        split.files,
+        paths.logits_dir(name),
+        paths.crf_dir(name),
+        Crf.of(settings),
+        settings.num_workers,
     )
     scores = score_files(
         labels,
@@ -62,16 +68,30 @@ def label_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:
     return FolderSettings(folder / RECORD, "*.png", "labels", "main.py", option)
 
 
-def crf_strengths(settings: CrfSettings) -> dict[str, float]:
-    """The settings under the names of utils.crf.dense_crf."""
-    return {
-        "iterations": settings.ITER_MAX,
-        "pos_w": settings.POS_W,
-        "pos_xy_std": settings.POS_XY_STD,
-        "bi_w": settings.BI_W,
-        "bi_xy_std": settings.BI_XY_STD,
-        "bi_rgb_std": settings.BI_RGB_STD,
-    }
+@dataclass(frozen=True)
+class Crf:
+    """The dense CRF: strengths under the names of utils.crf.dense_crf, and the longer side that it works at most on."""
+
+    strengths: Mapping[str, float]
+    size: int | None
+
+    @classmethod
+    def of(cls, settings: StepSettings) -> Self:
+        crf = settings.CRF
+        strengths = {
+            "iterations": crf.ITER_MAX,
+            "pos_w": crf.POS_W,
+            "pos_xy_std": crf.POS_XY_STD,
+            "bi_w": crf.BI_W,
+            "bi_xy_std": crf.BI_XY_STD,
+            "bi_rgb_std": crf.BI_RGB_STD,
+        }
+        return cls(strengths, None if settings.full_size else crf.SIZE)
+
+    def as_json(self) -> dict[str, Any]:
+        # which labels compete is no setting, but labels that were made by another rule are other labels
+        rule = {"competing_ratio": COMPETING_RATIO, "competing_area": COMPETING_AREA}
+        return {**self.strengths, **rule, "size": self.size}
 
 
 def refine_all(
@@ -79,46 +99,50 @@ def refine_all(
     files: Mapping[str, Path],
     logits_dir: Path,
     label_dir: Path,
-    strengths: Mapping[str, float] | None,
+    crf: Crf | None,
     num_workers: int,
     *,
     option: str = "--EXP.ID",
 ) -> dict[str, Path]:
-    """Labels of all images from their logits, by the CRF or, with strengths None, without -> name -> label PNG.
+    """Labels of all images from their logits, by the CRF or, with None, without -> name -> label PNG.
 
     files: name -> image; option: what names the folder. Labels that are newer than their logits are kept. Raises
     UserError where logits are missing.
     """
     jobs = [_Job(name, files[name], logits_dir / f"{name}.npz", label_dir / f"{name}.png") for name in names]
     check_present([job.logits for job in jobs], "logits", "run main.py test first, with the same settings")
-    # which labels compete is no setting, but labels that were made by another rule are other labels
-    rule = {"competing_ratio": COMPETING_RATIO, "competing_area": COMPETING_AREA}
-    made_with = {"logits": logits_record(logits_dir).read(), "crf": {**strengths, **rule} if strengths else None}
+    made_with = {"logits": logits_record(logits_dir).read(), "crf": crf.as_json() if crf else None}
     record = label_record(label_dir, option)
     record.check(made_with, may_replace=True)
     removed = record.start(made_with)
     if removed:
         print(f"{label_dir}: {removed} labels of other weights or settings are made again", file=sys.stderr)
     todo = [job for job in jobs if not is_current(job.label, job.logits)]
-    refine = partial(_refine, strengths=strengths)
-    description = "dense CRF" if strengths else "labels"
-    for _ in parallel_map(refine, todo, num_workers=num_workers, description=description):
+    make = partial(_make_label, crf=crf)
+    description = "dense CRF" if crf else "labels"
+    for _ in parallel_map(make, todo, num_workers=num_workers, description=description):
         pass
     print(f"{label_dir}: {len(todo)} labels made, {len(jobs) - len(todo)} kept", file=sys.stderr)
     return {job.name: job.label for job in jobs}
 
 
-def _refine(job: _Job, *, strengths: Mapping[str, Any] | None) -> None:
+def _make_label(job: _Job, *, crf: Crf | None) -> None:
     stored = read_logits(job.logits)
-    image = np.asarray(read_rgb(job.image))
-    if image.shape[:2] != stored.size:
+    photo = read_rgb(job.image) if crf else open_header(job.image)
+    if photo.size[::-1] != stored.size:
         raise UserError(
             f"holds logits of an image of {stored.size[1]}x{stored.size[0]}",
             job.logits,
-            f"{job.image} is {image.shape[1]}x{image.shape[0]}",
+            f"{job.image} is {photo.width}x{photo.height}",
             "delete the logits and make them again",
         )
-    if strengths is None:
-        write_label_png(job.label, stored.label())
-    else:
-        write_label_png(job.label, stored.labels[crf_label(image, stored.probabilities(), **strengths)])
+    write_label_png(job.label, _refined(stored, photo, crf) if crf else stored.label())
+
+
+def _refined(stored: StoredLogits, photo: Image.Image, crf: Crf) -> np.ndarray:
+    """The label (H, W) uint8 after the CRF, which sees the photo no larger than it may be."""
+    size = bounded(stored.size, crf.size)
+    if size != stored.size:
+        photo = photo.resize(size[::-1], Image.Resampling.BILINEAR)
+    labels, refined = refine(np.asarray(photo), stored.probabilities(size), **crf.strengths)
+    return stored.labels[labels[strongest(torch.from_numpy(refined), stored.size)]]

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from tqdm import tqdm
 from deeplabv2.input_format import InputFormat
 from deeplabv2.logits import reduce_logits, write_logits
 from deeplabv2.models import Segmenter, build_segmenter
+from deeplabv2.seen_size import size_of_network
 from deeplabv2.settings import ModelSettings, find_path
 from deeplabv2.step_settings import StepSettings
+from deeplabv2.views import Views, logits_of
 from models.errors import ModelOptionError, WeightsError
 from models.weights import fit, tensors_in
-from utils.data.image_batches import batches_of_one_size, read_batches
+from utils.data.image_batches import ImageBatch, batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry
 from utils.errors import UserError, as_user_error
 from utils.files.manifest import RECORD, FolderSettings, is_current
@@ -30,6 +33,7 @@ from utils.runtime.device import autocast
 from utils.runtime.process import Process
 from utils.training.checkpoint import read_checkpoint, weights_digest
 
+ONE_VIEW = Views()
 # what the networks call a setting that is not MODEL.<the same>
 SETTING_OF = {"num_labels": "DATASET.N_CLASSES", "backbone": "MODEL.NAME"}
 
@@ -112,7 +116,7 @@ def make_logits(
     network = make_network(settings.MODEL, num_labels)
     facts = load_trained(network, checkpoint)
     if process.is_main:
-        made_with = {"weights": facts["weights"], "mean": settings.IMAGE.MEAN.as_rgb(), "amp": settings.SOLVER.AMP}
+        made_with = _made_with(settings, facts["weights"])
         record = logits_record(folder, option)
         record.check(made_with, may_replace=may_replace)
         removed = record.start(made_with)
@@ -130,31 +134,43 @@ def make_logits(
         input_format=network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb()),
         device=process.device,
         amp=settings.SOLVER.AMP,
+        views=Views(settings.TEST.SCALES, settings.TEST.MIRROR),
     )
     own = todo[process.rank :: process.world_size]
     groups = batches_of_one_size(own, files, settings.SOLVER.BATCH_SIZE.TEST)
     num_workers = settings.DATALOADER.NUM_WORKERS
+    resize = size_of_network(settings.IMAGE.SIZE, full_size=settings.full_size)
+    batches = read_batches(groups, files, num_workers=num_workers, resize=resize)
     start = time.monotonic()
     with tqdm(total=len(own), desc="network", unit="image", disable=not process.is_main) as bar:
-        for _ in run_in_threads(_jobs(infer, groups, files, folder, num_workers), num_threads=max(1, num_workers)):
+        for _ in run_in_threads(_jobs(infer, batches, files, folder), num_threads=max(1, num_workers)):
             bar.update()
     rate = len(own) / (time.monotonic() - start)
     process.wait()
     return {**facts, "images_per_second": round(rate * process.world_size, 2)} if own else facts
 
 
+def _made_with(settings: StepSettings, weights: str) -> dict[str, Any]:
+    """What decides on logits; what is None is as published, and stands in no record of an older version."""
+    size, views = settings.IMAGE.SIZE, settings.TEST
+    seen = None if settings.full_size else size.TEST or size.BASE
+    return {
+        "weights": weights,
+        "mean": settings.IMAGE.MEAN.as_rgb(),
+        "amp": settings.SOLVER.AMP,
+        "seen": None if seen is None else {"longer_side": seen, "enlarges": size.BASE is not None},
+        "views": None if Views(views.SCALES, views.MIRROR).is_one else asdict(views),
+    }
+
+
 def _jobs(
-    infer: Callable[[np.ndarray], Tensor],
-    groups: Sequence[Sequence[ImageEntry]],
-    files: Mapping[str, Path],
-    folder: Path,
-    num_workers: int,
+    infer: Callable[[np.ndarray], Tensor], batches: Iterable[ImageBatch], files: Mapping[str, Path], folder: Path
 ) -> Iterator[Callable[[], None]]:
     """For each image, the writing of what the network gave for it."""
-    for batch, images in read_batches(groups, files, num_workers=num_workers):
+    for batch, images, size in batches:
         for entry, logits in zip(batch, infer(images)):
             try:
-                stored = reduce_logits(logits, images.shape[1:3])
+                stored = reduce_logits(logits, size)
             except UserError as error:
                 raise error.at(files[entry.name]) from error
             yield partial(write_logits, folder / f"{entry.name}.npz", stored)
@@ -162,9 +178,15 @@ def _jobs(
 
 @torch.inference_mode()
 def infer_batch(
-    network: Segmenter, images: np.ndarray, *, input_format: InputFormat, device: torch.device, amp: str
+    network: Segmenter,
+    images: np.ndarray,
+    *,
+    input_format: InputFormat,
+    device: torch.device,
+    amp: str,
+    views: Views = ONE_VIEW,
 ) -> Tensor:
     """Logits (N, L, h, w) float32 of images (N, H, W, 3) uint8 RGB; the network looks at all its scales."""
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
     with autocast(device, amp):
-        return network(input_format.prepare(pixels)).float()
+        return logits_of(network, input_format.prepare(pixels), views)

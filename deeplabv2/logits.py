@@ -7,6 +7,7 @@ size   (2,) int32: height and width of the image, pixels
 
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deeplabv2.seen_size import bounded
 from utils.crf.dense import competing_labels
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
@@ -22,6 +24,8 @@ from utils.files.disk import disk_errors
 
 # labels below it win nowhere, before the CRF or after it
 STORED_RATIO = 0.01
+WORK_SIDE = 1024  # longer side, pixels, at which it is found out which labels those are
+WHOLE = 2**24  # values that are enlarged at once; more are enlarged row by row
 REMEDY = "delete it and run main.py test again"
 
 
@@ -33,20 +37,44 @@ class StoredLogits:
     logits: np.ndarray
     size: tuple[int, int]
 
-    def probabilities(self) -> np.ndarray:
-        """(K, H, W) float32 at the image's size: bilinear, then softmax, as published."""
-        large = enlarged(torch.from_numpy(self.logits).float(), self.size)
+    def probabilities(self, size: tuple[int, int] | None = None) -> np.ndarray:
+        """(K, H, W) float32 at `size`, by default the image's: bilinear, then softmax, as published."""
+        large = enlarged(torch.from_numpy(self.logits).float(), size or self.size)
         return large.softmax(dim=0).numpy()
 
     def label(self) -> np.ndarray:
         """(H, W) uint8: each pixel's strongest label."""
-        large = enlarged(torch.from_numpy(self.logits).float(), self.size)
-        return self.labels[large.argmax(dim=0).numpy()]
+        return self.labels[strongest(torch.from_numpy(self.logits).float(), self.size)]
 
 
 def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """(K, h, w) -> (K, H, W), bilinear."""
     return F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0]
+
+
+def strongest(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """maps (K, h, w) -> (H, W) uint8: which of them is the strongest at each pixel, once enlarged."""
+    if len(maps) * size[0] * size[1] <= WHOLE:
+        return enlarged(maps, size).argmax(dim=0).numpy().astype(np.uint8)
+    label = np.empty(size, np.uint8)
+    for rows, part in _enlarged_rows(maps, size):
+        label[rows] = part.argmax(dim=0).numpy()
+    return label
+
+
+def _enlarged_rows(maps: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
+    """What enlarged gives, some rows at a time: photographs of phones need gigabytes at once."""
+    height, width = size
+    source = maps.shape[1]
+    wide = enlarged(maps, (source, width))
+    centre = ((torch.arange(height) + 0.5) * (source / height) - 0.5).clamp(min=0)
+    above = centre.floor().long().clamp(max=source - 1)
+    below = (above + 1).clamp(max=source - 1)
+    step = max(1, WHOLE // 4 // (len(maps) * width))
+    for first in range(0, height, step):
+        rows = slice(first, min(first + step, height))
+        share = (centre - above)[rows][None, :, None]
+        yield rows, torch.lerp(wide[:, above[rows]], wide[:, below[rows]], share)
 
 
 def reduce_logits(logits: Tensor, size: tuple[int, int]) -> StoredLogits:
@@ -59,7 +87,8 @@ def reduce_logits(logits: Tensor, size: tuple[int, int]) -> StoredLogits:
         raise UserError(
             "the network's logits are not finite", remedy="give --SOLVER.AMP=off, or check how the network was trained"
         )
-    labels = competing_labels(enlarged(logits.float(), size).softmax(dim=0), ratio=STORED_RATIO).cpu()
+    probabilities = enlarged(logits.float(), bounded(size, WORK_SIDE)).softmax(dim=0)
+    labels = competing_labels(probabilities, ratio=STORED_RATIO).cpu()
     return StoredLogits(labels.numpy().astype(np.uint8), logits.cpu()[labels].numpy(), size)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from deeplabv2 import inputs
-from deeplabv2.crf import crf_strengths, refine_all
+from deeplabv2.crf import Crf, refine_all
 from deeplabv2.inference import checkpoint_path, make_logits
 from deeplabv2.step_settings import PredictSettings
 from utils.data.image_list import IMAGE_SUFFIXES, ImageEntry
@@ -41,10 +41,8 @@ def run(settings: PredictSettings) -> Path:
         )
         if not process.is_main:
             return out
-    strengths = crf_strengths(settings.CRF) if settings.crf else None
-    labels = refine_all(
-        list(files), files, out / "logits", out / "labels", strengths, settings.num_workers, option="--out"
-    )
+    crf = Crf.of(settings) if settings.crf else None
+    labels = refine_all(list(files), files, out / "logits", out / "labels", crf, settings.num_workers, option="--out")
     jobs = [(files[name], label, out / "overlays" / f"{name}.jpg") for name, label in labels.items()]
     todo = [job for job in jobs if not is_current(job[2], job[1])]
     for _ in parallel_map(_draw, todo, num_workers=settings.num_workers, description="overlays"):

@@ -126,8 +126,9 @@ class SizeSettings:
     """Longer side of a training image before the random scale; default its own size."""
     TRAIN: Pixels = 321
     """Side of the training crop."""
-    TEST: int | None = None
-    """Stands in the published files and does nothing, there as here: whole images are tested."""
+    TEST: Pixels | None = None
+    """Longer side of an image as test and predict show it to the network, which its labels do not shrink by; default
+    BASE. Without BASE it only reduces larger images, and by default each is seen at its own size, as published."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,16 @@ class ModelSettings:
     (downloads), or none."""
     FREEZE_BATCH_NORM: bool = True
     """Keep the backbone's batch norms (statistics and affine) as they were loaded; false from random weights."""
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """How often a trained network looks at an image; the mean of its probabilities counts."""
+
+    SCALES: Factors = (1.0,)
+    """Factors on the size at which it sees an image."""
+    MIRROR: bool = False
+    """Each also mirrored."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +241,8 @@ class SolverSettings:
 class CrfSettings:
     """The dense CRF, under the names of its parameters."""
 
+    SIZE: Pixels = 640
+    """Longer side of the largest image that it works on; a larger one is reduced, and its labels enlarged again."""
     ITER_MAX: Iterations = int(DEEPLAB_CRF["iterations"])
     """Mean-field iterations."""
     POS_W: NotNegative = DEEPLAB_CRF["pos_w"]

@@ -13,6 +13,7 @@ from deeplabv2.setting_groups import (
     LoaderSettings,
     ModelSettings,
     SolverSettings,
+    ViewSettings,
 )
 from utils.config.parser import parse_options
 from utils.config.published_flags import FLAGS_OF
@@ -38,6 +39,8 @@ class Settings:
     """The network."""
     SOLVER: SolverSettings = field(default_factory=SolverSettings)
     """The schedule."""
+    TEST: ViewSettings = field(default_factory=ViewSettings)
+    """Several looks at an image."""
     CRF: CrfSettings = field(default_factory=CrfSettings)
     """The dense CRF."""
 

@@ -17,6 +17,8 @@ class StepSettings(Settings):
     """Checkpoint; default the experiment's final one."""
     num_workers: Processes = 0
     """Processes for the CRF, scores and pictures; 0 is one per core."""
+    full_size: bool = False
+    """Let the network and the CRF see every image at its own size, whatever IMAGE.SIZE and CRF.SIZE are."""
 
     PUBLISHED = FLAGS_OF["deeplabv2/main.py test, crf"]
 

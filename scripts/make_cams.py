@@ -117,7 +117,7 @@ def make_all(
     with tqdm(total=len(entries), desc="CAMs", unit="image", disable=not process.is_main) as bar:
         jobs = (
             partial(outputs.write, entry, *maps)
-            for batch, images in read_batches(batches, files, num_workers=options.num_workers)
+            for batch, images, _ in read_batches(batches, files, num_workers=options.num_workers)
             for entry, maps in results_of_batch(infer, batch, images, options, outputs)
         )
         for _ in run_in_threads(jobs, num_threads=max(1, options.num_workers)):

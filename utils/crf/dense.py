@@ -100,9 +100,15 @@ def crf_label(image: np.ndarray, probabilities: np.ndarray, **strengths: float) 
     labels, on top of what the image costs. The CRF lets those labels win that neighbours have and that are nearly the
     strongest already; one that is far behind nearly everywhere has no such neighbours.
     """
+    labels, refined = refine(image, probabilities, **strengths)
+    return labels[refined.argmax(axis=0)]
+
+
+def refine(image: np.ndarray, probabilities: np.ndarray, **strengths: float) -> tuple[np.ndarray, np.ndarray]:
+    """The labels (K,) uint8 that compete in an image, and their probabilities (K, H, W) after the dense CRF."""
     chosen = competing_labels(torch.from_numpy(probabilities), ratio=COMPETING_RATIO, area=COMPETING_AREA)
     labels = chosen.numpy().astype(np.uint8)
-    if len(labels) == 1:
-        return np.full(image.shape[:2], labels[0])
     kept = probabilities[labels]
-    return labels[dense_crf(image, kept / kept.sum(axis=0), **strengths).argmax(axis=0)]
+    if len(labels) == 1:
+        return labels, np.ones_like(kept)
+    return labels, dense_crf(image, kept / kept.sum(axis=0), **strengths)

@@ -1,11 +1,12 @@
 """Images read ahead in worker processes, in batches of one size."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from utils.data.image_list import ImageEntry
@@ -13,22 +14,42 @@ from utils.data.images import open_header, read_rgb
 from utils.errors import UserError
 from utils.files.parallel import start_reader
 
+Size = tuple[int, int]  # height and width, pixels
+
+
+class ImageBatch(NamedTuple):
+    """Images of one size: images (N, h, w, 3) uint8 RGB, and the size (H, W) of the files, where they were resized."""
+
+    entries: Sequence[ImageEntry]
+    images: np.ndarray
+    size: Size
+
 
 class _Batches(Dataset):
-    """Batches of images of one size, decoded: item -> entries and (N, H, W, 3) uint8, or the error met."""
+    """Batches of images of one size, decoded: item -> the batch, or the error met."""
 
-    def __init__(self, batches: Sequence[Sequence[ImageEntry]], files: Mapping[str, Path]) -> None:
-        self.batches, self.files = batches, files
+    def __init__(
+        self,
+        batches: Sequence[Sequence[ImageEntry]],
+        files: Mapping[str, Path],
+        resize: Callable[[Size], Size] | None,
+    ) -> None:
+        self.batches, self.files, self.resize = batches, files, resize
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[Sequence[ImageEntry], np.ndarray | UserError]:
+    def __getitem__(self, index: int) -> ImageBatch | UserError:
         batch = self.batches[index]
         try:
-            return batch, np.stack([np.asarray(read_rgb(self.files[entry.name])) for entry in batch])
+            images = [read_rgb(self.files[entry.name]) for entry in batch]
         except UserError as error:
-            return batch, error  # raised in the main process, where it is shown as one line
+            return error  # raised in the main process, where it is shown as one line
+        size = images[0].height, images[0].width
+        if self.resize is not None:
+            height, width = self.resize(size)
+            images = [image.resize((width, height), Image.Resampling.BILINEAR) for image in images]
+        return ImageBatch(batch, np.stack([np.asarray(image) for image in images]), size)
 
 
 def _as_is(item: Any) -> Any:
@@ -36,24 +57,29 @@ def _as_is(item: Any) -> Any:
 
 
 def read_batches(
-    batches: Sequence[Sequence[ImageEntry]], files: Mapping[str, Path], *, num_workers: int
-) -> Iterator[tuple[Sequence[ImageEntry], np.ndarray]]:
-    """Yields each batch with its images (N, H, W, 3) uint8 RGB, read by num_workers processes (0: this one).
+    batches: Sequence[Sequence[ImageEntry]],
+    files: Mapping[str, Path],
+    *,
+    num_workers: int,
+    resize: Callable[[Size], Size] | None = None,
+) -> Iterator[ImageBatch]:
+    """Yields each batch with its images, read by num_workers processes (0: this one).
 
-    files: name -> image. Raises UserError where an image cannot be read.
+    files: name -> image; resize: the size of an image -> the size that it is brought to. Raises UserError where an
+    image cannot be read.
     """
     loader = DataLoader(
-        _Batches(batches, files),
+        _Batches(batches, files, resize),
         batch_size=None,
         num_workers=num_workers,
         # arrays stay arrays: tensors would need the shared memory that containers are short of
         collate_fn=_as_is,
         worker_init_fn=start_reader,
     )
-    for batch, images in loader:
-        if isinstance(images, UserError):
-            raise images
-        yield batch, images
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
 
 
 def batches_of_one_size(entries: Sequence[ImageEntry], files: Mapping[str, Path], size: int) -> list[list[ImageEntry]]:
