@@ -167,7 +167,9 @@ def run(options: DemoDataOptions) -> Path:
         print(f"{out} already holds this demo data: nothing to do")
         return out
     make_folder(out.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+    with disk_errors(out, "written"):
+        workspace = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
+    with workspace as temporary:
         root = Path(temporary) / "data"  # not the temporary folder itself, which only its owner may read
         for folder in ("JPEGImages", "SegmentationClass", "Sal"):
             make_folder(root / folder)

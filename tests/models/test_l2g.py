@@ -253,7 +253,7 @@ def test_losses_are_finite_for_an_empty_target(kind):
 
 
 def test_an_unknown_loss_is_refused_by_name():
-    with pytest.raises(ValueError, match="'l1': legal are mse, cross_entropy, balanced"):
+    with pytest.raises(ValueError, match=r"'l1'.*mse, cross_entropy, balanced"):
         loss_of(constant_logits(0.0, 0.0, 0.0), target_of(2), "l1")
 
 

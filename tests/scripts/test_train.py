@@ -362,7 +362,7 @@ def test_saliency_of_another_size_and_broken_images_are_named_before_training(tm
     data = make_training_data(tmp_path, count=3)
     write_image(data / "Sal" / "p1.png", np.zeros((9, 9), np.uint8))
     (data / "JPEGImages" / "p2.png").write_bytes(b"")
-    with pytest.raises(UserError, match="training cannot start") as error:
+    with pytest.raises(UserError, match=r"p1\.png") as error:
         train.run(small_options(data))
     assert "Sal/p1.png (9x9, image 44x36)" in str(error.value)
     assert "1 images unreadable" in str(error.value) and "JPEGImages/p2.png" in str(error.value)
@@ -431,7 +431,7 @@ def test_a_second_stage_stopped_in_the_middle_gives_the_same_weights(options, ba
 
 def test_a_start_epoch_needs_the_checkpoint_of_the_epoch_before(options, tmp_path):
     path = train.run(options())
-    with pytest.raises(UserError, match=r"after epoch 0: --start_epoch=3 .* after epoch 2"):
+    with pytest.raises(UserError, match=r" 0: --start_epoch=3 .* 2"):
         train.run(options(experiment_name="b", load_checkpoint=str(path), start_epoch=3, epochs=5))
     write_checkpoint(tmp_path / "bare.pth", {"state_dict": read_checkpoint(path)["state_dict"]})
     with pytest.raises(UserError, match="without --start_epoch"):
@@ -442,7 +442,7 @@ def test_a_start_epoch_needs_the_checkpoint_of_the_epoch_before(options, tmp_pat
 
 
 def test_a_missing_bank_is_told_with_the_rest(options, tmp_path):
-    with pytest.raises(UserError, match=r"training cannot start:(.|\n)*build_foregrounds(.|\n)*absent.params"):
+    with pytest.raises(UserError, match=r"build_foregrounds(.|\n)*absent\.params"):
         train.run(options(cda="cda", cda_bank=str(tmp_path / "no"), init_weights="absent.params"))
     with pytest.raises(UserError, match="sem_seg_fg/exp"):
         train.run(options(cda="cda"))
@@ -450,7 +450,7 @@ def test_a_missing_bank_is_told_with_the_rest(options, tmp_path):
 
 def test_an_empty_bank_is_an_error_and_missing_classes_are_told_once(options, tmp_path):
     empty = make_small_bank(tmp_path / "empty", [], ("cat", "dog"))
-    with pytest.raises(UserError, match="lists no foreground"):
+    with pytest.raises(UserError, match=r"index\.csv"):
         train.run(options(cda="cda", cda_bank=str(empty)))
     half = make_small_bank(tmp_path / "half", [block(tag=0)], ("cat", "dog"))
     train.run(options(cda="cda", cda_bank=str(half)))

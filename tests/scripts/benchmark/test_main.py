@@ -66,7 +66,7 @@ def test_all_sections_give_their_rows(tmp_path, capsys):
 def test_ways_of_pasting_that_disagree_are_an_error(monkeypatch):
     wrong = lambda image, *_, **__: (255 - image, image, image)  # noqa: E731
     monkeypatch.setattr(hot_paths, "plain_paste", wrong)
-    with pytest.raises(RuntimeError, match="both ways of pasting differ"):
+    with pytest.raises(RuntimeError, match=r"paste \d"):
         run(BenchmarkOptions(only="pasting", **TINY))
 
 

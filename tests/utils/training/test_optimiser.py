@@ -55,7 +55,7 @@ def test_a_parameter_without_a_kind_is_an_error(kind):
     kinds = {name: k for name, k in KINDS.items() if name != "fresh.weight"}
     if kind:
         kinds["fresh.weight"] = kind
-    with pytest.raises(ValueError, match=r"fresh\.weight.*expected one of pretrained, new"):
+    with pytest.raises(ValueError, match=r"fresh\.weight.*pretrained, new"):
         parameter_groups([Net(kinds)], lr=0.01, new_lr_factor=10)
 
 
@@ -63,7 +63,7 @@ def test_a_parameter_in_two_groups_or_in_none_is_an_error():
     net = Net()
     groups = parameter_groups([net], lr=0.01, new_lr_factor=10)
     for wrong in (groups[1:], [*groups, groups[0]]):
-        with pytest.raises(ValueError, match="two optimiser groups or in none"):
+        with pytest.raises(ValueError, match="optimiser groups"):
             make_optimizer(net, wrong, Optimiser("sgd", lr=0.01))
 
 
