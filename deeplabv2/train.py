@@ -45,6 +45,8 @@ class LossOfSegmenter(nn.Module):
 class SegmentationTask:
     """A segmentation network for the engine: see utils.training.task.Task."""
 
+    on_host = ()
+
     def __init__(self, segmenter: Segmenter, samples: SegmentationDataset, solver: SolverSettings) -> None:
         self.segmenter, self.samples, self.solver = segmenter, samples, solver
         self.network = LossOfSegmenter(segmenter, kind=solver.LOSS, gamma=solver.FOCAL_GAMMA)

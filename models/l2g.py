@@ -85,7 +85,7 @@ def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 
 def cut_maps(maps: Tensor, boxes: Tensor, *, size: tuple[int, int], stride: float) -> Tensor:
     """ROI-aligns maps (N, K, H, W) at boxes (N, P, 4 or 5), in pixels at `stride` -> (N * P, K, *size), float32."""
-    corners = boxes[..., -4:].to(maps.device, torch.float32)
+    corners = boxes[..., -4:].to(maps.device, torch.float32, non_blocking=True)
     return roi_align(maps.float(), list(corners), output_size=tuple(size), spatial_scale=1.0 / stride, aligned=False)
 
 

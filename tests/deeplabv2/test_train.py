@@ -7,8 +7,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
-from deeplabv2 import train
+from deeplabv2 import inputs, train
+from deeplabv2.inference import make_network
 from deeplabv2.settings import Settings, SolverSettings
 from tests.golden_recipe import GOLDEN
 from tests.interrupting import Killed, ask_to_stop, assert_same_values, at_step, be_killed
@@ -16,8 +18,9 @@ from tests.small_segmentation import make_segmentation_data, small_settings
 from utils.data.images import write_label_png
 from utils.errors import UserError
 from utils.runs.segmentation import SegmentationPaths
+from utils.runtime.process import Process
 from utils.training.checkpoint import read_checkpoint
-from utils.training.trainer import NonFiniteLossError
+from utils.training.trainer import NonFiniteLossError, Trainer
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +206,16 @@ def test_class_names_come_from_a_published_list_of_labels(make, tmp_path):
     (tmp_path / "labels.txt").write_text("0 background\n2 wolf\n")
     with pytest.raises(UserError, match=r"'2 wolf': .*`1 NAME`"):
         train.run(settings)
+
+
+def test_a_step_between_readings_reads_nothing_from_the_device(make):
+    """Meta tensors have no values: reading one is an error."""
+    settings = make()
+    dataset = inputs.open_data(settings.DATASET)
+    network = make_network(settings.MODEL, 3)
+    samples = train.make_samples(settings, train.check_input(settings, dataset), network)
+    task = train.SegmentationTask(network, samples, settings.SOLVER)
+    trainer = Trainer(task, train.make_settings(settings), None, Process(0, 1, torch.device("meta")))
+    trainer.batches = iter([default_collate([samples[0, index] for index in (0, 1)])])
+    trainer.step(1)
+    assert [step for step, _, _ in trainer.unread] == [1]

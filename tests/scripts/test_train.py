@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import default_collate
 
 from models.cam_net import build_cam_net
 from scripts import train
@@ -23,6 +24,7 @@ from utils.data.images import write_image
 from utils.errors import UserError
 from utils.runs.paths import RunPaths
 from utils.runtime.device import unsafe_in_channels_last
+from utils.runtime.process import Process
 from utils.training.checkpoint import read_checkpoint, write_checkpoint
 from utils.training.optimiser import make_optimizer
 from utils.training.task import Losses
@@ -507,3 +509,19 @@ def test_published_weights_that_are_longer_than_the_run_are_refused(options):
     with pytest.raises(UserError) as raised:
         train.run(options(experiment_name="second", epochs=2, resume=True))
     assert "--epochs" in raised.value.remedy
+
+
+def test_a_step_between_readings_reads_nothing_from_the_device(data, options):
+    """Meta tensors have no values: reading one is an error."""
+    chosen = options()
+    dataset = train.open_dataset(str(data))
+    inputs = train.check_input(chosen, dataset)
+    model = train.build_model(chosen, 2, fresh=True)
+    samples = train.make_samples(chosen, dataset, inputs, model)
+    task = ClassifierTask(model, samples, lr=chosen.lr, new_lr_factor=chosen.new_lr_factor)
+    settings = train.make_settings(chosen, num_images=8, world_size=1)
+    trainer = Trainer(task, settings, None, Process(0, 1, torch.device("meta")))
+    keys = [(0, 0, False), (0, 1, False)]
+    trainer.batches = iter([default_collate([samples[key] for key in keys])])
+    trainer.step(1)
+    assert [step for step, _, _ in trainer.unread] == [1]

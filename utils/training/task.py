@@ -1,6 +1,6 @@
 """What differs between trainings: the Task that each program gives to the engine."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -31,6 +31,10 @@ class Task(Protocol):
     @property
     def samples(self) -> Samples:
         """What is drawn from."""
+
+    @property
+    def on_host(self) -> Collection[str]:
+        """Parts of a batch whose values the losses read on the CPU: they stay there, as reading would wait."""
 
     def losses(self, network: nn.Module, batch: Batch) -> Losses:
         """Runs `network`: self.network, or its wrapper that averages gradients over processes."""

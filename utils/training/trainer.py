@@ -70,7 +70,7 @@ class Trainer:
             return network
         if device.type == "cuda" and machine.sync_batch_norm:
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # exchanges the layers in place
-        return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
+        return DistributedDataParallel(network)  # without device_ids: it would move what stays on the CPU
 
     def continue_from(self, path: Path, state: Mapping[str, Any], *, epoch: int) -> None:
         """Takes over the optimiser of another run's checkpoint, read from `path`, and counts on from `epoch`.
@@ -113,7 +113,7 @@ class Trainer:
         # dropout of a step follows from (seed, step, rank): a resumed run draws the same
         torch.manual_seed(derived_seed(sampling.seed, step, process.rank))
         for number in range(sampling.accumulate):
-            batch = {name: value.to(process.device, non_blocking=True) for name, value in next(self.batches).items()}
+            batch = self._to_device(next(self.batches))
             batch["images"] = batch["images"].contiguous(memory_format=self.layout)
             with self._exchange(is_last=number == sampling.accumulate - 1):
                 with autocast(process.device, self.settings.machine.amp):
@@ -130,6 +130,10 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _to_device(self, batch: Batch) -> Batch:
+        here = self.task.on_host
+        return {k: v if k in here else v.to(self.process.device, non_blocking=True) for k, v in batch.items()}
 
     def _exchange(self, *, is_last: bool) -> AbstractContextManager:
         """Processes exchange gradients once per step: with the backward pass of its last batch."""

@@ -33,6 +33,8 @@ class Options:
 class Linear:
     """Brings a linear layer's outputs to 0. `bad` maps a step to the factor on its loss."""
 
+    on_host = ("weights",)
+
     def __init__(self, *, bad=None):
         torch.manual_seed(0)
         self.network = nn.Linear(3, 2)
@@ -42,6 +44,7 @@ class Linear:
     def losses(self, network, batch):
         factor = self.bad.get(self.calls, 1.0)
         self.calls += 1
+        self.seen = {name: value.device.type for name, value in batch.items()}
         output = network(batch["images"].flatten(1)).square()
         return Losses({"first": factor * output[:, 0].mean(), "second": output[:, 1].mean()}, {"value": output.sum()})
 
@@ -71,7 +74,10 @@ class Points:
         return {"images": self.points[key[1]][None, None]}
 
 
-def make_trainer(folder, task, *, steps=6, batch_size=2, accumulate=1, latest=None, **optimiser):
+ALONE = Process(0, 1, torch.device("cpu"))
+
+
+def make_trainer(folder, task, *, process=ALONE, steps=6, batch_size=2, accumulate=1, latest=None, **optimiser):
     settings = TrainerSettings(
         Optimiser("sgd", **{"lr": 0.1, **optimiser}),
         Schedule(steps, kind="step"),
@@ -83,7 +89,7 @@ def make_trainer(folder, task, *, steps=6, batch_size=2, accumulate=1, latest=No
     run = Run(
         RunPaths(folder), "toy", Options(), {}, log, length="--n", initial="--w", remedy="lower --lr", latest=latest
     )
-    return Trainer(task, settings, run, Process(0, 1, torch.device("cpu")))
+    return Trainer(task, settings, run, process)
 
 
 def test_accumulated_batches_are_one_larger_batch(tmp_path):
@@ -165,6 +171,17 @@ def test_a_loss_that_is_not_finite_is_named_and_never_saved(tmp_path, bad, read_
         assert all(
             value.isfinite().all() for value in read_checkpoint(tmp_path / "model" / name)["state_dict"].values()
         )
+
+
+def test_a_step_between_readings_reads_nothing_from_the_device(tmp_path):
+    """Meta tensors have no values: reading one is an error."""
+    task = Linear()
+    trainer = make_trainer(tmp_path, task, process=Process(0, 1, torch.device("meta")), accumulate=2, clip_grad=1.0)
+    trainer.batches = iter([{"images": torch.ones(2, 1, 1, 3), "weights": torch.ones(2)}] * 4)
+    trainer.step(1)
+    trainer.step(2)
+    assert [step for step, _, _ in trainer.unread] == [1, 2]
+    assert task.seen == {"images": "meta", "weights": "cpu"}
 
 
 def test_parameters_are_not_moved_by_a_bad_loss_where_every_step_is_read(tmp_path):
