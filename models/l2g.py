@@ -111,12 +111,6 @@ def saliency_patches(saliency: Tensor, boxes: Tensor) -> Tensor:
     return cut_patches(scaled, boxes[..., -4:].long())
 
 
-def normalise_saliency(saliency: Tensor) -> Tensor:
-    """Divides each map of (N, 1, H, W) by its own maximum; a map of zeros stays."""
-    peak = saliency.amax(dim=(2, 3), keepdim=True)
-    return saliency / torch.where(peak > 0, peak, torch.ones_like(peak))
-
-
 def active_tags(cams: Tensor, tags: Tensor, *, has_background: bool) -> Tensor:
     """Share of the images' tags that raw maps (N, C + 1, h, w) show anywhere; tags (N, C) multi-hot -> scalar.
 
@@ -175,7 +169,7 @@ class L2G(nn.Module):
     ) -> dict[str, Tensor]:
         local = self.local_net(cut_patches(images, boxes))
         if saliency is not None:
-            saliency = normalise_saliency(cut_patches(saliency, boxes))
+            saliency = saliency_patches(saliency, boxes)
         target = transfer_target(
             local.cams, tags, saliency, threshold=self.bg_threshold, background=self.background_target
         )

@@ -13,7 +13,6 @@ from models.l2g import (
     L2G,
     cut_patches,
     keep_strongest,
-    normalise_saliency,
     saliency_patches,
     transfer_loss,
     transfer_target,
@@ -296,13 +295,6 @@ def test_patches_are_cut_at_their_boxes_image_by_image():
     ]
 
 
-def test_saliency_is_divided_by_its_own_maximum_and_empty_maps_stay():
-    maps_of_two = torch.tensor([[[[0.0, 0.2], [0.4, 0.1]]], [[[0.0, 0.0], [0.0, 0.0]]]])
-    normalised = normalise_saliency(maps_of_two)
-    assert normalised[0, 0].flatten().tolist() == pytest.approx([0, 0.5, 1, 0.25])
-    assert not normalised[1].any()
-
-
 class Fixed(nn.Module):
     """A network that always shows the same maps."""
 
@@ -343,10 +335,14 @@ def test_transfer_teaches_the_global_network_only():
     assert model.local_net.values.grad is None
 
 
-def test_saliency_patches_are_divided_by_their_own_maximum():
+def test_training_divides_saliency_by_the_maximum_of_the_crop():
     model = l2g(Fixed(0.0, 0.0, 0.0), Fixed(1.0, 1.0, -1.0))
     dim = torch.full((2, 1, 32, 32), 0.25)
     assert model(*BATCH, dim).losses["transfer"].item() == pytest.approx(10 * 2 / 9, rel=1e-5)
+    dim[:, :, 16:, 16:] = 0.01  # the second patch holds haze beside an object: it is no object
+    haze = target_of(0) * 0.04
+    expected = (2 / 9 + loss_of(constant_logits(0.0, 0.0, 0.0), haze, "mse").item()) / 2
+    assert model(*BATCH, dim).losses["transfer"].item() == pytest.approx(10 * expected, rel=1e-5)
 
 
 def test_global_classification_is_added_on_request():
