@@ -233,8 +233,8 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
 def make_samples(options: TrainOptions, dataset: Dataset, inputs: Inputs, model: L2G) -> L2GDataset:
     """The training samples, normalised as the backbone takes them unless the options say otherwise."""
     names = [
-        "resize", "resize_mode", "input_size", "crop_size", "num_patches", "corner_patches", "color_jitter", "flip",
-        "seed",
+        "resize", "resize_mode", "resampling", "input_size", "crop_size", "num_patches", "corner_patches",
+        "color_jitter", "flip", "seed",
     ]  # fmt: skip
     backbone = cast(CamNet, model.global_net)
     return L2GDataset(

@@ -238,6 +238,7 @@ def test_voc_preset_has_the_published_numbers():
 def test_coco_preset_has_the_published_numbers_without_the_slip():
     options = preset_of("coco14")
     assert (options.resize, options.resize_mode, options.input_size, options.crop_size) == (448, "square", 448, 320)
+    assert options.resampling == "bilinear"
     assert options.num_patches - 4 * options.corner_patches == 4  # random ones
     assert (options.bg_threshold, options.kd_weight, options.background_target) == (0.1, 30.0, "activation")
     assert (options.lr, options.schedule, options.poly_power, options.epochs) == (0.1, "poly", 0.9, 15)
@@ -247,10 +248,12 @@ def test_coco_preset_has_the_published_numbers_without_the_slip():
     assert (options.mean, options.std) == ((0.471, 0.448, 0.408), (0.234, 0.239, 0.242))
 
 
-def test_the_published_slip_stays_reachable():
-    argv = [f"--config={PROJECT_ROOT / 'configs' / 'coco14.yaml'}"]
-    options = parse_options(TrainOptions, [*argv, "--momentum=0.0005", "--nesterov=false", "--weight_decay=0"])
-    assert (options.momentum, options.nesterov, options.weight_decay) == (0.0005, False, 0.0)
+def test_the_published_coco_optimiser_is_a_preset():
+    names = ("coco14", "coco14_published_optimiser")
+    options = parse_options(TrainOptions, [f"--config={PROJECT_ROOT / 'configs' / name}.yaml" for name in names])
+    assert (options.optimizer, options.momentum, options.nesterov, options.weight_decay) == ("sgd", 0.0005, False, 0.0)
+    assert (options.lr, options.new_lr_factor, options.schedule) == (0.1, 10.0, "poly")
+    assert (options.poly_power, options.warmup_steps) == (0.7, 0)
 
 
 def test_every_name_in_tests_mirrors_a_file():

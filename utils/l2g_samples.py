@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
@@ -21,6 +22,24 @@ SampleKey = tuple[int, int, bool]  # epoch, index, whether it is the pasted twin
 PLAIN, TWIN = False, True
 # which samples of each image a batch holds
 COMPOSITIONS = {"plain": (PLAIN,), "pair": (PLAIN, TWIN), "twin": (TWIN,)}
+# PIL's filters for images and for saliency maps: as published for VOC and for COCO
+FILTERS = {
+    "bicubic": (Image.Resampling.BICUBIC, Image.Resampling.NEAREST),
+    "bilinear": (Image.Resampling.BILINEAR, Image.Resampling.BILINEAR),
+}
+
+
+def resized_size(size: tuple[int, int], resize: int, mode: str) -> tuple[int, int]:
+    """Pixels (h, w) before the crop: `square` gives both sides `resize`, `short` the short one, the other rounded."""
+    if mode == "square":
+        return resize, resize
+    height, width = size
+    return (resize, round(resize * width / height)) if height < width else (round(resize * height / width), resize)
+
+
+def resize_by_pil(array: np.ndarray, size: tuple[int, int], resampling: Image.Resampling) -> np.ndarray:
+    """(H, W[, 3]) uint8 -> (*size[, 3]) by PIL, as published: the grey levels of other libraries differ."""
+    return np.array(Image.fromarray(array).resize(size[::-1], resampling))
 
 
 def patch_boxes(size: int, crop: int, count: int, *, corners: bool, generator: torch.Generator) -> Tensor:
@@ -51,6 +70,7 @@ class L2GDataset(Dataset):
         num_classes: int,
         resize: int,
         resize_mode: str,
+        resampling: str = "bicubic",
         input_size: int,
         crop_size: int,
         num_patches: int,
@@ -67,6 +87,7 @@ class L2GDataset(Dataset):
         self.image_dir = image_dir
         self.sal_dir = sal_dir
         self.num_classes = num_classes
+        self.resize, self.resize_mode, self.filters = resize, resize_mode, FILTERS[resampling]
         self.input_size = input_size
         self.crop_size = crop_size
         self.num_patches = num_patches
@@ -75,10 +96,6 @@ class L2GDataset(Dataset):
         self.paster = paster
         self.min_visible = min_visible
         self._last_read: tuple[int, np.ndarray, np.ndarray | None] | None = None
-        # masks (the saliency map, what was pasted) are resized by nearest neighbour whatever the interpolation
-        self.resize = v2.Resize(
-            resize if resize_mode == "short" else (resize, resize), interpolation=v2.InterpolationMode.BICUBIC
-        )
         self.transform = v2.Compose(
             [
                 v2.RandomCrop(input_size),
@@ -101,9 +118,8 @@ class L2GDataset(Dataset):
         if is_twin:
             twin = self.paster(image, saliency, tags, rng=np.random.default_rng(seed))
             image, saliency, mask, pasted_tag = twin.image, twin.saliency, twin.mask, twin.tag
-        maps = [None if m is None else tv_tensors.Mask(torch.from_numpy(m)[None]) for m in (saliency, mask)]
+        resized = self._resized(image, saliency, mask)
         with seeded(*seed):
-            resized = self.resize(tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)), *maps)
             image, saliency, mask = self.transform(*resized)
             boxes = patch_boxes(
                 self.input_size,
@@ -120,6 +136,20 @@ class L2GDataset(Dataset):
         if saliency is not None:
             sample["saliency"] = saliency.as_subclass(Tensor).float() / 255
         return sample
+
+    def _resized(
+        self, image: np.ndarray, saliency: np.ndarray | None, mask: np.ndarray | None
+    ) -> tuple[tv_tensors.Image, tv_tensors.Mask | None, tv_tensors.Mask | None]:
+        """Image (3, h, w), saliency (1, h, w) and what was pasted (1, h, w) bool, as large as they are cropped from."""
+        size = resized_size(image.shape[:2], self.resize, self.resize_mode)
+        pixels = tv_tensors.Image(torch.from_numpy(resize_by_pil(image, size, self.filters[0])).permute(2, 0, 1))
+        maps: list[tv_tensors.Mask | None] = [None, None]
+        if saliency is not None:
+            maps[0] = tv_tensors.Mask(torch.from_numpy(resize_by_pil(saliency, size, self.filters[1]))[None])
+        if mask is not None:
+            pasted = resize_by_pil(mask.astype(np.uint8), size, Image.Resampling.NEAREST)
+            maps[1] = tv_tensors.Mask(torch.from_numpy(pasted)[None].bool())
+        return pixels, maps[0], maps[1]
 
     def _multi_hot(self, tags: Sequence[int]) -> Tensor:
         row = torch.zeros(self.num_classes)

@@ -5,7 +5,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from tests.photograph import photograph
 from tests.small_bank import block, make_small_bank
 from tests.small_training import make_training_data, small_options
 from utils.copy_paste.bank import ForegroundBank
@@ -27,7 +29,17 @@ from utils.training.loading import read_ahead
 from utils.training.sampling import Batches
 from utils.training.settings import Sampling
 
-TAKEN = ("resize", "resize_mode", "input_size", "crop_size", "num_patches", "corner_patches", "color_jitter", "flip")
+TAKEN = (
+    "resize",
+    "resize_mode",
+    "resampling",
+    "input_size",
+    "crop_size",
+    "num_patches",
+    "corner_patches",
+    "color_jitter",
+    "flip",
+)
 
 
 def make_dataset(data, *, saliency=True, entries=None, **more):
@@ -130,6 +142,76 @@ def test_saliency_is_resized_with_the_image_and_without_new_values(tmp_path):
     sample = make_dataset(tmp_path, entries=[ImageEntry("a", (0,))], color_jitter=(0, 0, 0, 0), resize=72)[0, 0, PLAIN]
     assert set(sample["saliency"].unique().tolist()) <= {0.0, 1.0}
     assert (sample["images"][:1] - sample["saliency"]).abs().mean() < 0.05
+
+
+def written_photograph(folder, size):
+    """A photograph `a` of its own saliency's shape on disk -> both as arrays."""
+    image, saliency = photograph(size), photograph(size, seed=1)[..., 0]
+    write_image(folder / "JPEGImages" / "a.png", image)
+    write_image(folder / "Sal" / "a.png", saliency)
+    return image, saliency
+
+
+def places_of(crop, whole):
+    """Where the crop (h, w) stands in the whole map (H, W): a list of (top, left)."""
+    height, width = crop.shape
+    tops, lefts = (side - own + 1 for side, own in zip(whole.shape, crop.shape))
+    return [
+        (top, left)
+        for top in range(tops)
+        for left in range(lefts)
+        if np.array_equal(whole[top : top + height, left : left + width], crop)
+    ]
+
+
+@pytest.mark.parametrize("size", [(37, 50), (50, 37), (100, 75), (36, 36)])
+@pytest.mark.parametrize("resampling", ["bicubic", "bilinear"])
+def test_crops_are_cut_from_what_pil_makes_of_image_and_saliency(tmp_path, size, resampling):
+    image, saliency = written_photograph(tmp_path, size)
+    short, mode = (64, "short") if resampling == "bicubic" else (64, "square")
+    ratio = max(size) / min(size)
+    sides = [64 if mode == "square" or side == min(size) else round(64 * ratio) for side in size]
+    filters = {
+        "bicubic": (Image.Resampling.BICUBIC, Image.Resampling.NEAREST),
+        "bilinear": [Image.Resampling.BILINEAR] * 2,
+    }
+    expected = [
+        np.asarray(Image.fromarray(array).resize(sides[::-1], method))
+        for array, method in zip((image, saliency), filters[resampling])
+    ]
+    dataset = make_dataset(
+        tmp_path,
+        entries=[ImageEntry("a", (0,))],
+        color_jitter=(0, 0, 0, 0),
+        resize=short,
+        resize_mode=mode,
+        resampling=resampling,
+        input_size=56,
+    )
+    sample = dataset[0, 0, PLAIN]
+    pixels, crop = ((sample[name] * 255).round().byte().numpy() for name in ("images", "saliency"))
+    ((top, left),) = places_of(crop[0], expected[1])
+    cut = expected[0][top : top + 56, left : left + 56]
+    assert np.array_equal(pixels, cut.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("size", [(40, 160), (160, 40)])
+def test_crops_reach_the_whole_of_the_long_side_and_never_lie_outside(tmp_path, size):
+    """The published crop took width for height: what lies beyond the short side's length of the long one was never
+    seen, and crops reached past the short side, where image and saliency were 0."""
+    along = np.arange(max(size), dtype=np.uint8) + 50  # each step of the long side has its own value
+    values = np.broadcast_to(along if size[1] > size[0] else along[:, None], size)
+    write_image(tmp_path / "JPEGImages" / "a.png", np.stack([values] * 3, axis=2))
+    write_image(tmp_path / "Sal" / "a.png", np.ascontiguousarray(values))
+    options = {"color_jitter": (0, 0, 0, 0), "resize": 40, "input_size": 32}
+    dataset = make_dataset(tmp_path, entries=[ImageEntry("a", (0,))], **options)
+    seen = set()
+    for epoch in range(100):
+        sample = dataset[epoch, 0, PLAIN]
+        assert sample["images"].min() * 255 > 49 and sample["saliency"].min() * 255 > 49
+        seen |= set((sample["saliency"] * 255).round().int().flatten().tolist())
+    # all but some pixels at both ends, which few draws reach
+    assert seen >= set(along[8:-8].tolist())
 
 
 def test_square_resize_ignores_the_aspect_ratio(tmp_path):

@@ -98,6 +98,9 @@ class NetworkOptions:
 class TransferOptions:
     """Local-to-global transfer."""
 
+    resampling: Literal["bicubic", "bilinear"] = "bicubic"
+    """Filter of resize: bicubic for images and the nearest pixel for saliency maps, as published for VOC; or bilinear
+    for both, as published for COCO."""
     input_size: Pixels = 448
     """Side of the global network's square crop, pixels."""
     crop_size: Pixels = 320
