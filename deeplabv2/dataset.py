@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import cv2
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
@@ -16,7 +19,7 @@ from torchvision.transforms.v2 import functional
 from deeplabv2.input_format import InputFormat
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.image_list import ImageEntry
-from utils.data.images import read_label, read_rgb
+from utils.data.images import read_label, read_rgb, resize_by_pil
 from utils.runtime.seeds import seeded
 
 
@@ -90,7 +93,8 @@ class SegmentationDataset(Dataset):
                 # the part that the crop keeps, before padding, whose colour is fixed
                 inside = [min(side, self.augmentation.crop_size) for side in image.shape[-2:]]
                 image, labels = v2.RandomCrop(inside)(image, labels)
-                image = self.recolour(image)
+                # changes of colour take floats for 0..1
+                image = self.recolour(tv_tensors.wrap(image.round().to(torch.uint8), like=image))
             image, labels = self.crop(image, labels)
         return {
             "images": self.input_format.prepare(image.as_subclass(Tensor)),
@@ -105,12 +109,20 @@ class SegmentationDataset(Dataset):
         size = [max(1, int(side * factor)) for side in image.shape[-2:]]
         if size == list(image.shape[-2:]):
             return image, labels
-        # without antialiasing, as the multi-scale network resizes its input; with it where photographs are brought to
-        # a size of their own first, as testing does it too
-        return (
-            functional.resize(image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=bool(base_size)),
-            functional.resize(labels, size, interpolation=v2.InterpolationMode.NEAREST_EXACT),
-        )
+        nearest = resize_by_pil(labels[0].numpy(), size, Image.Resampling.NEAREST)
+        return _resized(image, size, antialias=bool(base_size)), tv_tensors.Mask(torch.from_numpy(nearest)[None])
+
+
+def _resized(image: tv_tensors.Image, size: list[int], *, antialias: bool) -> tv_tensors.Image:
+    """(3, H, W) uint8 -> (3, *size): without antialiasing float32 by OpenCV, as published.
+
+    With it where photographs are first brought to a size of their own, as testing does it too.
+    """
+    if antialias:
+        return functional.resize(image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True)
+    pixels = image.permute(1, 2, 0).numpy().astype(np.float32)
+    resized = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return tv_tensors.Image(torch.from_numpy(resized).permute(2, 0, 1))
 
 
 def _recolour(augmentation: Augmentation) -> v2.Transform | None:

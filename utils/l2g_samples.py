@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from utils.copy_paste.pasting import Paster
 from utils.data.check import ImageFiles, look_at_headers, summary
 from utils.data.image_list import ImageEntry
-from utils.data.images import find_image, image_files, missing_files, read_gray, read_rgb
+from utils.data.images import find_image, image_files, missing_files, read_gray, read_rgb, resize_by_pil
 from utils.errors import UserError
 from utils.runtime.seeds import seeded
 
@@ -35,11 +35,6 @@ def resized_size(size: tuple[int, int], resize: int, mode: str) -> tuple[int, in
         return resize, resize
     height, width = size
     return (resize, round(resize * width / height)) if height < width else (round(resize * height / width), resize)
-
-
-def resize_by_pil(array: np.ndarray, size: tuple[int, int], resampling: Image.Resampling) -> np.ndarray:
-    """(H, W[, 3]) uint8 -> (*size[, 3]) by PIL, as published: the grey levels of other libraries differ."""
-    return np.array(Image.fromarray(array).resize(size[::-1], resampling))
 
 
 def patch_boxes(size: int, crop: int, count: int, *, corners: bool, generator: torch.Generator) -> Tensor:

@@ -1,11 +1,14 @@
 """Training samples of the segmentation trainer: alignment, padding, and what their randomness follows from."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from deeplabv2.dataset import Augmentation, SegmentationDataset
 from deeplabv2.input_format import CAFFE
+from tests.photograph import photograph
 from utils.data.image_list import ImageEntry
 from utils.data.images import write_image, write_label_png
 
@@ -65,6 +68,33 @@ def test_base_size_is_the_longer_side_before_the_scale(make):
     assert (sample["labels"] != 255).sum() == 80
     sample = make(base_size=5, scales=(1.0,), crop_size=16)[0, 0]
     assert (sample["labels"] != 255).sum() == 20
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.75, 1.25, 1.5])
+def test_images_are_scaled_by_opencv_in_float_and_labels_by_the_nearest_pixel_of_pil(tmp_path, factor):
+    pixels = photograph((93, 125))
+    label = (pixels[..., 0] // 13).astype(np.uint8)
+    write_image(tmp_path / "a.png", pixels)
+    write_label_png(tmp_path / "labels" / "a.png", label)
+    size = [int(side * factor) for side in label.shape]
+    augmentation = Augmentation((factor,), None, max(size), 0.0)
+    dataset = SegmentationDataset(
+        [ImageEntry("a")],
+        {"a": tmp_path / "a.png"},
+        tmp_path / "labels",
+        augmentation=augmentation,
+        input_format=CAFFE,
+        seed=0,
+    )
+    sample = dataset[0, 0]
+    image = cv2.resize(pixels.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+    expected = image[..., ::-1] - np.array(CAFFE.mean, np.float32)
+    nearest = np.asarray(Image.fromarray(label).resize(size[::-1], Image.Resampling.NEAREST))
+    inside = (sample["labels"] != 255).nonzero()
+    (top, left), (bottom, right) = inside.min(0).values.tolist(), (inside.max(0).values + 1).tolist()
+    assert np.array_equal(sample["labels"][top:bottom, left:right], nearest)
+    found = sample["images"][:, top:bottom, left:right].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 def test_every_scale_is_drawn(make):

@@ -107,6 +107,12 @@ def _open(path: Path, use: Callable[[Image.Image], Any]) -> Image.Image:
     return image
 
 
+def resize_by_pil(array: np.ndarray, size: Sequence[int], resampling: Image.Resampling) -> np.ndarray:
+    """(H, W[, 3]) uint8 -> (*size[, 3]), a new array, as published code resizes: other libraries round otherwise."""
+    height, width = size
+    return np.array(Image.fromarray(array).resize((width, height), resampling))
+
+
 def write_label_png(path: Path, label: np.ndarray, *, palette: bool = True) -> None:
     """Writes (H, W) uint8 indices as a PNG with the VOC palette, or as a grey one for readers that ignore palettes."""
     if label.ndim != 2 or label.dtype != np.uint8:

@@ -49,6 +49,9 @@ class DataOptions:
     """Pixels of the short side (resize_mode short) or of both sides (square) before the crop."""
     resize_mode: Literal["short", "square"] = "short"
     """short keeps the aspect ratio."""
+    resampling: Literal["bicubic", "bilinear"] = "bicubic"
+    """Filter of resize: bicubic for images and the nearest pixel for saliency maps, as published for VOC; or bilinear
+    for both, as published for COCO."""
     color_jitter: tuple[NotNegative, NotNegative, NotNegative, Annotated[float, Range(0, 0.5)]] = (0.3, 0.3, 0.3, 0.1)
     """Brightness, contrast, saturation, hue."""
     flip: Fraction = 0.0
@@ -98,9 +101,6 @@ class NetworkOptions:
 class TransferOptions:
     """Local-to-global transfer."""
 
-    resampling: Literal["bicubic", "bilinear"] = "bicubic"
-    """Filter of resize: bicubic for images and the nearest pixel for saliency maps, as published for VOC; or bilinear
-    for both, as published for COCO."""
     input_size: Pixels = 448
     """Side of the global network's square crop, pixels."""
     crop_size: Pixels = 320
