@@ -120,7 +120,7 @@ def make_settings(options: TrainOptions, *, num_images: int, world_size: int) ->
             options.epochs * epoch,
             kind=options.schedule,
             power=options.poly_power,
-            decay_steps=tuple(epoch * number for number in options.decay_epochs),
+            decay_steps=tuple(epoch * number for number in decay_points(options)),
             decay_factor=DECAY_FACTOR,
             warmup_steps=options.warmup_steps,
             warmup_factor=WARMUP_START,
@@ -141,6 +141,13 @@ def make_settings(options: TrainOptions, *, num_images: int, world_size: int) ->
             log_every=options.log_every,
         ),
     )
+
+
+def decay_points(options: TrainOptions) -> tuple[int, ...]:
+    """The epochs from which the learning rate falls. A new run that starts from a checkpoint counts none before its
+    first epoch: the published decay is an event, and the second stage ran at a constant learning rate."""
+    first = 0 if options.load_checkpoint in (None, "none") else options.start_epoch
+    return tuple(epoch for epoch in options.decay_epochs if epoch >= first)
 
 
 class Inputs(NamedTuple):

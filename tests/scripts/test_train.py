@@ -371,6 +371,45 @@ def test_saliency_of_another_size_and_broken_images_are_named_before_training(tm
     assert not (tmp_path / "runs").exists()
 
 
+def rate_factors(chosen):
+    """The factor on the learning rate in each epoch."""
+    schedule = train.make_settings(chosen, num_images=8, world_size=1).schedule
+    epoch = schedule.steps // chosen.epochs
+    return [schedule.factor(epoch * number) for number in range(chosen.epochs)]
+
+
+def test_decay_points_before_the_start_of_a_new_run_do_not_count(options):
+    """The published second stage, epochs 10 to 12 from the checkpoint of epoch 9, ran at a constant rate."""
+    whole = options(epochs=13, decay_epochs=(5, 11))
+    assert rate_factors(whole) == pytest.approx([1] * 5 + [0.1] * 6 + [0.01] * 2)
+    second = options(epochs=13, decay_epochs=(5, 11), load_checkpoint="first.pth", start_epoch=10)
+    assert rate_factors(second)[10:] == pytest.approx([1, 0.1, 0.1])
+    assert rate_factors(options(epochs=13, decay_epochs=(10,), load_checkpoint="first.pth", start_epoch=10))[
+        10
+    ] == pytest.approx(0.1)
+    assert rate_factors(options(epochs=6, load_checkpoint="first.pth"))[5] == pytest.approx(0.1)
+
+
+def test_published_gates_learn_at_the_published_rates_or_not_at_all(options):
+    held = {}
+    for gates in ("all", "published"):
+        chosen = options(
+            attention="se+sa", suppression="learnable", train_gates=gates, lr=0.001, freeze_batch_norm=True
+        )
+        model = train.build_model(chosen, 2, fresh=True)
+        task = ClassifierTask(model, [], lr=chosen.lr, new_lr_factor=chosen.new_lr_factor)
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        held[gates] = {names[id(p)]: group["base_lr"] for group in task.parameter_groups() for p in group["params"]}
+    linear = {name for name in held["all"] if "se_layer" in name or "DRS_" in name}
+    convolutions = {name for name in held["all"] if "sa_layer" in name}
+    assert linear and convolutions
+    assert held["all"].keys() - held["published"].keys() == linear
+    assert {held["all"][name] for name in linear | convolutions} <= {0.01, 0.02}
+    for name, rate in held["published"].items():
+        new = name.split(".")[1] in ("fc8", "f8_3", "f8_4", "f9")
+        assert rate == pytest.approx(0.001 * (10 if new else 1) * (2 if name.endswith(".bias") else 1))
+
+
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
     foregrounds = [block(10, 12, tag=0), block(12, 9, color=(0, 250, 0), tag=1)]

@@ -163,7 +163,8 @@ class ScheduleOptions:
     schedule: Literal["step", "poly"] = "step"
     """step: times 0.1 from each epoch of decay_epochs; poly: polynomial to zero."""
     decay_epochs: Annotated[tuple[Annotated[int, Range(0, 100_000)], ...], Items(0, 100)] = (5,)
-    """Epochs, counted from 0, from which the learning rate is multiplied by 0.1."""
+    """Epochs, counted from 0, from which the learning rate is multiplied by 0.1; with load_checkpoint, those before
+    start_epoch do not count."""
     poly_power: Positive = 0.9
     """Power of the polynomial schedule."""
     warmup_steps: CountOrNone = 0
