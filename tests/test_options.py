@@ -66,6 +66,16 @@ def test_an_invalid_value_is_refused_with_its_option(options_class, flag, capsys
     assert flag.split("=")[0] in capsys.readouterr().err
 
 
+def test_a_constant_may_stand_in_the_options_of_an_older_run(tmp_path, capsys):
+    path = tmp_path / "config.yaml"
+    path.write_text("epochs: 3\ndecay_factor: 0.1\nlocal_cls_weight: 1.0\n")
+    assert load_options(TrainOptions, path) == TrainOptions(epochs=3)
+    path.write_text("decay_factor: 0.5\n")
+    with pytest.raises(SystemExit):
+        load_options(TrainOptions, path)
+    assert "--decay_factor" in capsys.readouterr().err
+
+
 def test_a_mistyped_option_is_answered_with_the_nearest(capsys):
     with pytest.raises(SystemExit) as stopped:
         parse_options(TrainOptions, ["--bach_size=3"])

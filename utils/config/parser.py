@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from utils.config.fields import Option, build, check_ranges, option_groups
 from utils.config.published import CommandLine, Word, apply_published, read_command_line, show_lines
@@ -132,6 +132,7 @@ def parse_command_line(
         words = _words(line, options, places)
         parser.files = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
         namespace = parser.parse_args(words)
+        _check_retired(options_class, namespace)
         values = {name: namespace[name] for name in options}
         notes = apply_published(line, values)
         check_ranges(options, values)
@@ -154,11 +155,20 @@ def _make_parser(options_class: type, *, explain: bool) -> tuple[_Parser, dict[s
     parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of options, e.g. configs/voc12.yaml")
     parser.add_argument("--print_config", action="store_true", help="print the options as YAML and exit")
     parser.add_argument("--debug", action="store_true", help="show every error's traceback; use no worker processes")
+    for name, value in getattr(options_class, "RETIRED", {}).items():
+        parser.add_argument(f"--{name}", type=float, default=value, help=argparse.SUPPRESS)
     for group in groups:
         section = parser.add_argument_group(group.title) if group.title else parser
         for option in group.options:
             section.add_argument(f"--{option.name}", **_argument(option, explain=explain))
     return parser, options
+
+
+def _check_retired(options_class: type, namespace: Namespace) -> None:
+    """Options that became constants may still stand in a run's config.yaml, with the constant's value."""
+    for name, value in getattr(options_class, "RETIRED", {}).items():
+        if namespace[name] != value:
+            raise UserError(f"{namespace[name]:g}", f"--{name}", f"it is always {value:g}", "omit it")
 
 
 def _argument(option: Option, *, explain: bool) -> dict[str, Any]:
@@ -179,13 +189,17 @@ def _argument(option: Option, *, explain: bool) -> dict[str, Any]:
 
 def _words(line: CommandLine, options: Mapping[str, Option], places: Sequence[Path]) -> list[str]:
     """The command line as jsonargparse takes it; it obeys in order, and a flag before the file must beat it too."""
-    files = [word for word in line.words if word.flag == "--config"]
-    paths = [existing_path(word.value, word.typed, places=places) for word in files if word.value]
-    for path in paths:
-        read_text(path)  # what is not text is named here: the parser's error would be a traceback
-    found = [f"--config={path}" for path in paths]
+    found = [_config_word(word, places) for word in line.words if word.flag == "--config"]
     others = [_word(word, options) for word in line.words if word.flag != "--config"]
     return [*found, *others, *line.rest]
+
+
+def _config_word(word: Word, places: Sequence[Path]) -> str:
+    if not word.value:
+        return word.flag  # the parser asks for its value
+    path = existing_path(word.value, word.typed, places=places)
+    read_text(path)  # what is not text is named here: the parser's error would be a traceback
+    return f"--config={path}"
 
 
 def _word(word: Word, options: Mapping[str, Option]) -> str:
@@ -201,8 +215,10 @@ def _word(word: Word, options: Mapping[str, Option]) -> str:
 
 def _bracketed(value: str, option: Option) -> str:
     """`a,b` as a YAML list; names stay names that YAML would take for numbers: 001."""
-    members = value.split(",")
-    return f"[{','.join(map(json.dumps, members) if 'str' in str(option.kind) else members)}]"
+    members = value.split(",") if value else []
+    if "str" in str(option.kind):
+        members = [json.dumps(member, ensure_ascii=False) for member in members]
+    return f"[{','.join(members)}]"
 
 
 def save_options(options: Any, path: Path) -> None:

@@ -39,7 +39,7 @@ def main(
     except SystemExit as request:
         status = request.code
     except KeyboardInterrupt:
-        _show("interrupted: the same command resumes", debug=parsed.debug)
+        _show("interrupted: run the same command again to continue (training: with --resume)", debug=parsed.debug)
         status = INTERRUPTED
     except UserError as error:
         _show(f"error: {error}", debug=parsed.debug)

@@ -83,6 +83,15 @@ def test_an_invalid_value_is_named_with_its_option(flag, capsys):
     assert flag.split("=")[0] in refusal([flag], capsys)
 
 
+@pytest.mark.parametrize("argv", [["--config"], ["--config="], ["--lr"], ["stray"]])
+def test_what_is_no_flag_with_its_value_is_refused(argv, capsys):
+    assert refusal(argv, capsys)
+
+
+def test_a_list_may_be_empty_and_hold_any_letter():
+    assert parse_options(Options, ["--points=", "--names=é,😀"]) == Options(points=(), names=("é", "😀"))
+
+
 def test_options_are_not_completed(capsys):
     assert "--fold" in refusal(["--fold=x"], capsys)
 

@@ -1,7 +1,7 @@
 """The options of train_l2g.py."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from utils.config.options.groups import RunOptions
 from utils.config.published_flags import FLAGS_OF
@@ -238,6 +238,8 @@ class TrainOptions(
     """Train the L2G classifier: a global network taught by a local one, from image tags (and saliency)."""
 
     PUBLISHED = FLAGS_OF["train_l2g.py"]
+    # options that are constants now, as config.yaml of older runs names them
+    RETIRED: ClassVar[dict[str, float]] = {"local_cls_weight": 1.0, "decay_factor": 0.1, "warmup_factor": 0.01}
 
     def __post_init__(self) -> None:
         if self.crop_size > self.input_size or self.input_size > self.resize:
