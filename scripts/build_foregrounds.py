@@ -95,7 +95,7 @@ def run(options: ForegroundOptions) -> Path:
     Raises UserError, before anything is written, where files are missing or do not fit, no
     object passes, or the folder holds foregrounds of other settings.
     """
-    paths = RunPaths.of(options.runs_dir, options.experiment_name)
+    paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     if options.published and options.dataset is None and not paths.config.is_file():
         raise UserError("the bank's classes are unknown", "--published", remedy="give the --dataset that has them")
     trained = open_run(paths, options.dataset)

@@ -31,7 +31,7 @@ def run(options: DrawOptions) -> Path:
 
     With `report` the HTML report follows, and its path is returned.
     """
-    paths = RunPaths.of(options.runs_dir, options.experiment_name)
+    paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     names = names_with_cams(paths)
     sources, notes = find_sources(
         paths,

@@ -34,7 +34,7 @@ NETWORKS = {"global": "state_dict", "local": "local_dict"}
 
 def run(options: CamOptions) -> Path:
     """Makes the CAMs that are missing and returns their folder; under torchrun the images are shared out."""
-    paths = RunPaths.of(options.runs_dir, options.experiment_name)
+    paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     train = load_options(TrainOptions, paths.config)
     options = complete(options, train)
     trained = open_run(paths, options.dataset, trained=train)

@@ -76,7 +76,7 @@ def run(options: LabelOptions) -> Path:
     Raises ValueError or FileNotFoundError, before any label is written, where CAMs or images are missing, their
     sizes differ, or the folder holds labels that were made with other settings.
     """
-    paths = RunPaths.of(options.runs_dir, options.experiment_name)
+    paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     trained = open_run(paths, options.dataset)
     cam_dir = existing_path(options.pred_dir, "--pred_dir") if options.pred_dir else paths.cam_dir
     rule = _rule(options, paths, cam_dir)

@@ -60,7 +60,7 @@ def run(options: ScoreOptions) -> Path:
     Without masks, or with reference=saliency, CAMs are compared with saliency, in cam_agreement.json. Returns the
     JSON file. Raises FileNotFoundError that counts what is missing before any work starts.
     """
-    paths = RunPaths.of(options.runs_dir, options.experiment_name)
+    paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     trained = open_run(paths, options.dataset)
     data = trained.data
     folder = _prediction_dir(options, paths, data)

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 
 from models.cam_net import build_cam_net
-from scripts import make_cams
+from scripts import make_cams, score_cams
 from tests.small_run import make_small_run
 from utils.cam.artefact import read_cam, write_cam
 from utils.cam.merging import merge_scales
 from utils.cam.multi_scale import cams_of_image, raw_maps
-from utils.config.options import CamOptions, TrainOptions
-from utils.config.parser import save_options
+from utils.config.options import CamOptions, DrawOptions, LabelOptions, ScoreOptions, TrainOptions
+from utils.config.parser import parse_options, save_options
 from utils.data.images import write_image
 from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
@@ -49,7 +49,7 @@ def save_weights(paths, *, seed, num_classes=2):
 
 def make(paths, **more):
     options = {"scales": (0.5, 1.0), "num_workers": 0, "device": "cpu", **more}
-    return make_cams.run(CamOptions("exp", str(paths.root.parent), **options))
+    return make_cams.run(CamOptions(experiment_name="exp", runs_dir=str(paths.root.parent), **options))
 
 
 def network_of(paths, *, which="state_dict"):
@@ -179,3 +179,20 @@ def test_a_voc_sized_artefact_of_two_classes_takes_less_than_200_kilobytes(tmp_p
     cams = (merge_scales(maps, (375, 500)) * 255).round().to(torch.uint8).numpy()
     write_cam(tmp_path / "a.npz", [0, 1], cams)
     assert (tmp_path / "a.npz").stat().st_size < 200_000
+
+
+def test_a_preset_stands_for_the_options_of_a_run_that_has_none(trained, tmp_path):
+    preset = trained.config.rename(tmp_path / "preset.yaml")
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        make(trained)
+    flags = [f"--config={preset}", "--experiment_name=exp", f"--runs_dir={trained.root.parent}", "--scales=0.5"]
+    options = parse_options(CamOptions, [*flags, "--num_workers=0", "--device=cpu"])
+    assert options.preset == str(preset)
+    assert sorted(p.name for p in make_cams.run(options).iterdir()) == ["a.npz", "b.npz", "c.npz", "settings.json"]
+    for later in (ScoreOptions, LabelOptions, DrawOptions):
+        assert parse_options(later, flags[:-1]).preset == str(preset)
+    listing = tmp_path / "tagged.txt"
+    listing.write_text("a\nb\n")
+    options = parse_options(ScoreOptions, [*flags[:-1], f"--mask_list={listing}", "--num_workers=1"])
+    with pytest.raises(UserError, match=r"a\.npz against"):  # the masks are 4 x 6
+        score_cams.run(options)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from utils.config.fields import Option, build, check_ranges, option_groups
@@ -129,7 +130,7 @@ def parse_command_line(
         parser.set_defaults(dict(defaults))
     try:
         line = read_command_line(argv, options, getattr(options_class, "PUBLISHED", ()))
-        words = _words(line, options, places)
+        words = _presets_of_training(_words(line, options, places), options)
         parser.files = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
         namespace = parser.parse_args(words)
         _check_retired(options_class, namespace)
@@ -146,6 +147,30 @@ def parse_command_line(
         sys.stdout.write(options_text(parsed.options))
         parser.exit(0)
     return parsed
+
+
+def _presets_of_training(words: Sequence[str], options: Mapping[str, Option]) -> list[str]:
+    """The words with `--preset=FILE` for a --config file of options that only training has."""
+    if "preset" not in options:
+        return list(words)
+    from utils.config.options.train import TrainOptions  # here: the options of a program import what parses them
+
+    known = {field.name for field in dataclasses.fields(TrainOptions)}
+    result = []
+    for word in words:
+        flag, _, value = word.partition("=")
+        given = _keys_of(value) if flag == "--config" and value else set()
+        result.append(f"--preset={value}" if given <= known and given - set(options) else word)
+    return result
+
+
+def _keys_of(file: str) -> set[str]:
+    """The names at the top of a YAML file; empty where it is none, which the parser reports."""
+    try:
+        content = yaml.safe_load(read_text(Path(file)))
+    except yaml.YAMLError:
+        return set()
+    return {str(key) for key in content} if isinstance(content, dict) else set()
 
 
 def _make_parser(options_class: type, *, explain: bool) -> tuple[_Parser, dict[str, Option]]:

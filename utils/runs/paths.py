@@ -12,17 +12,24 @@ class RunPaths:
     """The folder of one experiment: runs/EXP."""
 
     root: Path
+    preset: Path | None = None
 
     @classmethod
-    def of(cls, runs_dir: str | Path | None, experiment_name: str) -> "RunPaths":
-        """runs_dir None is the project's own runs/; a relative one is taken from the current folder."""
+    def of(cls, runs_dir: str | Path | None, experiment_name: str, *, preset: str | None = None) -> "RunPaths":
+        """runs_dir None is the project's own runs/; a relative one is taken from the current folder.
+
+        preset: a file of options that stands for the run's own where it has none.
+        """
         if not experiment_name or "/" in experiment_name or experiment_name in (".", ".."):
             raise UserError(repr(experiment_name), "--experiment_name", "it names a folder in runs/, without '/'")
-        return cls(locate.run_dir(runs_dir, experiment_name))
+        file = locate.existing_path(preset, "--preset") if preset else None
+        return cls(locate.run_dir(runs_dir, experiment_name), file)
 
     @property
     def config(self) -> Path:
-        return self.root / "config.yaml"
+        """The options that the run was trained with, or the preset that stands for them."""
+        own = self.root / "config.yaml"
+        return self.preset if self.preset and not own.is_file() else own
 
     @property
     def log(self) -> Path:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.config.options.groups import RunOptions
+from utils.config.options.groups import PresetOptions, RunOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import BatchSize, Factors, LoaderWorkers, PixelsOrOwn
 
@@ -69,7 +69,7 @@ class CamOutputOptions:
 
 
 @dataclass(frozen=True)
-class CamOptions(RunOptions, CamDataOptions, CamMethodOptions, CamOutputOptions, CamMachineOptions):
+class CamOptions(RunOptions, CamDataOptions, CamMethodOptions, CamOutputOptions, CamMachineOptions, PresetOptions):
     """Make the multi-scale CAMs of a trained run: runs/EXP/cam/NAME.npz, and exports on request."""
 
     PUBLISHED = FLAGS_OF["test_l2g.py"]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.options.groups import PresetOptions, RunOptions, WorkerOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import CountOrNone
 from utils.errors import UserError
@@ -41,7 +41,7 @@ class DrawOutputOptions:
 
 
 @dataclass(frozen=True)
-class DrawOptions(RunOptions, DrawDataOptions, DrawOutputOptions, WorkerOptions):
+class DrawOptions(RunOptions, DrawDataOptions, DrawOutputOptions, WorkerOptions, PresetOptions):
     """Draw a run: CAM heat maps, overlays on the photo, a contact sheet, and on request an HTML report."""
 
     PUBLISHED = FLAGS_OF["res.py"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.options.groups import PresetOptions, RunOptions, WorkerOptions
 from utils.config.options.train import CopyPasteOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import Count, CountOrNone, Degrees, Fraction, NotNegative, Seed
@@ -64,7 +64,7 @@ class ForegroundOutputOptions:
 
 @dataclass(frozen=True)
 class ForegroundOptions(
-    RunOptions, ForegroundDataOptions, ForegroundMethodOptions, ForegroundOutputOptions, WorkerOptions
+    RunOptions, ForegroundDataOptions, ForegroundMethodOptions, ForegroundOutputOptions, WorkerOptions, PresetOptions
 ):
     """Build the bank of objects that copy-paste augmentation (CDA) pastes, from labels, or import a published one."""
 

@@ -23,6 +23,15 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class PresetOptions:
+    """A run without options."""
+
+    preset: str | None = None
+    """A file of train_l2g.py's options, e.g. configs/voc12.yaml, that stands for the run's config.yaml where there is
+    none (published weights); --config=FILE with such a file means it too."""
+
+
+@dataclass(frozen=True)
 class WorkerOptions:
     """Machine."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.options.groups import PresetOptions, RunOptions, WorkerOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import Fraction
 
@@ -57,7 +57,7 @@ class LabelOutputOptions:
 
 
 @dataclass(frozen=True)
-class LabelOptions(RunOptions, LabelDataOptions, LabelMethodOptions, LabelOutputOptions, WorkerOptions):
+class LabelOptions(RunOptions, LabelDataOptions, LabelMethodOptions, LabelOutputOptions, WorkerOptions, PresetOptions):
     """Make pseudo labels from CAMs: indexed PNGs at the image's size."""
 
     PUBLISHED = FLAGS_OF["gen_gt.py"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.options.groups import PresetOptions, RunOptions, WorkerOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import Fraction, Items
 
@@ -42,7 +42,7 @@ class ScoreMethodOptions:
 
 
 @dataclass(frozen=True)
-class ScoreOptions(RunOptions, ScoreDataOptions, ScoreMethodOptions, WorkerOptions):
+class ScoreOptions(RunOptions, ScoreDataOptions, ScoreMethodOptions, WorkerOptions, PresetOptions):
     """Score CAMs or labels against masks: all thresholds in one pass over the images."""
 
     PUBLISHED = FLAGS_OF["evaluate.py"]
