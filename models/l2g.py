@@ -28,6 +28,7 @@ def transfer_target(
     exceeds `threshold`; without, it gets its activation. background `activation`, published for COCO, is a * (1 - s)
     with the activation a itself, whatever the threshold. `complement` does not ask the local network's own background
     map, which no loss ever trains: the background is what the strongest object leaves, 1 - s or 1 - activation.
+    An image without tags needs background_where_untagged as well.
     """
     patches = local_cams.shape[0] // tags.shape[0]
     activation = F.relu(local_cams.detach().float())
@@ -47,6 +48,15 @@ def transfer_target(
     above = (strongest > threshold).to(saliency)
     own_background = strongest[:, -1:] if background == "activation" else above[:, -1:]
     return torch.cat([above[:, :-1] * saliency, own_background * (1 - saliency)], dim=1)
+
+
+def background_where_untagged(target: Tensor, tags: Tensor) -> Tensor:
+    """The target with background everywhere in the patches of images without tags, whatever is salient there.
+
+    target (N * P, C + 1, h, w), whose objects are zero there already; tags (N, C) multi-hot -> same shape.
+    """
+    untagged = (tags.sum(dim=1) == 0).to(target).repeat_interleave(target.shape[0] // tags.shape[0])
+    return torch.cat([target[:, :-1], torch.maximum(target[:, -1:], untagged[:, None, None, None])], dim=1)
 
 
 def keep_strongest(maps: Tensor) -> Tensor:
@@ -115,10 +125,12 @@ def active_tags(cams: Tensor, tags: Tensor, *, has_background: bool) -> Tensor:
     """Share of the images' tags that raw maps (N, C + 1, h, w) show anywhere; tags (N, C) multi-hot -> scalar.
 
     A tag is shown where its map exceeds the background's, or 0 in a network that never learnt a background.
+    1 where no image has a tag.
     """
     floor = cams[:, -1:] if has_background else torch.zeros_like(cams[:, -1:])
     shown = (cams[:, :-1] > floor).flatten(2).any(dim=2)
-    return (shown * tags).sum() / tags.sum()
+    total = tags.sum()
+    return torch.where(total > 0, (shown * tags).sum() / total.clamp(min=1), torch.ones_like(total))
 
 
 class L2GOutput(NamedTuple):
@@ -173,6 +185,7 @@ class L2G(nn.Module):
         target = transfer_target(
             local.cams, tags, saliency, threshold=self.bg_threshold, background=self.background_target
         )
+        target = background_where_untagged(target, tags)
         stride = images.shape[-1] / global_cams.shape[-1]
         transfer = transfer_loss(global_cams, target, boxes, stride=stride, kind=self.kd_loss)
         patch_tags = tags.repeat_interleave(boxes.shape[1], dim=0)

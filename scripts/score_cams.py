@@ -142,7 +142,9 @@ def _pairs(options: ScoreOptions, folder: Path, trained: Run, *, by_saliency: bo
         listing = trained.train_list(None)
     else:
         listing = data.named_list(options.mask_list, "--mask_list") if options.mask_list else data.mask_list
-    names = [entry.name for entry in read_image_list(listing, len(data.classes))]
+    entries = read_image_list(listing, len(data.classes))
+    # where none of the classes is, no CAM can agree with what is salient
+    names = [entry.name for entry in entries if not (by_saliency and entry.is_negative)]
     source = CamFolder.open(folder, _FORMS.get(options.mode))
     labels, cams = {name: folder / f"{name}.png" for name in names}, {name: source.files(name) for name in names}
     predictions = [*labels.values()] if options.mode == "png" else [p for files in cams.values() for p in files.paths]

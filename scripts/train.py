@@ -1,5 +1,6 @@
 """Step 1: train the L2G classifier from image tags -> runs/EXP/model/PREFIX_epoch_N.pth."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -58,8 +59,8 @@ def run(options: TrainOptions) -> Path:
         task = ClassifierTask(model, samples, lr=options.lr, new_lr_factor=options.new_lr_factor)
         settings = make_settings(options, num_images=len(samples), world_size=process.world_size)
         log.info(
-            f"{options.experiment_name}: {len(samples)} images of {dataset.root}, {len(dataset.classes)} classes, "
-            f"{settings.saving.interval} steps per epoch on {process.world_size} x {process.device}"
+            f"{options.experiment_name}: {about_images(inputs.entries)} of {dataset.root}, "
+            f"{len(dataset.classes)} classes, {settings.saving.interval} steps per epoch on {process.world_size} x {process.device}"
         )
         if inputs.bank:
             log.info(about_bank(options, inputs.bank, dataset))
@@ -82,6 +83,11 @@ def run(options: TrainOptions) -> Path:
             if options.start_epoch:
                 trainer.continue_from(path, state, epoch=options.start_epoch)
         return trainer.fit()
+
+
+def about_images(entries: Sequence[ImageEntry]) -> str:
+    negatives = sum(entry.is_negative for entry in entries)
+    return f"{len(entries)} images" + (f" ({negatives} negatives)" if negatives else "")
 
 
 def about_bank(options: TrainOptions, bank: ForegroundBank, dataset: Dataset) -> str:

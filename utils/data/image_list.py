@@ -1,4 +1,4 @@
-"""Image lists: one line an image, as an id, an id with tags, or a pair of paths."""
+"""Image lists: one line per image, as an id, an id with tags, an id with `-` (no class), or a pair of paths."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,21 +10,27 @@ from utils.files.atomic import write_lines
 from utils.files.published_places import published_lists
 from utils.files.text import read_text
 
+NO_CLASS = "-"  # in place of tags: none of the classes is in the image
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """One listed image. name is the file name without folder and suffix; tags are zero-based class indices."""
+    """One listed image. name is the file name without folder and suffix; tags are zero-based class indices.
+
+    is_negative: none of the classes is in the image, in contrast to an image whose tags are not known.
+    """
 
     name: str
     tags: tuple[int, ...] = ()
+    is_negative: bool = False
 
 
 def read_image_list(path: Path, num_classes: int, *, need_tags: bool = False) -> list[ImageEntry]:
     """Reads a list in any of the usual forms; blank lines are skipped.
 
-    `ID`, `ID tag tag …`, `ID.jpg tag …`, `/JPEGImages/ID.jpg /SegmentationClassAug/ID.png`.
+    `ID`, `ID tag tag …`, `ID.jpg tag …`, `ID -` (a negative: none of the classes is in it),
+    `/JPEGImages/ID.jpg /SegmentationClassAug/ID.png`.
     Raises UserError that names file, line, value and rule, or the list that is missing.
     """
     entries, faults = parse_image_list(path, num_classes, need_tags=need_tags)
@@ -64,20 +70,27 @@ def parse_image_list(
 
 
 def write_image_list(path: Path, entries: Iterable[ImageEntry]) -> None:
-    """Writes `NAME tag tag …` a line, whole or not at all. Raises UserError for a name that would not read back."""
+    """Writes `NAME tag tag …`, for negatives `NAME -`, one image per line, whole or not at all.
+
+    Raises UserError for a name that would not read back.
+    """
     entries = list(entries)
     for entry in entries:
         if len(entry.name.split()) != 1 or _name_of(entry.name) != entry.name:
             rule = "a name has no space, no '/', and no image suffix"
             raise UserError(f"{entry.name!r} cannot be listed", path, rule, "rename the image")
-    write_lines(path, (" ".join([entry.name, *map(str, entry.tags)]) for entry in entries))
+    tags = ([NO_CLASS] if entry.is_negative else map(str, entry.tags) for entry in entries)
+    write_lines(path, (" ".join([entry.name, *of_image]) for entry, of_image in zip(entries, tags)))
 
 
 def _parse_line(fields: list[str], num_classes: int, where: str, *, need_tags: bool) -> ImageEntry:
     name = _name_of(fields[0])
+    if fields[1:] == [NO_CLASS]:
+        return ImageEntry(name, is_negative=True)
     tags = () if _is_path_pair(fields) else _tags_of(fields[1:], num_classes, where)
     if need_tags and not tags:
-        raise UserError(f"{name} has no tags", where, "this step needs `NAME tag tag …`")
+        rule = f"this step needs `NAME tag tag …`, or `NAME {NO_CLASS}` where none of the classes is in the image"
+        raise UserError(f"{name} has no tags", where, rule)
     return ImageEntry(name, tags)
 
 

@@ -88,3 +88,18 @@ def test_a_name_that_would_not_read_back_is_not_written(tmp_path, name):
         write_image_list(tmp_path / "list.txt", [ImageEntry(name)])
     assert repr(name) in error.value.what
     assert not (tmp_path / "list.txt").exists()
+
+
+def test_a_dash_says_that_none_of_the_classes_is_there_and_reads_back(tmp_path):
+    path = tmp_path / "train_cls.txt"
+    entries = [ImageEntry("a", (0, 1)), ImageEntry("b", is_negative=True)]
+    write_image_list(path, entries)
+    assert path.read_text() == "a 0 1\nb -\n"
+    assert read_image_list(path, 2, need_tags=True) == entries
+
+
+@pytest.mark.parametrize("line", ["b", "b - 0", "b 0 -", "b --"])
+def test_a_bare_name_or_a_dash_among_tags_is_no_negative(tmp_path, line):
+    (tmp_path / "train_cls.txt").write_text(f"a 0\n{line}\n")
+    with pytest.raises(UserError, match=r"train_cls\.txt:2"):
+        read_image_list(tmp_path / "train_cls.txt", 2, need_tags=True)
