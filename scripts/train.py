@@ -60,7 +60,8 @@ def run(options: TrainOptions) -> Path:
         settings = make_settings(options, num_images=len(samples), world_size=process.world_size)
         log.info(
             f"{options.experiment_name}: {about_images(inputs.entries)} of {dataset.root}, "
-            f"{len(dataset.classes)} classes, {settings.saving.interval} steps per epoch on {process.world_size} x {process.device}"
+            f"{len(dataset.classes)} classes, {settings.saving.interval} steps per epoch "
+            f"on {process.world_size} x {process.device}"
         )
         if inputs.bank:
             log.info(about_bank(options, inputs.bank, dataset))
