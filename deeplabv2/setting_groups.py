@@ -7,6 +7,7 @@ from utils.config.valid import (
     Batches,
     BatchSize,
     Count,
+    CountOrNone,
     Factors,
     Fraction,
     Items,
@@ -204,17 +205,26 @@ class SolverSettings:
     LR: Positive = 2.5e-4
     """Rate of the backbone."""
     HEAD_LR_FACTOR: Positive = 10.0
-    """Factor on the rate for the weights of the head; its biases learn at twice that, without decay."""
+    """Factor on the rate for the weights of the head."""
+    HEAD_BIAS_FACTOR: Positive = 2.0
+    """Factor on that for the biases of the head, which have no decay."""
     LR_DECAY: Count = 10
     """Steps between changes of the rate."""
     POLY_POWER: Positive = 0.9
     """Power of the polynomial by which the rate falls to zero."""
+    WARMUP_STEPS: CountOrNone = 0
+    """Steps over which the rate rises linearly at the start."""
     OPTIMIZER: Literal["sgd", "adamw"] = "sgd"
     """sgd as published; adamw learns faster where no pretrained weights are loaded."""
     MOMENTUM: Momentum = 0.9
     """Of SGD."""
     WEIGHT_DECAY: NotNegative = 5e-4
     """Of everything but the biases of the head."""
+    DECAY_VECTORS: bool = True
+    """Apply it to the backbone's norms and biases too, as published; false spares every norm and bias."""
+    AVERAGE_WEIGHTS: Momentum = 0.0
+    """Largest fraction that a moving average of the weights keeps in a step, e.g. 0.995; the average is what is stored
+    and tested. 0 keeps no average."""
     LOSS: Literal["cross_entropy", "focal", "balanced"] = "cross_entropy"
     """Over labelled pixels; focal plays easy pixels down; balanced averages foreground and background apart."""
     FOCAL_GAMMA: NotNegative = 2.0

@@ -55,7 +55,13 @@ class SegmentationTask:
         return Losses({"loss": network(**batch)}, {})
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return self.segmenter.parameter_groups(lr=self.solver.LR, head_lr_factor=self.solver.HEAD_LR_FACTOR)
+        solver = self.solver
+        return self.segmenter.parameter_groups(
+            lr=solver.LR,
+            head_lr_factor=solver.HEAD_LR_FACTOR,
+            head_bias_factor=solver.HEAD_BIAS_FACTOR,
+            decay_vectors=solver.DECAY_VECTORS,
+        )
 
     def checkpoint(self) -> dict[str, Any]:
         return {"state_dict": self.segmenter.state_dict()}
@@ -172,8 +178,15 @@ def make_settings(settings: Settings) -> TrainerSettings:
             momentum=solver.MOMENTUM,
             weight_decay=solver.WEIGHT_DECAY,
             clip_grad=solver.CLIP_GRAD,
+            average=solver.AVERAGE_WEIGHTS,
         ),
-        schedule=Schedule(solver.ITER_MAX, kind="poly", power=solver.POLY_POWER, every=solver.LR_DECAY),
+        schedule=Schedule(
+            solver.ITER_MAX,
+            kind="poly",
+            power=solver.POLY_POWER,
+            every=solver.LR_DECAY,
+            warmup_steps=solver.WARMUP_STEPS,
+        ),
         machine=Machine(
             amp=solver.AMP,
             channels_last=solver.CHANNELS_LAST,

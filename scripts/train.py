@@ -121,7 +121,13 @@ def make_settings(options: TrainOptions, *, num_images: int, world_size: int) ->
     epoch = sampling.steps_per_epoch(num_images, world_size)
     return TrainerSettings(
         optimiser=Optimiser(
-            options.optimizer, options.lr, options.momentum, options.nesterov, options.weight_decay, options.clip_grad
+            options.optimizer,
+            options.lr,
+            options.momentum,
+            options.nesterov,
+            options.weight_decay,
+            options.clip_grad,
+            options.average_weights,
         ),
         schedule=Schedule(
             options.epochs * epoch,

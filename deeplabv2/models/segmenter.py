@@ -45,17 +45,26 @@ class Segmenter(nn.Module, ABC):
         """Every parameter's name -> "pretrained" (backbone) or "new" (head)."""
         return {name: "new" if self.is_head(name) else "pretrained" for name, _ in self.named_parameters()}
 
-    def parameter_groups(self, *, lr: float, head_lr_factor: float = HEAD_LR_FACTOR) -> list[dict]:
+    def parameter_groups(
+        self,
+        *,
+        lr: float,
+        head_lr_factor: float = HEAD_LR_FACTOR,
+        head_bias_factor: float = BIAS_FACTOR,
+        decay_vectors: bool = True,
+    ) -> list[dict]:
         """Groups for the optimiser, as published: backbone lr; head 10 lr; head's biases 20 lr without decay.
 
         A group's rate is its "base_lr" times the schedule's factor. Every trainable parameter stands in one group.
+        Without `decay_vectors` norms and biases get no decay anywhere.
         """
         return parameter_groups(
             [self],
             lr=lr,
             new_lr_factor=head_lr_factor,
-            bias_factors={"pretrained": 1.0, "new": BIAS_FACTOR},
+            bias_factors={"pretrained": 1.0, "new": head_bias_factor},
             biases_without_decay=("new",),
+            decay_vectors=decay_vectors,
         )
 
     def freeze_batch_norm(self) -> Self:

@@ -12,6 +12,9 @@ from utils.files.atomic import atomic_path
 from utils.files.disk import remove_file
 from utils.training.weights import read_pth
 
+# where a checkpoint's networks are averages: the weights that the optimiser moves, by the name in the task's network
+LIVE = "live"
+
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Writes the file whole or not at all."""

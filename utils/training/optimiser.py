@@ -32,15 +32,18 @@ def parameter_groups(
     new_lr_factor: float,
     bias_factors: Mapping[str, float] = BOTH_KINDS,
     biases_without_decay: Collection[str] = (),
+    decay_vectors: bool = True,
 ) -> list[dict[str, Any]]:
-    """Sorts every trainable parameter into one of four groups: pretrained or new, weight or bias.
+    """Sorts every trainable parameter into groups: pretrained or new, weight or bias, with or without decay.
 
-    `bias_factors` of each kind multiply the
-    learning rate of its biases; those of the kinds `biases_without_decay` get no weight decay. Raises ValueError for
-    a parameter of unknown kind.
+    `bias_factors` of each kind multiply the learning rate of its biases; those of the kinds `biases_without_decay` get
+    no weight decay, and without `decay_vectors` no parameter of one dimension does: norms and biases. Raises
+    ValueError for a parameter of unknown kind.
     """
     rates = {"pretrained": lr, "new": lr * new_lr_factor}
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {(k, b): [] for k in rates for b in (False, True)}
+    groups: dict[tuple[str, bool, bool], list[nn.Parameter]] = {
+        (kind, bias, spared): [] for kind in rates for bias in (False, True) for spared in (False, True)
+    }
     for network in networks:
         known = network.parameter_kinds()
         for name, parameter in network.named_parameters():
@@ -48,12 +51,14 @@ def parameter_groups(
                 continue
             if known.get(name) not in rates:
                 raise ValueError(f"parameter {name} has kind {known.get(name)!r}: expected one of {', '.join(rates)}")
-            groups[known[name], name.endswith(".bias")].append(parameter)
+            kind, bias = known[name], name.endswith(".bias")
+            spared = (bias and kind in biases_without_decay) or (parameter.ndim < 2 and not decay_vectors)
+            groups[kind, bias, spared].append(parameter)
     result = []
-    for (kind, bias), members in groups.items():
+    for (kind, bias, spared), members in groups.items():
         if members:
             base_lr = rates[kind] * (bias_factors[kind] if bias else 1.0)
-            decay = {"weight_decay": 0.0} if bias and kind in biases_without_decay else {}
+            decay = {"weight_decay": 0.0} if spared else {}
             result.append({"params": members, "base_lr": base_lr, "name": f"{kind} {bias=}", **decay})
     return result
 

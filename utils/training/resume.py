@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
+from utils.training.checkpoint import LIVE
 from utils.training.settings import Run
 
 
@@ -19,14 +20,24 @@ def is_foreign(state: Mapping[str, Any]) -> bool:
     return "optimizer" in state and "facts" not in state
 
 
-def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int) -> None:
-    """Raises UserError if the steps after the checkpoint would not be those of the run that wrote it."""
+def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int, averaged: bool) -> None:
+    """Raises UserError if the steps after the checkpoint would not be those of the run that wrote it.
+
+    averaged: whether the run averages its weights.
+    """
     if any(key not in state for key in ("optimizer", "facts", "step", "averages")):
         raise UserError(
             "holds weights without the state of a run",
             path,
             "--resume needs a checkpoint that this program wrote",
             f"start from it with {run.initial}={path}",
+        )
+    if (LIVE in state) != averaged:
+        raise UserError(
+            f"was written {'with' if LIVE in state else 'without'} averaged weights",
+            path,
+            "--resume needs the settings that the run began with",
+            "restore the average's setting, or give the run another name",
         )
     then, now = state["facts"], run.facts
     if changed := [f"{name}: {then.get(name)} then, {now[name]} now" for name in now if then.get(name) != now[name]]:

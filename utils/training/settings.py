@@ -15,7 +15,11 @@ PLAIN: tuple[tuple[bool, ...], ...] = ((),)  # one sample per image, addressed b
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How parameters move. clip_grad is the largest norm of the whole gradient; 0 does not clip."""
+    """How parameters move. clip_grad is the largest norm of the whole gradient; 0 does not clip.
+
+    average: the largest share that the moving average of the weights keeps in a step (see WeightAverage); above 0 it
+    is the average that checkpoints hold as the network.
+    """
 
     name: Literal["sgd", "adamw"]
     lr: float
@@ -23,6 +27,7 @@ class Optimiser:
     nesterov: bool = False
     weight_decay: float = 0.0
     clip_grad: float = 0.0
+    average: float = 0.0
 
 
 @dataclass(frozen=True)

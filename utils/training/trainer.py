@@ -1,5 +1,6 @@
 """The engine: trains any task from where its run stands to the last step."""
 
+import copy
 import math
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from utils.runtime.seeds import derived_seed
 from utils.runtime.stop import StopRequest
 from utils.runtime.versions import write_versions
 from utils.training import checkpoint as ckpt
+from utils.training.averaging import WeightAverage
 from utils.training.loading import Batch, read_ahead
 from utils.training.optimiser import make_optimizer, restore_optimizer, set_rates
 from utils.training.recorder import Averages, Clock, Recorder
@@ -53,6 +55,7 @@ class Trainer:
         self.optimizer = make_optimizer(task.network, task.parameter_groups(), settings.optimiser)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         is_fp16 = AMP_TYPES.get(settings.machine.amp) == torch.float16
+        self.average: WeightAverage | None = None  # from the first step on
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=is_fp16)
 
     def _place(self, network: nn.Module) -> nn.Module:
@@ -130,6 +133,8 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.update(step)
 
     def _to_device(self, batch: Batch) -> Batch:
         here = self.task.on_host
@@ -205,7 +210,7 @@ class Trainer:
     def _content(self) -> dict[str, Any]:
         """Everything that a checkpoint holds; the randomness of later steps follows from `step` and `facts`."""
         return {
-            **self.task.checkpoint(),
+            **self._networks(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.done,
@@ -213,6 +218,19 @@ class Trainer:
             "options": asdict(self.run.options),
             "facts": dict(self.run.facts),
         }
+
+    def _networks(self) -> dict[str, Any]:
+        """The task's networks. Averaged ones take their names, and LIVE is then what the optimiser moves."""
+        if self.average is None:
+            return self.task.checkpoint()
+        live = {name: value.clone() for name, value in self.task.network.state_dict().items()}
+        with self.average.in_place():
+            return {**copy.deepcopy(self.task.checkpoint()), ckpt.LIVE: live}
+
+    def _average(self) -> WeightAverage | None:
+        """The average of the weights as they are, where one is asked for."""
+        decay = self.settings.optimiser.average
+        return WeightAverage(self.task.network, decay=decay) if decay else None
 
     def _resume(self) -> None:
         """Restores the latest checkpoint; learning rate, momentum factor and decay are what the options say now."""
@@ -226,12 +244,15 @@ class Trainer:
             self.task.restore(state, path=path)
             self._say_foreign(path)
             return
-        check_same_run(path, state, self.run, total=self.total)
+        check_same_run(path, state, self.run, total=self.total, averaged=self.settings.optimiser.average > 0)
         self.done, self.averages = state["step"], Averages(state["averages"])
         if self.done == self.total:
             self.run.log.info(f"{path} ends the run: nothing is left to train")
             return
         self.task.restore(state, path=path)
+        if average := self._average():
+            average.restore(state[ckpt.LIVE])
+            self.average = average
         restore_optimizer(self.optimizer, self.scaler, state, path=path)
 
     def _say_foreign(self, path: Path) -> None:
@@ -244,6 +265,7 @@ class Trainer:
                 move_file(self.run.final, self._kept_path())
             save_options(self.run.options, self.run.paths.config)
             write_versions(self.run.paths.versions)
+        self.average = self.average or self._average()
         self.task.network.train()
 
     def _reader(self) -> AbstractContextManager[Iterator[Batch]]:

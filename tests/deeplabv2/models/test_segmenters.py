@@ -110,6 +110,17 @@ def test_groups_have_the_published_rates(name, options):
             assert decays[id(parameter)] == (0.0 if head and bias else None), parameter_name
 
 
+@EACH
+def test_norms_and_biases_are_spared_from_decay_on_request(name, options):
+    net = build(name, freeze_batch_norm=False, **options)
+    groups = net.parameter_groups(lr=0.001, head_bias_factor=1.0, decay_vectors=False)
+    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
+    for group in groups:
+        spared = group.get("weight_decay") == 0.0
+        assert all((parameter.ndim < 2) == spared for parameter in group["params"])
+    assert {round(group["base_lr"], 6) for group in groups} == {0.001, 0.01}
+
+
 def test_the_head_is_the_published_one():
     net = build(**SMALL)
     head = {name for name, kind in net.parameter_kinds().items() if kind == "new"}

@@ -179,6 +179,9 @@ class ScheduleOptions:
     """Of either optimiser."""
     clip_grad: NotNegative = 0.0
     """Gradient clipping: largest norm; 0 does not clip."""
+    average_weights: Momentum = 0.0
+    """Largest fraction that a moving average of the weights keeps in a step, e.g. 0.995; the average is what is stored
+    and makes CAMs. 0 keeps no average."""
 
 
 @dataclass(frozen=True)
