@@ -13,8 +13,8 @@ from deeplabv2 import inputs
 from deeplabv2.crf import Crf, refine_all
 from deeplabv2.inference import checkpoint_path, make_logits
 from deeplabv2.step_settings import ArchiveSettings
-from utils.data.catalog import PALETTE
 from utils.data.images import decode, open_header
+from utils.data.palette import PALETTE
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors

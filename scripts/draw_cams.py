@@ -9,8 +9,8 @@ from PIL import Image
 
 from utils import drawing as visual
 from utils.config.options import DrawOptions
-from utils.data.catalog import PALETTE
 from utils.data.images import read_gray, write_image
+from utils.data.palette import PALETTE
 from utils.drawing import Cell
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map

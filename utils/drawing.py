@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from utils.data.catalog import PALETTE
+from utils.data.palette import PALETTE
 
 PAPER, INK, FAINT, EMPTY = (255, 255, 255), (25, 25, 25), (110, 110, 110), (236, 236, 236)
 TEXT, TITLE = 14, 20  # pixels

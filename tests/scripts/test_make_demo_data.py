@@ -11,7 +11,8 @@ from PIL import Image
 from scripts.demo.scene import BACKGROUND_BOUND, draw_scene, with_rings
 from scripts.demo.sprites import BODY_OF_CLASS, CLASS_NAMES, PART, draw_sprite
 from scripts.make_demo_data import DemoDataOptions, run
-from utils.data.catalog import IGNORE_INDEX, PALETTE
+from utils.data.catalog import IGNORE_INDEX
+from utils.data.palette import PALETTE
 from utils.errors import UserError
 
 NUM_TRAIN, NUM_VAL = 6, 3

@@ -8,10 +8,10 @@ from PIL import Image
 
 from scripts.prepare_voc import PrepareVocOptions, run
 from tests.small_downloads import SBD_ONLY, VOC_TEST, VOC_TRAIN, VOC_VAL, block_mask, make_sbd, make_voc
-from utils.data.catalog import PALETTE
 from utils.data.dataset import open_dataset
 from utils.data.image_list import read_image_list
 from utils.data.images import read_label
+from utils.data.palette import PALETTE
 from utils.errors import UserError
 
 TAGS = "7 11 14"

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 IGNORE_INDEX = 255
 
 VOC_CLASSES = (
@@ -63,16 +61,3 @@ FOLDER_NAMES = {DEVKIT_FOLDER: "voc12"}
 
 # The published scripts name the data sets so; they open the same folders.
 DATASET_ALIASES = {"pascal_voc": "data/voc12", "voc2012": "data/voc12", "mscoco": "data/coco14"}
-
-
-def _voc_palette() -> np.ndarray:
-    """The colour of index i has its bits spread over the channels, three by three, highest first (VOC devkit)."""
-    index = np.arange(256)
-    palette = np.zeros((256, 3), dtype=np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    return palette
-
-
-PALETTE = _voc_palette()

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from utils.data.catalog import PALETTE
 from utils.data.image_list import IMAGE_SUFFIXES
+from utils.data.palette import PALETTE
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors, refusal

@@ -13,8 +13,9 @@ from PIL import Image
 
 from utils import drawing as visual
 from utils.cam.artefact import read_cam_keys
-from utils.data.catalog import IGNORE_INDEX, PALETTE
+from utils.data.catalog import IGNORE_INDEX
 from utils.data.images import find_image, read_gray, read_label, read_rgb
+from utils.data.palette import PALETTE
 from utils.errors import UserError
 from utils.files.atomic import read_json, write_json
 from utils.metrics import label_confusion

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from utils.data.catalog import PALETTE
+from utils.data.palette import PALETTE
 from utils.files.atomic import atomic_path
 from utils.files.parallel import parallel_map
 from utils.metrics import ABSENT_CLASSES

@@ -16,7 +16,7 @@ from utils.config.valid import LoaderWorkers, Processes
 from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
 
-HEAVY = ("torch", "timm", "numba", "matplotlib", "scipy", "cv2")
+HEAVY = ("numpy", "torch", "timm", "numba", "matplotlib", "scipy", "cv2")
 PROGRAMS = [
     *("train_l2g.py", "test_l2g.py", "gen_gt.py", "evaluate.py", "res.py", "deeplabv2/eval.py"),
     *(f"deeplabv2/main.py {command}" for command in ("train", "test", "crf", "predict")),

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from tests.report_run import make_report_run
-from utils.data.catalog import PALETTE
 from utils.data.images import write_image, write_label_png
+from utils.data.palette import PALETTE
 from utils.errors import UserError
 from utils.report.images import image_facts, pictures_of
 from utils.report.pictures import find_sources
