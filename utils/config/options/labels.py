@@ -5,7 +5,7 @@ from typing import Literal
 
 from utils.config.options.groups import PresetOptions, RunOptions, WorkerOptions
 from utils.config.published_flags import FLAGS_OF
-from utils.config.valid import Fraction
+from utils.config.valid import Fraction, Processes
 
 
 @dataclass(frozen=True)
@@ -61,3 +61,27 @@ class LabelOptions(RunOptions, LabelDataOptions, LabelMethodOptions, LabelOutput
     """Make pseudo labels from CAMs: indexed PNGs at the image's size."""
 
     PUBLISHED = FLAGS_OF["gen_gt.py"]
+
+
+@dataclass(frozen=True)
+class ImportLabelsOptions:
+    """Turn label PNGs of other programs into a label folder: palette, size and names are converted, values checked."""
+
+    labels: str
+    """Folder of label PNGs: grey or palette indices (255 unsure), or VOC's colours."""
+    out: str
+    """Where the labels go."""
+    dataset: str = "data/voc12"
+    """The dataset whose images they are of."""
+    image_list: str | None = None
+    """List of images that get labels; default train_cls.txt in the dataset."""
+    image_dir: str | None = None
+    """Folder of images; default JPEGImages in the dataset."""
+    file_name: str = "{name}.png"
+    """Name of an image's file in `labels`."""
+    resize: bool = False
+    """Enlarge or reduce labels of another size to their image's (nearest)."""
+    overwrite: bool = False
+    """Overwrite existing labels, also those of other settings."""
+    num_workers: Processes = 0
+    """Processes; 0 is one per core."""
