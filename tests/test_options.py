@@ -1,9 +1,23 @@
 """Options: presets state what differs, flags win over presets, the published names are understood."""
 
+import re
+
 import pytest
 
+from deeplabv2.settings import Settings
+from deeplabv2.step_settings import ArchiveSettings, PredictSettings, StepSettings
 from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
+from utils.config.options.benchmark import BenchmarkOptions
+from utils.config.options.foregrounds import DrawPastesOptions
+from utils.config.options.prepare import (
+    CheckOptions,
+    DemoDataOptions,
+    PrepareCocoOptions,
+    PrepareOwnOptions,
+    PrepareVocOptions,
+    SaliencyOptions,
+)
 from utils.config.parser import load_options, parse_options, save_options
 from utils.files.locate import PROJECT_ROOT
 
@@ -83,8 +97,21 @@ def test_a_mistyped_option_is_answered_with_the_nearest(capsys):
     assert "--batch_size" in capsys.readouterr().err.split("Options:")[0]
 
 
-def test_every_option_of_every_program_is_explained_and_its_default_is_valid():
-    for options_class in (TrainOptions, CamOptions, ScoreOptions, LabelOptions, DrawOptions, ForegroundOptions):
-        options = option_fields(options_class)
-        assert [name for name, option in options.items() if not option.help] == []
-        assert [problem for option in options.values() for problem in option.check(option.default)] == []
+# keys of published files that decide nothing, and one that has a single valid value
+WITHOUT_RANGE = {"IMAGE.SIZE.TEST", "DATASET.IGNORE_LABEL"}
+
+
+@pytest.mark.parametrize(
+    "options_class",
+    [
+        TrainOptions, CamOptions, ScoreOptions, LabelOptions, DrawOptions, ForegroundOptions, DrawPastesOptions,
+        BenchmarkOptions, CheckOptions, DemoDataOptions, PrepareCocoOptions, PrepareOwnOptions, PrepareVocOptions,
+        SaliencyOptions, Settings, StepSettings, PredictSettings, ArchiveSettings,
+    ],
+)  # fmt: skip
+def test_every_option_is_explained_and_every_number_has_a_range_with_its_default(options_class):
+    options = option_fields(options_class)
+    assert [name for name, option in options.items() if not option.help] == []
+    numbers = {name: option for name, option in options.items() if re.search(r"\b(int|float)\b", str(option.kind))}
+    assert [name for name, option in numbers.items() if not option.rule and name not in WITHOUT_RANGE] == []
+    assert [problem for option in numbers.values() for problem in option.check(option.default)] == []
