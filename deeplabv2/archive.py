@@ -58,11 +58,19 @@ def run(settings: ArchiveSettings) -> Path:
         split.names,
         labels,
         split.files,
-        folder=FOLDER.format(competition=settings.competition),
+        folder=FOLDER.format(competition=competition_of(settings)),
         num_labels=data.num_labels,
     )
-    print(f"written: {paths.archive} ({len(labels)} labels of {split.list_file})", file=sys.stderr)
+    entry = f"{competition_of(settings)}, {len(labels)} labels of {split.list_file}"
+    print(f"written: {paths.archive} ({entry})", file=sys.stderr)
     return paths.archive
+
+
+def competition_of(settings: ArchiveSettings) -> str:
+    """The server's competition: comp6 for networks that saw masks of COCO, by way of their initial weights."""
+    if settings.competition != "auto":
+        return settings.competition
+    return "comp6" if "coco" in Path(settings.MODEL.INIT_MODEL or "").name.lower() else "comp5"
 
 
 def pack(

@@ -1,10 +1,14 @@
 """What a step reads: the data set, its image lists, and the files that must be there before the work starts."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from deeplabv2.setting_groups import PUBLISHED_NAMES
 from deeplabv2.settings import DatasetSettings, find_path
+from utils.data.catalog import KNOWN_DATASETS
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import find_image, missing_files
@@ -32,13 +36,39 @@ class Split:
 
 def open_data(settings: DatasetSettings) -> Dataset:
     """The data set, with the class names that the settings give it. Raises UserError where N_CLASSES differs."""
-    names = read_class_names(find_path(settings.LABELS, "DATASET.LABELS")) if settings.LABELS else ()
     option = "DATASET.ROOT" if settings.ROOT else "DATASET.NAME"
-    data = open_dataset(settings.folder, option=option, classes=names, places=(DEEPLAB_ROOT,))
+    open_with = partial(open_dataset, settings.folder, option=option, places=(DEEPLAB_ROOT,))
+    try:
+        listing = find_path(settings.LABELS, "DATASET.LABELS") if settings.LABELS else None
+    except UserError as missing:
+        data = _without_listing(open_with, settings, missing)
+    else:
+        data = open_with(classes=read_class_names(listing)) if listing else _by_name(open_with, settings)
     found = data.num_labels
     if settings.N_CLASSES not in (0, found):
         rule = f"{settings.LABELS or data.root} has {len(data.classes)} classes, with background {found}"
         raise UserError(str(settings.N_CLASSES), "DATASET.N_CLASSES", rule, f"give --DATASET.N_CLASSES={found}")
+    return data
+
+
+def _by_name(open_with: Callable[..., Dataset], settings: DatasetSettings) -> Dataset:
+    """The dataset with classes of its own, else those of a name that only published files give, such as vocaug."""
+    known = PUBLISHED_NAMES.get(settings.NAME)
+    try:
+        return open_with()
+    except UserError:
+        if known is None:
+            raise
+        return open_with(classes=KNOWN_DATASETS[known].classes)
+
+
+def _without_listing(open_with: Callable[..., Dataset], settings: DatasetSettings, missing: UserError) -> Dataset:
+    """The dataset although its file of class names is missing. Raises `missing` where nothing else knows them."""
+    try:
+        data = _by_name(open_with, settings)
+    except UserError:
+        raise missing from None
+    print(f"{settings.LABELS} (DATASET.LABELS) is missing: the classes are those of {data.name}", file=sys.stderr)
     return data
 
 

@@ -1,6 +1,7 @@
 """Losses over labelled pixels. None of them is NaN where nothing, or only one side, is labelled."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor
 from utils.data.catalog import IGNORE_INDEX
 
 BACKGROUND = 0
+MeanOver = Literal["labelled", "all"]
 KINDS = ("cross_entropy", "focal", "balanced")
 
 
@@ -37,17 +39,22 @@ def mean_over(values: Tensor, where: Tensor) -> Tensor:
     return (values * where).sum() / where.sum().clamp(min=1)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean cross entropy of labelled pixels. logits (N, L, h, w), labels (N, h, w), IGNORE_INDEX not labelled."""
-    return mean_over(pixel_cross_entropy(logits, labels), labels != IGNORE_INDEX)
+def counted(labels: Tensor, mean: MeanOver) -> Tensor:
+    """The pixels that a mean divides by, whose loss is 0 where they are ignored. labels (N, h, w) -> (N, h, w) bool."""
+    return labels != IGNORE_INDEX if mean == "labelled" else torch.ones_like(labels, dtype=torch.bool)
 
 
-def focal(logits: Tensor, labels: Tensor, *, gamma: float) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, *, mean: MeanOver = "labelled") -> Tensor:
+    """The mean cross entropy of pixels. logits (N, L, h, w), labels (N, h, w), IGNORE_INDEX not labelled."""
+    return mean_over(pixel_cross_entropy(logits, labels), counted(labels, mean))
+
+
+def focal(logits: Tensor, labels: Tensor, *, gamma: float, mean: MeanOver = "labelled") -> Tensor:
     """Cross entropy times (1 - p) ** gamma, p the probability of the label; the mean. Lin et al., ICCV 2017, eq. 4."""
     entropy = pixel_cross_entropy(logits, labels)
     # the root of 0 has no finite slope, and a gamma below 1 is a root
     doubt = (-torch.expm1(-entropy)).clamp(min=torch.finfo(entropy.dtype).tiny ** 0.5)
-    return mean_over(doubt**gamma * entropy, labels != IGNORE_INDEX)
+    return mean_over(doubt**gamma * entropy * (labels != IGNORE_INDEX), counted(labels, mean))
 
 
 def balanced(logits: Tensor, labels: Tensor) -> Tensor:
@@ -58,22 +65,30 @@ def balanced(logits: Tensor, labels: Tensor) -> Tensor:
     return (mean_over(entropy, foreground) + mean_over(entropy, background)) / 2
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, kind: str, *, gamma: float = 2.0) -> Tensor:
-    """One loss by its name; `gamma` is of focal. ValueError names the legal ones."""
+def segmentation_loss(
+    logits: Tensor, labels: Tensor, kind: str, *, gamma: float = 2.0, mean: MeanOver = "labelled"
+) -> Tensor:
+    """One loss by its name; `gamma` is of focal, `mean` of both but balanced. ValueError names the valid ones."""
     if kind == "cross_entropy":
-        return cross_entropy(logits, labels)
+        return cross_entropy(logits, labels, mean=mean)
     if kind == "focal":
-        return focal(logits, labels, gamma=gamma)
+        return focal(logits, labels, gamma=gamma, mean=mean)
     if kind == "balanced":
         return balanced(logits, labels)
     raise ValueError(f"loss {kind!r} is not one of {', '.join(KINDS)}")
 
 
 def total_loss(
-    all_logits: Sequence[Tensor], labels: Tensor, kind: str = "cross_entropy", *, gamma: float = 2.0
+    all_logits: Sequence[Tensor],
+    labels: Tensor,
+    kind: str = "cross_entropy",
+    *,
+    gamma: float = 2.0,
+    mean: MeanOver = "labelled",
 ) -> Tensor:
     """The sum of one loss a scale, labels (N, H, W) brought to the size of each scale's logits (N, L, h, w)."""
     losses = [
-        segmentation_loss(logits, resize_labels(labels, logits.shape[2:]), kind, gamma=gamma) for logits in all_logits
+        segmentation_loss(logits, resize_labels(labels, logits.shape[2:]), kind, gamma=gamma, mean=mean)
+        for logits in all_logits
     ]
     return torch.stack(losses).sum()

@@ -31,6 +31,9 @@ Dilations = Annotated[tuple[Annotated[int, Range(1, 256)], ...], Items(1, 16)]
 SmallerScales = Annotated[tuple[Annotated[float, Range(0.05, 0.99)], ...], Items(0, 16)]
 Iterations = Annotated[int, Range(1, 1000)]
 
+# names that published files give to datasets -> those of the same datasets here
+PUBLISHED_NAMES = {"voc": "voc12", "vocaug": "voc12", "coco": "coco14"}
+
 
 @dataclass(frozen=True)
 class ExperimentSettings:
@@ -92,7 +95,7 @@ class DatasetSettings:
     @property
     def folder(self) -> str:
         """The dataset's folder, for utils.paths.open_dataset."""
-        return self.ROOT or f"data/{self.NAME}"
+        return self.ROOT or f"data/{PUBLISHED_NAMES.get(self.NAME, self.NAME)}"
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,8 @@ class SizeSettings:
 
     BASE: Pixels | None = None
     """Longer side of a training image before the random scale; default its own size."""
-    TRAIN: Pixels = 321
-    """Side of the training crop."""
+    TRAIN: Pixels | None = 321
+    """Side of the training crop. Some published files leave it empty: they test, but cannot train."""
     TEST: Pixels | None = None
     """Longer side of an image as test and predict show it to the network, which its labels do not shrink by; default
     BASE. Without BASE it only reduces larger images, and by default each is seen at its own size, as published."""
@@ -229,6 +232,8 @@ class SolverSettings:
     """Over labelled pixels; focal plays easy pixels down; balanced averages foreground and background apart."""
     FOCAL_GAMMA: NotNegative = 2.0
     """Power of focal; 0 is cross entropy."""
+    LOSS_MEAN: Literal["labelled", "all"] = "labelled"
+    """Pixels that cross_entropy and focal divide by: the labelled ones, or all, ignored and padded ones too."""
     CLIP_GRAD: NotNegative = 0.0
     """Largest norm of the gradient; 0 leaves it alone."""
     AMP: Literal["off", "bf16", "fp16"] = "off"

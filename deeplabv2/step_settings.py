@@ -51,7 +51,8 @@ class ArchiveSettings(StepSettings):
 
     split: Literal["test", "val"] = "test"
     """Which of DATASET.SPLIT's lists."""
-    competition: Literal["comp5", "comp6"] = "comp5"
-    """comp5: trained on the challenge's own data alone; comp6: on more."""
+    competition: Literal["auto", "comp5", "comp6"] = "auto"
+    """comp5: trained on the challenge's own data alone; comp6: on more; auto: comp6 where the name of MODEL.INIT_MODEL
+    says that the initial weights were trained on COCO's masks, else comp5."""
     crf: bool = True
     """Refine the labels by the dense CRF."""

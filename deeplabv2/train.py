@@ -12,7 +12,7 @@ from deeplabv2.dataset import Augmentation, SegmentationDataset
 from deeplabv2.inference import load_whole, make_network
 from deeplabv2.initial_weights import check_start, initial_path, load_initial
 from deeplabv2.inputs import Split
-from deeplabv2.losses import total_loss
+from deeplabv2.losses import MeanOver, total_loss
 from deeplabv2.models import Segmenter
 from deeplabv2.settings import Settings, SolverSettings
 from utils.data.dataset import Dataset
@@ -33,13 +33,13 @@ PREFIX = "checkpoint"
 class LossOfSegmenter(nn.Module):
     """A network and its loss in one module: images and labels in, the loss out."""
 
-    def __init__(self, network: Segmenter, *, kind: str, gamma: float) -> None:
+    def __init__(self, network: Segmenter, *, kind: str, gamma: float, mean: MeanOver) -> None:
         super().__init__()
-        self.network, self.kind, self.gamma = network, kind, gamma
+        self.network, self.kind, self.gamma, self.mean = network, kind, gamma, mean
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """images (N, 3, S, S) prepared, labels (N, S, S) long -> the loss, summed over the network's scales."""
-        return total_loss(self.network(images), labels, self.kind, gamma=self.gamma)
+        return total_loss(self.network(images), labels, self.kind, gamma=self.gamma, mean=self.mean)
 
 
 class SegmentationTask:
@@ -49,7 +49,7 @@ class SegmentationTask:
 
     def __init__(self, segmenter: Segmenter, samples: SegmentationDataset, solver: SolverSettings) -> None:
         self.segmenter, self.samples, self.solver = segmenter, samples, solver
-        self.network = LossOfSegmenter(segmenter, kind=solver.LOSS, gamma=solver.FOCAL_GAMMA)
+        self.network = LossOfSegmenter(segmenter, kind=solver.LOSS, gamma=solver.FOCAL_GAMMA, mean=solver.LOSS_MEAN)
 
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> Losses:
         return Losses({"loss": network(**batch)}, {})
@@ -91,7 +91,7 @@ def run(settings: Settings) -> Path:
             log.info(load_initial(network, settings.MODEL.INIT_MODEL))
         log.info(
             f"{settings.EXP.ID}: {len(split.entries)} images of {split.list_file}, labels {split.label_dir}, "
-            f"{settings.MODEL.NAME}, {process.world_size} x {process.device}"
+            f"{settings.MODEL.NAME}, {process.world_size} x {process.device}, loss {described_loss(settings.SOLVER)}"
         )
         task = SegmentationTask(network, make_samples(settings, split, network), settings.SOLVER)
         run_ = Run(
@@ -107,6 +107,14 @@ def run(settings: Settings) -> Path:
             final=paths.final,
         )
         return Trainer(task, make_settings(settings), run_, process).fit()
+
+
+def described_loss(solver: SolverSettings) -> str:
+    """Which loss is taken, and what it divides by: the published files do not say it."""
+    if solver.LOSS == "balanced":
+        return "balanced (means over foreground and over background)"
+    gamma = f", gamma {solver.FOCAL_GAMMA:g}" if solver.LOSS == "focal" else ""
+    return f"{solver.LOSS}{gamma}, mean over {solver.LOSS_MEAN} pixels"
 
 
 def facts_of(settings: Settings, *, num_images: int, world_size: int, labels: str) -> dict[str, Any]:
@@ -125,6 +133,7 @@ def facts_of(settings: Settings, *, num_images: int, world_size: int, labels: st
 
 def check_input(settings: Settings, data: Dataset) -> Split:
     """The listed images and the folder of their labels, or one error that names everything that is missing."""
+    crop_side(settings)
     chosen, problems = settings.DATASET, []
     label_dir, remedy = inputs.training_labels_dir(chosen, data, settings.EXP.ID)
     try:
@@ -141,6 +150,15 @@ def check_input(settings: Settings, data: Dataset) -> Split:
         other_problems=problems,
         step="training",
     )
+
+
+def crop_side(settings: Settings) -> int:
+    """Pixels of the training crop. Raises UserError where the settings leave it empty."""
+    side = settings.IMAGE.SIZE.TRAIN
+    if side is None:
+        remedy = "give --IMAGE.SIZE.TRAIN=321, as published for VOC"
+        raise UserError("is empty", "IMAGE.SIZE.TRAIN", "training crops need a side", remedy)
+    return side
 
 
 def look_at_labels(
@@ -225,7 +243,7 @@ def augmentation_of(settings: Settings) -> Augmentation:
     return Augmentation(
         scales=data.SCALES,
         base_size=size.BASE,
-        crop_size=size.TRAIN,
+        crop_size=crop_side(settings),
         flip=data.FLIP,
         draw=data.SCALE_DRAW,
         jitter=data.JITTER,

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplabv2.archive import FOLDER, pack
+from deeplabv2.archive import FOLDER, competition_of, pack
+from deeplabv2.setting_groups import ModelSettings
+from deeplabv2.settings import parse_settings
+from deeplabv2.step_settings import ArchiveSettings
 from utils.data.images import write_image, write_label_png
 from utils.errors import UserError
+from utils.files.locate import PROJECT_ROOT
 
 
 @pytest.fixture
@@ -74,3 +78,23 @@ def test_what_the_server_would_refuse_is_refused_before_anything_is_written(fold
         pack_folder(folder)
     assert message in str(error.value)
     assert not (folder / "results.tar.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("init", "given", "expected"),
+    [
+        ("data/models/coco/deeplabv1_resnet101-coco.pth", "auto", "comp6"),
+        ("data/weights/deeplabv1_resnet101-imagenet.pth", "auto", "comp5"),
+        (None, "auto", "comp5"),
+        ("deeplabv1_resnet101-coco.pth", "comp5", "comp5"),
+    ],
+)
+def test_networks_that_saw_masks_of_coco_compete_in_comp6(init, given, expected):
+    settings = ArchiveSettings(MODEL=ModelSettings(INIT_MODEL=init), competition=given)
+    assert competition_of(settings) == expected
+
+
+@pytest.mark.parametrize(("preset", "expected"), [("coco", "comp6"), ("imagenet", "comp5")])
+def test_the_presets_compete_by_their_initial_weights(preset, expected):
+    config = PROJECT_ROOT / "deeplabv2" / "configs" / f"voc12_{preset}_pretrained.yaml"
+    assert competition_of(parse_settings([f"--config-path={config}"], settings_class=ArchiveSettings)) == expected

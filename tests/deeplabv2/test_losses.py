@@ -16,6 +16,19 @@ LABELS = torch.tensor([[[0, 0], [0, 1]]])
 HALF, THREE_QUARTERS, QUARTER = -math.log(0.5), -math.log(0.75), -math.log(0.25)
 
 
+@pytest.mark.parametrize(("kind", "gamma"), [("cross_entropy", 2.0), ("focal", 0.0)])
+def test_a_mean_over_all_pixels_counts_ignored_ones_with_nothing(kind, gamma):
+    """The combined system's loss is focal with gamma 0, over all pixels; those of CLIMS and L2G over labelled ones."""
+    labels = LABELS.clone()
+    labels[0, 0, 1] = 255
+    sums = HALF + QUARTER + HALF
+    for mean, count in (("labelled", 3), ("all", 4)):
+        loss = segmentation_loss(LOGITS, labels, kind, gamma=gamma, mean=mean)
+        assert loss.item() == pytest.approx(sums / count, abs=1e-6)
+    whole = total_loss([LOGITS, LOGITS], labels, kind, gamma=gamma, mean="all")
+    assert whole.item() == pytest.approx(2 * sums / 4, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("kind", "gamma", "expected"),
     [
