@@ -47,6 +47,15 @@ def test_error_names_its_item(workers):
     assert (error.value.where, error.value.remedy) == ("3: a.jpg", "give --overwrite")
 
 
+def test_an_error_that_names_its_file_needs_no_name_of_an_item_without_one():
+    def fail(item):
+        raise UserError("is cut", "a.png")
+
+    with pytest.raises(UserError) as caught:
+        list(parallel_map(fail, [("b", "c")], num_workers=1))
+    assert caught.value.where == "a.png"
+
+
 def test_unforeseen_error_keeps_its_type_and_names_its_item():
     with pytest.raises(ZeroDivisionError) as caught:
         list(parallel_map(break_at_three, range(6), num_workers=2))
