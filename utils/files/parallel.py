@@ -109,7 +109,7 @@ def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
         if str(name) in str(error):
             raise
         if isinstance(error, UserError):
-            if error.where and not isinstance(name, (str, os.PathLike)):
+            if error.where and not isinstance(name, (str, int, os.PathLike)):
                 raise  # the file that it names says more than all files of the item
             raise error.at(name) from error
         error.add_note(f"while working on {name}")
