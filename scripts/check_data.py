@@ -24,6 +24,7 @@ from utils.data.check import Fault, ImageFiles, ImageReport, look_at, summary
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, parse_image_list
 from utils.data.images import image_files, image_or_guess
+from utils.data.learnable import tag_faults, tag_warnings
 from utils.files.atomic import write_json
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
@@ -41,6 +42,7 @@ class DataReport:
     masks_of_class: dict[str, int]
     images: int
     masks: int
+    negatives: int = 0
     lists: list[str] = field(default_factory=list)
 
     @property
@@ -112,13 +114,17 @@ def _report(data: Dataset, lists: _Lists, faults: list[Fault], reports: list[Ima
     train = lists.entries.get(lists.train, [])
     tags = Counter(tag for entry in train for tag in entry.tags)
     labels = Counter(label for report in reports for label in report.labels)
+    unlearnable = [
+        Fault("lists of tags that teach nothing", str(lists.train), text) for text in tag_faults(train, data.classes)
+    ]
     return DataReport(
-        faults + [fault for report in reports for fault in report.faults],
+        faults + unlearnable + [fault for report in reports for fault in report.faults],
         _warnings(data, lists, tags, reports),
         {name: tags[tag] for tag, name in enumerate(data.classes)},
         {name: labels[tag + 1] for tag, name in enumerate(data.classes)},
         len(train),
         len(lists.names(lists.with_masks)),
+        sum(entry.is_negative for entry in train),
         list_sizes(data.root, catalog.KNOWN_DATASETS[data.name]) if data.name in catalog.KNOWN_DATASETS else [],
     )
 
@@ -135,6 +141,9 @@ def _warnings(data: Dataset, lists: _Lists, tags: Mapping[int, int], reports: li
             f"{len(turned)} images lie on their side, and EXIF says so ({first_few(turned)}): nothing here turns "
             "them; scripts/prepare_own.py writes them upright"
         )
+    warnings += tag_warnings(lists.entries.get(lists.train, []), data.classes)
+    for reading, count in Counter(reading for report in reports for reading in report.readings).items():
+        warnings.append(f"{count} maps: {reading}")
     tagged = {entry.name: set(entry.tags) for entry in lists.entries.get(lists.train, ())}
     labelled = [report for report in reports if report.labels and report.name in tagged]
     other = [r.name for r in labelled if not {label - 1 for label in r.labels} & tagged[r.name]]
@@ -150,7 +159,10 @@ def _warnings(data: Dataset, lists: _Lists, tags: Mapping[int, int], reports: li
 
 def _print_report(report: DataReport, data: Dataset, places: TrainingPlaces) -> None:
     saliency = "without saliency" if places.sal_dir is None else f"saliency from {places.sal_dir}"
-    print(f"{data.root}: {report.images} training images, {report.masks} with masks to measure on, {saliency}")
+    negatives = f" ({report.negatives} negatives, without any class)" if report.negatives else ""
+    print(
+        f"{data.root}: {report.images} training images{negatives}, {report.masks} with masks to measure on, {saliency}"
+    )
     for line in report.lists:
         print(f"  {line}")
     width = max(map(len, data.classes))

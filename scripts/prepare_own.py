@@ -1,6 +1,6 @@
-"""Make a data set of one's own photos: JPEGImages, classes.txt, train_cls.txt; masks and saliency maps where given.
+"""Make a dataset of one's own photos: JPEGImages, classes.txt, train_cls.txt; masks and saliency maps where given.
 
-python scripts/prepare_own.py --images photos --tags photos.csv --out data/mine      file,tags: a line a photo
+python scripts/prepare_own.py --images photos --tags photos.csv --out data/mine      a row a photo
 python scripts/prepare_own.py --images photos --out data/mine                        one folder a tag
 """
 
@@ -14,193 +14,218 @@ if __name__ == "__main__":  # before the imports below, which --help and a misty
 
     main(PrepareOwnOptions, "scripts.prepare_own")
 
-import csv
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from PIL import ImageOps
-
-from scripts.prepare.linking import place_all
-from scripts.prepare.own_data import Photo, by_name, find_photos, tag_problem, tags_from_csv, tags_from_folders
+from scripts.prepare.findings import Findings
+from scripts.prepare.own_data import Photo, merge_tags, tagged_by_folders, tagged_by_table, with_negatives
+from scripts.prepare.own_files import SOURCES_FILE, Item, Placing, place_items
+from scripts.prepare.photo_names import relative, safe_name
+from scripts.prepare.tag_cells import tag_problem, tidy
 from utils.config.options.prepare import PrepareOwnOptions
 from utils.data import catalog
-from utils.data.check import ImageFiles, ImageReport, look_at, summary
+from utils.data.check import ImageFiles, ImageReport, look_at_photo, summary
 from utils.data.image_list import ImageEntry, write_image_list
-from utils.data.images import decode, write_image
+from utils.data.photo_files import find_photos
 from utils.errors import UserError
-from utils.files.atomic import atomic_path, write_lines
+from utils.files.atomic import write_lines
 from utils.files.disk import remove_file
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few, read_text
 from utils.runs.inputs import next_steps
 
-SOURCES_FILE = "names.csv"
-JPEG_QUALITY = 95
-
-
-@dataclass(frozen=True)
-class _Item:
-    """A photo with tags and its further files."""
-
-    photo: Photo
-    files: ImageFiles
+MOST_CLASSES = catalog.IGNORE_INDEX - 1
 
 
 def run(options: PrepareOwnOptions) -> Path:
-    """Reads everything, then makes the data set and returns its folder; what is there already is kept.
+    """Reads everything, then makes the dataset and returns its folder; what already exists is kept.
 
-    Photos without tags are left out and counted. Raises one UserError that names all that is wrong before anything
-    is written.
+    Photos of unknown tags are read and counted, and no part of it. Raises one UserError that names all that is wrong
+    before anything is written.
     """
-    folder, out = existing_path(options.images, "--images"), Path(options.out).expanduser().absolute()
-    # masks may lie below the photos; they are none
-    other = [out, *(existing_path(given, "folder") for given in (options.masks, options.saliency) if given)]
-    photos, problems = _photos(folder, options.tags, without=other)
-    tagged = [photo for photo in photos if photo.tags]
-    classes, wrong = _classes(tagged, options.classes)
-    problems += wrong
-    items, wrong = _with_files(tagged, options)
-    problems += wrong
-    _stop(problems)
-    look = partial(_look_at, num_classes=len(classes))
+    findings = Findings()
+    out = Path(options.out).expanduser().absolute()
+    folder, photos = _photos(options, out, findings)
+    classes = _classes(photos, options.classes, findings)
+    photos = merge_tags(photos, classes, findings)
+    classes = classes or sorted({tag for photo in photos for tag in photo.tags or ()})
+    if len(classes) > MOST_CLASSES:
+        findings.wrong(f"{len(classes)} classes, but 8-bit masks hold {MOST_CLASSES}: join some")
+    _check_tags(photos, classes, options.classes, findings)
+    items = _with_files(photos, folder, options, findings)
+    findings.stop()
+    look = partial(look_at_item, num_classes=len(classes), max_side=options.max_side)
     reports = list(parallel_map(look, items, num_workers=options.num_workers, description="reading photos"))
-    _stop(summary([fault for report in reports for fault in report.faults], shown=10))
-    turned = {report.name for report in reports if report.turned}
-    _place(out, items, turned, copy=options.copy, num_workers=options.num_workers)
-    _write_lists(out, folder, items, classes)
-    _tell(out, items, classes, len(photos) - len(tagged), turned)
+    findings.stop(summary([fault for report in reports for fault in report.faults], shown=10))
+    by_name = {report.name: report for report in reports}
+    learnt = [item for item in items if item.photo.tags is not None]
+    placing = Placing(out, folder, options.copy, options.max_side, options.num_workers)
+    place_items(placing, learnt, by_name)
+    _write_lists(out, learnt, classes)
+    findings.notes += _changes(reports)
+    _print_summary(out, items, classes, findings)
     return out
 
 
-def _stop(problems: Sequence[str]) -> None:
-    if problems:
-        raise UserError("nothing was written:\n  " + "\n  ".join(problems))
+def _photos(options: PrepareOwnOptions, out: Path, findings: Findings) -> tuple[Path, list[Photo]]:
+    """The folder and every photo in it, with what is known of its tags."""
+    folder = existing_path(options.images, "--images")
+    if not folder.is_dir():
+        raise UserError("is not a folder", folder, "--images is the folder of photos")
+    # masks may lie below the photos; they are none
+    other = [out, *(existing_path(given, "folder") for given in (options.masks, options.saliency) if given)]
+    found = find_photos(folder, without=other)
+    findings.notes += found.notes()
+    if not found.photos:
+        raise UserError(f"{folder} holds no photo", "--images", remedy="give the folder that holds the photos")
+    if options.tags is None:
+        photos = tagged_by_folders(folder, found.photos, findings)
+    else:
+        photos = tagged_by_table(
+            existing_path(options.tags, "--tags"),
+            folder,
+            found.photos,
+            separator=options.separator,
+            skip_missing=options.skip_missing,
+            findings=findings,
+        )
+    if options.negatives is not None:
+        inside = folder / options.negatives
+        negatives = find_photos(inside if inside.is_dir() else existing_path(options.negatives, "--negatives"))
+        by_path = {photo.file.resolve(): photo.file for photo in photos}
+        files = [by_path.get(file.resolve(), file) for file in negatives.photos]
+        if not files:
+            findings.wrong("--negatives holds no photo")
+        photos = with_negatives(photos, files, folder, findings, by_folders=options.tags is None)
+    renamed = sum(photo.name != photo.file.stem for photo in photos)
+    if renamed:
+        findings.note(f"{renamed} photos have another name in the dataset than their file (see {SOURCES_FILE})")
+    return folder, photos
 
 
-def _photos(folder: Path, tags: str | None, *, without: Sequence[Path]) -> tuple[list[Photo], list[str]]:
-    """Every photo, also those without tags, and what is wrong with names and tags."""
-    files, problems = find_photos(folder, without=without)
-    if not files:
-        raise UserError(f"{folder} holds no JPEG or PNG", "--images")
-    if tags is None:
-        photos, wrong = tags_from_folders(folder, files)
-        return photos, problems + wrong
-    photos, wrong = tags_from_csv(existing_path(tags, "--tags"), folder, files)
-    _, collisions = by_name([photo.file for photo in photos if photo.tags])
-    listed = {photo.file for photo in photos}
-    rest = [Photo(file.stem, file, ()) for file in files if file not in listed]
-    return photos + rest, problems + wrong + collisions
-
-
-def _classes(photos: Sequence[Photo], listing: str | None) -> tuple[list[str], list[str]]:
-    """Class names in tag order, and what is wrong with them."""
-    tags = sorted({tag for photo in photos for tag in photo.tags})
+def _classes(photos: Sequence[Photo], listing: str | None, findings: Findings) -> list[str]:
+    """The class names of the file --classes, in their order; empty where there is none."""
+    if not any(photo.tags for photo in photos):
+        findings.wrong("no photo has a tag: give --tags, or put the photos into one folder per tag")
     if listing is None:
-        problems = [] if tags else ["no photo has a tag: give --tags, or put the photos into one folder a tag"]
-        most = catalog.IGNORE_INDEX - 1
-        problems += [f"{len(tags)} tags, but 8-bit masks hold {most} classes: join some"] if len(tags) > most else []
-        return tags, problems
+        return []
     path = existing_path(listing, "--classes")
-    classes = [" ".join(line.split()) for line in read_text(path).splitlines() if line.strip()]
-    problems = [f"{path}: {name!r} stands there {count} times" for name, count in Counter(classes).items() if count > 1]
-    problems += [f"{path}: {problem}" for problem in map(tag_problem, classes) if problem]
-    for tag in sorted(set(tags) - set(classes)):
-        some = next(photo.file for photo in photos if tag in photo.tags)
-        problems.append(f"{path} lacks the tag {tag!r}, e.g. of {some}: add it, or mend the tag")
-    return classes, problems
+    classes = [tidy(line) for line in read_text(path).splitlines() if line.strip()]
+    same = Counter("".join(name.casefold().split()) for name in classes)
+    for name in classes:
+        if same["".join(name.casefold().split())] > 1:
+            findings.wrong(f"names in {path} stand there more than once, or differ only in case or spaces", repr(name))
+        elif problem := tag_problem(name):
+            findings.wrong(f"names in {path} cannot be names of classes", problem)
+    return classes
 
 
-def _with_files(photos: Sequence[Photo], options: PrepareOwnOptions) -> tuple[list[_Item], list[str]]:
-    """The photos with their masks and saliency maps, joined by name, and what is wrong with these."""
-    maps, problems = _further(options.saliency, "--saliency")
-    masks, wrong = _further(options.masks, "--masks")
-    problems += wrong + [f"{file}: masks are PNGs" for file in masks.values() if file.suffix.lower() != ".png"]
-    names = [photo.name for photo in photos]
-    lacking = [name for name in names if name not in maps]
-    if maps and lacking:
-        problems.append(
-            f"--saliency: {len(lacking)} of {len(names)} photos have no map ({first_few(lacking)}): make them, "
+def _check_tags(photos: Sequence[Photo], classes: Sequence[str], listing: str | None, findings: Findings) -> None:
+    """Problems of tags that the given classes lack."""
+    for tag in sorted({tag for photo in photos for tag in photo.tags or ()} - set(classes)):
+        some = next(photo.file for photo in photos if photo.tags and tag in photo.tags)
+        findings.wrong(f"tags are missing in {listing} (add them, or correct the tags)", f"{tag!r}, e.g. of {some}")
+
+
+def _with_files(photos: Sequence[Photo], folder: Path, options: PrepareOwnOptions, findings: Findings) -> list[Item]:
+    """The photos with their masks and saliency maps, joined by name or by path."""
+    maps = _further(options.saliency, "--saliency", photos, folder, findings)
+    masks = _further(options.masks, "--masks", photos, folder, findings)
+    learnt = [photo for photo in photos if photo.tags is not None]
+    lacking = [photo.name for photo in learnt if photo.name not in maps]
+    if options.saliency and lacking:
+        findings.wrong(
+            f"--saliency: {len(lacking)} of {len(learnt)} photos have no map ({first_few(lacking, 10)}): make them, "
             "or leave --saliency out"
         )
-    if masks and not set(masks) & set(names):
-        problems.append(f"--masks: no mask has a photo's name ({first_few(masks)}; photos: {first_few(names)})")
-    items = [_Item(p, ImageFiles(p.name, p.file, maps.get(p.name), masks.get(p.name))) for p in photos]
-    return items, problems
+    if options.masks and not masks:
+        findings.wrong(f"--masks: no mask has a photo's name (photos: {first_few(p.name for p in photos)})")
+    for file in masks.values():
+        if file.suffix.lower() != ".png":
+            findings.wrong("masks are no PNGs", str(file))
+    return [
+        Item(photo, ImageFiles(photo.name, photo.file))
+        if photo.tags is None
+        else Item(photo, ImageFiles(photo.name, photo.file, maps.get(photo.name), masks.get(photo.name)))
+        for photo in photos
+    ]
 
 
-def _further(folder: str | None, option: str) -> tuple[dict[str, Path], list[str]]:
-    if folder is None:
-        return {}, []
-    path = existing_path(folder, option)
-    files, problems = find_photos(path)
-    named, collisions = by_name(files)
-    return named, problems + collisions + ([] if files else [f"{option}: {path} holds no JPEG or PNG"])
+def _further(
+    given: str | None, option: str, photos: Sequence[Photo], folder: Path, findings: Findings
+) -> dict[str, Path]:
+    """Photo's name -> its map: the file of its path, else of its name in the dataset, else of its own name."""
+    if given is None:
+        return {}
+    path = existing_path(given, option)
+    files = find_photos(path).photos
+    if not files:
+        findings.wrong(f"{option}: {path} holds no PNG or JPEG")
+    by_path = {file.relative_to(path).with_suffix(""): file for file in files}
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        by_name[safe_name(file.stem)].append(file)
+    stems = Counter(safe_name(photo.file.stem) for photo in photos)
+    joined: dict[str, Path] = {}
+    for photo in photos:
+        own = by_path.get(relative(photo.file, folder).with_suffix(""))
+        stem = safe_name(photo.file.stem)
+        named = by_name.get(photo.name) or (by_name.get(stem, []) if stems[stem] == 1 else [])
+        if own is None and len(named) > 1:
+            findings.wrong(f"photos have several files in {option}", f"{named[1]} and {named[0]}")
+        if own or named:
+            joined[photo.name] = own or named[0]
+    unused = set(files) - set(joined.values())
+    if unused and joined:
+        findings.note(
+            f"left out: {len(unused)} files of {option} have no photo's name ({first_few(sorted(map(str, unused)))})"
+        )
+    return joined
 
 
-def _look_at(item: _Item, *, num_classes: int) -> ImageReport:
-    return look_at(item.files, num_classes=num_classes, upright=True)
+def look_at_item(item: Item, *, num_classes: int, max_side: int) -> ImageReport:
+    return look_at_photo(item.files, num_classes=num_classes, max_side=max_side)
 
 
-def _place(out: Path, items: Sequence[_Item], turned: set[str], *, copy: bool, num_workers: int) -> None:
-    """Links or copies; photos that lie on their side are written upright."""
-    sources, sideways = {}, []
-    for item in items:
-        image = out / catalog.IMAGE_FOLDER / f"{item.files.name}{item.files.image.suffix.lower()}"
-        if item.files.name in turned:
-            sideways.append((item.files.image, image))
-        else:
-            sources[image] = item.files.image
-        for file, folder in ((item.files.saliency, catalog.SALIENCY_FOLDER), (item.files.mask, catalog.MASK_FOLDER)):
-            if file:
-                sources[out / folder / f"{item.files.name}{file.suffix.lower()}"] = file
-    place_all(sources, copy=copy, num_workers=num_workers, description="placing files")
-    todo = [pair for pair in sideways if not _is_newer(*pair)]
-    for _ in parallel_map(_write_upright, todo, num_workers=num_workers, description="turning photos"):
-        pass
+def _changes(reports: Iterable[ImageReport]) -> list[str]:
+    """A line for each thing that was done to photos or to read their maps."""
+    names: Mapping[str, list[str]] = defaultdict(list)
+    for report in reports:
+        for change in (*report.changes, *report.readings):
+            names[change].append(report.name)
+    return [f"{len(photos)} files: {change} ({first_few(photos)})" for change, photos in names.items()]
 
 
-def _is_newer(source: Path, target: Path) -> bool:
-    return target.is_file() and target.stat().st_mtime >= source.stat().st_mtime
-
-
-def _write_upright(pair: tuple[Path, Path]) -> None:
-    source, target = pair
-    write_image(target, ImageOps.exif_transpose(decode(source)).convert("RGB"), quality=JPEG_QUALITY)
-
-
-def _write_lists(out: Path, folder: Path, items: Sequence[_Item], classes: Sequence[str]) -> None:
+def _write_lists(out: Path, items: Sequence[Item], classes: Sequence[str]) -> None:
     items = sorted(items, key=lambda item: item.photo.name)
     write_lines(out / catalog.CLASSES_FILE, classes)
-    with atomic_path(out / SOURCES_FILE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "file"])
-        writer.writerows([item.photo.name, item.photo.file.relative_to(folder).as_posix()] for item in items)
     measured = [ImageEntry(item.photo.name) for item in items if item.files.mask]
     if measured:
         write_image_list(out / catalog.TRAIN_MASKS, measured)
     else:
         remove_file(out / catalog.TRAIN_MASKS)
-    tags = [tuple(sorted(classes.index(tag) for tag in item.photo.tags)) for item in items]
     write_lines(out / catalog.AUG_IMAGES, [item.photo.name for item in items])
-    write_image_list(out / catalog.TRAIN_TAGS, [ImageEntry(item.photo.name, tag) for item, tag in zip(items, tags)])
+    write_image_list(out / catalog.TRAIN_TAGS, [_entry(item.photo, classes) for item in items])
 
 
-def _tell(out: Path, items: Sequence[_Item], classes: Sequence[str], untagged: int, turned: set[str]) -> None:
-    counts = Counter(tag for item in items for tag in item.photo.tags)
-    masks = sum(item.files.mask is not None for item in items)
-    renamed = sum(item.photo.name != item.photo.file.stem for item in items)
-    print(f"{out}: {len(items)} photos of {len(classes)} classes, {masks} with masks")
+def _entry(photo: Photo, classes: Sequence[str]) -> ImageEntry:
+    tags = tuple(sorted(classes.index(tag) for tag in photo.tags or ()))
+    return ImageEntry(photo.name, tags, is_negative=photo.is_negative)
+
+
+def _print_summary(out: Path, items: Sequence[Item], classes: Sequence[str], findings: Findings) -> None:
+    learnt = [item for item in items if item.photo.tags is not None]
+    counts = Counter(tag for item in learnt for tag in item.photo.tags or ())
+    masks = sum(item.files.mask is not None for item in learnt)
+    negatives = sum(item.photo.is_negative for item in learnt)
+    print(
+        f"{out}: {len(learnt)} photos of {len(classes)} classes, {negatives} of them negatives (none of the classes), "
+        f"{masks} with masks; {len(items) - len(learnt)} photos of unknown tags are only labelled"
+    )
     for name in classes:
         print(f"  {name}: {counts[name]}")
-    notes = {
-        f"{untagged} photos without tags are left out": untagged,
-        f"{renamed} photos are renamed, white space to _ (see {SOURCES_FILE})": renamed,
-        f"{len(turned)} photos that lay on their side are written upright": turned,
-    }
-    for note, is_so in notes.items():
-        if is_so:
-            print(note)
+    for note in findings.notes:
+        print(note)
     print(next_steps(out))

@@ -15,6 +15,7 @@ from utils.copy_paste.bank import ForegroundBank
 from utils.copy_paste.pasting import Paster
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, read_image_list
+from utils.data.learnable import tag_faults, tag_warnings
 from utils.errors import UserError
 from utils.files.locate import existing_path, weights_path
 from utils.l2g_samples import COMPOSITIONS, L2GDataset, check_files, check_headers
@@ -63,6 +64,8 @@ def run(options: TrainOptions) -> Path:
             f"{len(dataset.classes)} classes, {settings.saving.interval} steps per epoch "
             f"on {process.world_size} x {process.device}"
         )
+        for problem in [*tag_faults(inputs.entries, dataset.classes), *tag_warnings(inputs.entries, dataset.classes)]:
+            log.info(f"WARNING: {problem}")
         if inputs.bank:
             log.info(about_bank(options, inputs.bank, dataset))
         run_ = Run(

@@ -1,140 +1,160 @@
-"""Somebody's own photos and their tags, as they come: a CSV file or a folder a tag, any names."""
+"""Somebody's own photos and their tags, as they come: a table or a folder per tag, any names."""
 
-import csv
-import difflib
 import filecmp
-import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from utils.data.image_list import IMAGE_SUFFIXES
-from utils.files.text import read_text
-
-SUFFIXES = tuple(sorted({suffix.lower() for suffix in IMAGE_SUFFIXES}))
-# what Pillow may read, but the image lists do not know
-OTHER_IMAGES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".tif", ".tiff", ".webp")
+from scripts.prepare.findings import Findings
+from scripts.prepare.photo_names import PhotoIndex, composed, relative, safe_name, unique_names
+from scripts.prepare.tag_cells import merged_names, tag_problem, tidy
+from scripts.prepare.tag_table import TagRow, read_tag_table
+from utils.files.text import first_few
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo, where it is, the name it gets in the data set, and its tags' names."""
+    """A photo, where it is, the name it gets in the dataset, and its tags' names.
+
+    tags is empty for a negative, which shows none of the classes, and None where nobody knows them.
+    """
 
     name: str
     file: Path
-    tags: tuple[str, ...]
+    tags: tuple[str, ...] | None
+
+    @property
+    def is_negative(self) -> bool:
+        return self.tags == ()
 
 
-def composed(text: str) -> str:
-    """The text with one code for an umlaut: some systems write file names with two."""
-    return unicodedata.normalize("NFC", text)
+def tagged_by_table(
+    table: Path,
+    folder: Path,
+    files: Sequence[Path],
+    *,
+    separator: str | None,
+    skip_missing: bool,
+    findings: Findings,
+) -> list[Photo]:
+    """Every photo with what the table says of it; several rows of one photo are joined, and said."""
+    index = PhotoIndex(files, folder)
+    rows = read_tag_table(table, separator=separator, is_photo=lambda cell: bool(index.find(cell)), findings=findings)
+    tags = _joined(rows, index, folder, skip_missing=skip_missing, findings=findings)
+    names = unique_names(files, folder)
+    absent = sum(file not in tags for file in files)
+    if absent:
+        findings.note(f"{absent} photos are not in {table.name}: their tags are unknown, and they are only labelled")
+    return [Photo(names[file], file, tags.get(file)) for file in files]
 
 
-def safe_name(stem: str) -> str:
-    """The name that a file gets: white space becomes `_`, for the lists split at it, and so the dot of `.jpg` in it."""
-    name = "_".join(composed(stem).split())
-    suffix = Path(name).suffix
-    return f"{name.removesuffix(suffix)}_{suffix[1:]}" if suffix in IMAGE_SUFFIXES else name
-
-
-def find_photos(folder: Path, *, without: Sequence[Path] = ()) -> tuple[list[Path], list[str]]:
-    """Every photo below `folder`, in order, and a message for each image of a format that is not read.
-
-    Hidden files and what lies below the folders `without` are no photos.
-    """
-    skipped = {path.resolve() for path in without}
-    files = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not _is_hidden(path, folder) and not skipped & set(path.absolute().parents)
-    ]
-    wrong = [
-        f"{path}: {path.suffix} is not read: save it as JPEG or PNG"
-        for path in files
-        if path.suffix.lower() in OTHER_IMAGES
-    ]
-    return [path for path in files if path.suffix.lower() in SUFFIXES], wrong
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
-def by_name(files: Sequence[Path]) -> tuple[dict[str, Path], list[str]]:
-    """The files by the names that they get, and a message for each name that two of them would have."""
-    named: dict[str, Path] = {}
-    problems = []
-    for file in files:
-        other = named.setdefault(safe_name(file.stem), file)
-        if other != file:
-            problems.append(f"{file} and {other} would both be named {safe_name(file.stem)}: rename one of them")
-    return named, problems
-
-
-def tags_from_csv(path: Path, folder: Path, photos: Sequence[Path]) -> tuple[list[Photo], list[str]]:
-    """The photos that the file tells about, with or without tags, and a message for every line that is wrong.
-
-    Header `file,tags`; then a line a photo: its path in the folder, and its tags with `;` between.
-    """
-    known = {composed(file.relative_to(folder).as_posix()): file for file in photos}
-    rows = csv.reader(read_text(path).splitlines())
-    header = [cell.strip().lower() for cell in next(rows, [])]
-    if header != ["file", "tags"]:
-        return [], [f"{path}:1: the header is {','.join(header)!r}: it must be file,tags"]
-    listed: dict[Path, tuple[str, ...]] = {}
-    problems = []
+def _joined(
+    rows: Sequence[TagRow], index: PhotoIndex, folder: Path, *, skip_missing: bool, findings: Findings
+) -> dict[Path, tuple[str, ...] | None]:
+    """The tags of every photo that a row names."""
+    of_photo: dict[Path, list[TagRow]] = defaultdict(list)
+    missing, shortened = [], 0
     for row in rows:
-        where = f"{path}:{rows.line_num}"
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) != 2:
-            problems.append(f"{where}: {len(row)} columns: write file,tag;tag and put quotes around a comma in a name")
-            continue
-        cell = composed(row[0].strip().replace("\\", "/")).removeprefix("./")
-        file = known.get(cell)
-        if file is None:
-            near = difflib.get_close_matches(cell, known, n=1, cutoff=0.6)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            problems.append(f"{where}: {cell!r} is not in {folder}: give its path from there, with suffix{hint}")
-            continue
-        if file in listed:
-            problems.append(f"{where}: {cell!r} is listed twice: write all of its tags on one line, with ; between")
-            continue
-        listed[file] = _split_tags(row[1])
-        problems += [f"{where}: {problem}" for problem in map(tag_problem, listed[file]) if problem]
-    return [Photo(safe_name(file.stem), file, tags) for file, tags in listed.items()], problems
+        found = index.find(row.file)
+        if len(found) == 1:
+            of_photo[found[0]].append(row)
+            shortened += index.paths[found[0]] != composed(row.file)
+        elif found:
+            some = first_few((index.paths[file] for file in found), 3)
+            findings.wrong("rows name several photos (give their paths)", f"{row.where} {row.file!r} ({some})")
+        else:
+            missing.append(row)
+    shown = [f"{row.where} {row.file!r}{index.hint(row.file)}" for row in missing[:10]]
+    shown += [row.where for row in missing[10:]]
+    if missing and skip_missing:
+        findings.note(f"left out: {len(missing)} rows whose photo is not in {folder} ({first_few(shown, 10)})")
+    elif missing:
+        findings.wrong(f"rows name photos that are not in {folder} (--skip_missing leaves them out)", *shown)
+    if shortened:
+        findings.note(f"{shortened} rows name their photo by another path, letter case or suffix than its file has")
+    several = sum(len(group) > 1 for group in of_photo.values())
+    if several:
+        findings.note(f"{several} photos have several rows: their tags are joined")
+    return {file: _tags_of(group, findings) for file, group in of_photo.items()}
 
 
-def _split_tags(cell: str) -> tuple[str, ...]:
-    return tuple(sorted({tag for part in composed(cell).split(";") if (tag := " ".join(part.split()))}))
+def _tags_of(rows: Sequence[TagRow], findings: Findings) -> tuple[str, ...] | None:
+    """The tags of all rows; none that are known: unknown."""
+    known = [row.tags for row in rows if row.tags is not None]
+    if not known:
+        return None
+    if len(known) < len(rows):
+        findings.wrong("photos have rows with tags and rows with ?", rows[0].where)
+    return tuple(dict.fromkeys(composed(tag) for tags in known for tag in tags))
 
 
-def tags_from_folders(folder: Path, photos: Sequence[Path]) -> tuple[list[Photo], list[str]]:
+def tagged_by_folders(folder: Path, files: Sequence[Path], findings: Findings) -> list[Photo]:
     """Photos whose tags are the folders that they stand in: the same photo in two folders has two tags.
 
-    Photos in `folder` itself have none.
+    Those in `folder` itself have unknown tags.
     """
-    copies: dict[str, list[Path]] = {}
-    for file in photos:
-        copies.setdefault(safe_name(file.stem), []).append(file)
-    result, problems = [], []
-    for name, files in copies.items():
-        other = next((file for file in files[1:] if not filecmp.cmp(files[0], file, shallow=False)), None)
-        if other:
-            problems.append(
-                f"{other} and {files[0]} would both be named {name}, but are different photos: rename one of them"
+    groups: list[list[Path]] = []
+    by_stem: dict[str, list[list[Path]]] = defaultdict(list)
+    for file in files:
+        same = next((g for g in by_stem[safe_name(file.stem)] if filecmp.cmp(g[0], file, shallow=False)), None)
+        if same:
+            same.append(file)
+        else:
+            groups.append([file])
+            by_stem[safe_name(file.stem)].append(groups[-1])
+    names = unique_names([group[0] for group in groups], folder)
+    photos = []
+    for group in groups:
+        tags = dict.fromkeys(
+            tidy(composed(file.relative_to(folder).parts[0])) for file in group if file.parent != folder
+        )
+        photos.append(Photo(names[group[0]], group[0], tuple(tags) or None))
+    several = sum(len(group) > 1 for group in groups)
+    if several:
+        findings.note(f"{several} photos stand in several folders: they have the tags of all")
+    untagged = sum(photo.tags is None for photo in photos)
+    if untagged:
+        findings.note(
+            f"{untagged} photos stand in no folder of a tag: their tags are unknown, and they are only labelled"
+        )
+    return photos
+
+
+def with_negatives(
+    photos: Sequence[Photo], negatives: Sequence[Path], folder: Path, findings: Findings, *, by_folders: bool
+) -> list[Photo]:
+    """The photos with those of --negatives as negatives; their folder's name is no tag. Photos from elsewhere join."""
+    chosen = set(negatives)
+    result = []
+    for photo in photos:
+        if photo.file not in chosen:
+            result.append(photo)
+            continue
+        if photo.tags and not by_folders:
+            findings.wrong("photos of --negatives have tags in the table", str(photo.file))
+        result.append(replace(photo, tags=()))
+    listed = {photo.file for photo in photos}
+    files = [*(photo.file for photo in photos), *(file for file in negatives if file not in listed)]
+    names = unique_names(files, folder)
+    result += [Photo("", file, ()) for file in negatives if file not in listed]
+    return [replace(photo, name=names[photo.file]) for photo in result]
+
+
+def merge_tags(photos: Sequence[Photo], known: Sequence[str], findings: Findings) -> list[Photo]:
+    """The photos with one spelling for tags that differ only in case or spaces, and a problem for each illegal tag."""
+    counts = Counter(tag for photo in photos for tag in photo.tags or ())
+    names = merged_names(counts.elements(), known)
+    for tag, name in sorted(names.items()):
+        if tag != name:
+            findings.note(f"the tag {tag!r} is read as {name!r}: they differ only in case or spaces")
+    for tag in sorted(set(names.values())):
+        if problem := tag_problem(tag):
+            some = next(photo.file for photo in photos if photo.tags and tag in photo.tags)
+            findings.wrong(
+                "tags cannot be names of classes", f"{problem}, e.g. of {relative(some, some.parent.parent)}"
             )
-        folders = [composed(file.relative_to(folder).parts[0]) for file in files if file.parent != folder]
-        tags = tuple(sorted({" ".join(tag.split()) for tag in folders}))
-        problems += [f"{folder / tag}: {problem}" for tag in tags if (problem := tag_problem(tag))]
-        result.append(Photo(name, files[0], tags))
-    return result, list(dict.fromkeys(problems))
-
-
-def tag_problem(tag: str) -> str | None:
-    """Why a tag cannot be a class's name; None where it can."""
-    if "/" in tag or "\\" in tag:
-        return f"tag {tag!r} has a slash: classes also name folders, so write it without"
-    if tag.lower() == "background":
-        return "tag 'background' is what belongs to no class: leave it out"
-    return None
+    return [
+        photo if photo.tags is None else replace(photo, tags=tuple(sorted({names[tag] for tag in photo.tags})))
+        for photo in photos
+    ]

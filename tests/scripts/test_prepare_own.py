@@ -46,10 +46,11 @@ def test_tags_from_a_csv_file(folder, capsys):
     assert sorted(path.name for path in (out / "JPEGImages").iterdir()) == ["Türme_im_Mai.jpg", "a.jpg", "c.png"]
     assert all(path.is_symlink() for path in (out / "JPEGImages").iterdir())
     assert not (out / "train.txt").exists()
-    assert ["Türme_im_Mai", "Türme im Mai.JPG"] in list(csv.reader((out / "names.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((out / "names.csv").open(encoding="utf-8")))
+    assert ("Türme_im_Mai", "Türme im Mai.JPG") in [(row["name"], row["file"]) for row in rows]
     assert open_dataset(out).name == "mine"
     printed = capsys.readouterr().out
-    assert "1 photos are renamed" in printed and "next:" in printed and "check_data.py" in printed
+    assert "1 photos have another name" in printed and "next:" in printed and "check_data.py" in printed
 
 
 def test_names_and_tables_of_other_systems_match(folder):
@@ -66,13 +67,31 @@ def test_one_folder_a_tag_and_a_photo_in_two_folders_has_two(tmp_path, capsys):
     out = prepare(tmp_path)
     assert lines(out / "classes.txt") == ["big dog", "cat"]
     assert lines(out / "train_cls.txt") == ["p1 1", "p2 0 1", "p3 0"]
-    assert "1 photos without tags are left out" in capsys.readouterr().out
+    assert "1 photos of unknown tags" in capsys.readouterr().out
 
 
-def test_photos_without_tags_are_left_out_and_counted(folder, capsys):
-    out = with_csv(folder, "file,tags\na.jpg,cat\nTürme im Mai.JPG,\n")
-    assert lines(out / "train_cls.txt") == ["a 0"]
-    assert "2 photos without tags are left out" in capsys.readouterr().out
+def test_an_empty_cell_is_a_negative_and_absence_or_a_question_mark_unknown(folder, capsys):
+    photo(folder / "photos" / "d.jpg", seed=9)
+    out = with_csv(folder, "file,tags\na.jpg,cat\nTürme im Mai.JPG,\nd.jpg,?\n")
+    assert lines(out / "train_cls.txt") == ["Türme_im_Mai -", "a 0"]
+    assert lines(out / "train_aug.txt") == ["Türme_im_Mai", "a"]
+    printed = capsys.readouterr().out
+    assert "1 of them negatives" in printed and "2 photos of unknown tags" in printed
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_folder_of_negatives_is_no_tag(tmp_path, inside):
+    for number, tag in enumerate(("cat", "cat", "empty")):
+        root = tmp_path if tag == "empty" and not inside else tmp_path / "photos"
+        photo(root / tag / f"p{number}.jpg", seed=number)
+    out = prepare(tmp_path, negatives="empty" if inside else str(tmp_path / "empty"))
+    assert lines(out / "classes.txt") == ["cat"]
+    assert lines(out / "train_cls.txt") == ["p0 0", "p1 0", "p2 -"]
+
+
+def test_negatives_with_tags_in_the_table_are_refused(folder):
+    with pytest.raises(UserError, match=r"--negatives.*c\.png"):
+        with_csv(folder, GOOD, negatives="trip")
 
 
 def test_masks_and_saliency_come_along_under_the_same_names(folder):
@@ -110,44 +129,50 @@ def test_copies_outlive_the_photos_and_a_second_run_changes_nothing(folder):
     assert not any(path.is_symlink() for path in stamps)
 
 
-def test_every_wrong_line_of_the_table_is_told_at_once(folder):
-    table = "file,tags\na.jpg,cat\nb.jpg,cat\na.jpg,dog\ntrip/c.png,x/y\nTürme im Mai.JPG,a,b\nc.png,background\n"
+def test_everything_wrong_in_the_table_is_told_at_once(folder):
+    table = "file,tags\na.jpg,cat\nb.jpg,cat\ntrip/c.png,x/y\nother/c.png,dog\nTürme im Mai.JPG,background\n"
     with pytest.raises(UserError) as error:
         with_csv(folder, table)
     for part in (
-        "tags.csv:3: 'b.jpg' is not in",
-        "did you mean a.jpg?",
-        "tags.csv:4: 'a.jpg'",
-        "tags.csv:5: tag 'x/y'",
-        "tags.csv:6: 3 ",
-        "tags.csv:7: 'c.png'",
+        "2 rows name photos that are not in",
+        "tags.csv:3 'b.jpg' (did you mean a.jpg?)",
+        "tags.csv:5 'other/c.png'",
+        "2 tags cannot be names",
+        "'x/y'",
+        "'background'",
     ):
         assert part in str(error.value), part
     assert not (folder / "mine").exists()
 
 
+def test_rows_without_a_photo_are_left_out_on_request_and_counted(folder, capsys):
+    out = with_csv(folder, GOOD + "gone.jpg,emu\n", skip_missing=True)
+    assert lines(out / "classes.txt") == ["Kirche", "cat", "dog"]
+    assert "left out: 1 rows" in capsys.readouterr().out
+
+
+def test_several_rows_of_a_photo_are_joined_and_more_cells_are_more_tags(folder):
+    out = with_csv(folder, "file,tags\na.jpg,cat\na.jpg,dog\nTürme im Mai.JPG,a,b\ntrip/c.png,\n")
+    assert lines(out / "classes.txt") == ["a", "b", "cat", "dog"]
+    assert lines(out / "train_cls.txt") == ["Türme_im_Mai 0 1", "a 2 3", "c -"]
+
+
 @pytest.mark.parametrize(
     ("table", "rule"),
     [
-        ("", "tags.csv:1: "),
-        ("file;tags\na.jpg;cat\n", "'file;tags'"),
+        ("", "tags.csv: "),
+        ("photo of,what\na.jpg,cat\n", "tags.csv:1: "),
+        ("file,colour\na.jpg,red\n", "tags.csv:1: no column"),
         ("file,tags\na.jpg,\n", "--tags"),
-        ("file,tags\na.jpg,Background\n", "'background'"),
+        ("file,tags\na.jpg,Background\n", "'Background'"),
+        ("file,tags\na.jpg,nan\n", "'nan'"),
+        ("file,tags\na.jpg,<b>cat\n", "'<b>cat'"),
     ],
 )
 def test_a_table_that_says_nothing_is_refused(folder, table, rule):
     with pytest.raises(UserError) as error:
         with_csv(folder, table)
     assert rule in str(error.value)
-
-
-def test_files_that_cannot_be_used_are_told_at_once(folder):
-    photos = folder / "photos"
-    photo(photos / "other" / "a.png", seed=7)
-    write_image(photos / "x.webp", block_mask(9))
-    with pytest.raises(UserError) as error:
-        with_csv(folder, GOOD + "other/a.png,cat\n")
-    assert "other/a.png" in str(error.value) and "x.webp: .webp" in str(error.value)
 
 
 def test_files_that_cannot_be_read_or_do_not_fit_are_told_at_once(folder):
@@ -162,11 +187,10 @@ def test_files_that_cannot_be_read_or_do_not_fit_are_told_at_once(folder):
     assert not (folder / "mine").exists()
 
 
-def test_different_photos_of_one_name_in_two_folders_are_refused(tmp_path):
-    for number, tag in enumerate(("cat", "dog")):
-        photo(tmp_path / "photos" / tag / "p.jpg", seed=number)
-    with pytest.raises(UserError, match=r"cat/p\.jpg .*dog/p\.jpg|dog/p\.jpg .*cat/p\.jpg"):
-        prepare(tmp_path)
+def test_different_photos_of_one_name_are_named_after_their_folders_and_suffixes(tmp_path):
+    for number, file in enumerate(("cat/p.jpg", "cat/p.png", "dog/P.jpg", "dog/q.jpg")):
+        photo(tmp_path / "photos" / file, seed=number)
+    assert lines(prepare(tmp_path) / "train_cls.txt") == ["cat_p_jpg 0", "cat_p_png 0", "dog_P 1", "q 1"]
 
 
 def test_saliency_maps_and_masks_that_belong_to_other_photos_are_refused(folder):
@@ -181,7 +205,7 @@ def test_a_tag_that_the_given_classes_lack_is_named_with_a_photo(folder):
     (folder / "classes.txt").write_text("cat\ndog\ncat\n")
     with pytest.raises(UserError) as error:
         with_csv(folder, GOOD, classes=str(folder / "classes.txt"))
-    assert "'cat'" in str(error.value)
+    assert "'cat'" in str(error.value) and not (folder / "mine").exists()
     assert "'Kirche'" in str(error.value) and "Türme im Mai.JPG" in str(error.value)
 
 

@@ -1,33 +1,36 @@
 """A look at the files of a data set before hours of work: every fault is told, not the first alone."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from utils.data.catalog import IGNORE_INDEX
-from utils.data.images import decode, open_header
+from utils.data.images import decode, decode_with_bits, open_header
 from utils.data.label_check import unknown_labels
+from utils.data.maps import SIXTEEN_BIT, label_of, saliency_of
+from utils.data.photos import SCALED, TURNED, is_turned, read_photo
 from utils.errors import UserError
 from utils.files.text import first_few
 
+# of images in a dataset; scripts/prepare_own.py converts the others
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "HSV", "LAB")
-LABEL_MODES = ("P", "L")
+LABEL_MODES = ("P", "L", "1", *SIXTEEN_BIT)
 # kind of fault -> what to do about it
 REMEDIES = {
     "image lists with wrong lines": "mend these lines",
+    "lists of tags that teach nothing": "change the tags, or add images",
     "images missing": "put them there, or take them off the list",
     "images unreadable": "replace them, or take them off the list",
     "images not of 8 bits a channel": "save them as 8-bit JPEG or PNG",
     "saliency maps missing": "scripts/make_saliency.py makes them, or train with --sal_dir=none",
     "saliency maps unreadable": "make them again",
-    "saliency maps not of 8 bits": "save them as grey PNGs of 0 to 255",
+    "saliency maps that are not grey": "save them as grey PNGs of 0 to 255, or as cut-outs with alpha",
     "saliency maps of another size than their image": "make them again from these images",
     "masks missing": "put them there, or take them off the list",
     "masks unreadable": "replace them, or take them off the list",
@@ -35,6 +38,9 @@ REMEDIES = {
     "masks of another size than their image": "make them again from these images",
     "masks with values that are no class": f"legal are 0 (background), 1 to the number of classes, {IGNORE_INDEX}",
 }
+
+
+ReadT = TypeVar("ReadT")
 
 
 class Fault(NamedTuple):
@@ -57,73 +63,115 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class ImageReport:
-    """What is wrong with one image's files; labels: classes in its mask; turned: EXIF asks to rotate the image."""
+    """What is wrong with one image's files; labels: classes in its mask; turned: EXIF asks to rotate the image.
+
+    readings: what was done to read its maps, beside reading them; changes: what scripts/prepare_own.py does to the
+    image (read_photo).
+    """
 
     name: str
     faults: tuple[Fault, ...]
     labels: tuple[int, ...] = ()
     turned: bool = False
+    readings: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
-def look_at(files: ImageFiles, *, num_classes: int, whole: bool = True, upright: bool = False) -> ImageReport:
-    """Reads image, saliency map and mask of one image, whole or their headers alone.
-
-    upright: saliency map and mask must have the size that the image has once it is turned as its EXIF says.
-    """
-    faults: list[Fault] = []
-    read = partial(_read, whole=whole, faults=faults)
-    image = read(files.image, "images")
-    saliency = read(files.saliency, "saliency maps")
-    mask = read(files.mask, "masks")
+def look_at(files: ImageFiles, *, num_classes: int, whole: bool = True) -> ImageReport:
+    """Reads image, saliency map and mask of one image, whole or their headers alone."""
+    look = _Look()
+    image = look.read(files.image, "images", decode if whole else open_header)
     if image and image.mode not in EIGHT_BIT:
-        faults.append(Fault("images not of 8 bits a channel", str(files.image), f"mode {image.mode}"))
-    if saliency and saliency.mode not in EIGHT_BIT:
-        faults.append(Fault("saliency maps not of 8 bits", str(files.saliency), f"mode {saliency.mode}"))
+        look.fault("images not of 8 bits a channel", files.image, f"mode {image.mode}")
     turned = image is not None and whole and is_turned(image)  # a PNG's EXIF may stand after its pixels
-    size = None
-    if image:
-        size = image.size[::-1] if upright and swaps_sides(image) else image.size
-    for other, path, what in ((saliency, files.saliency, "saliency maps"), (mask, files.mask, "masks")):
-        if size and other and other.size != size:
-            detail = f"{_pixels(other.size)}, image {_pixels(size)}"
-            faults.append(Fault(f"{what} of another size than their image", str(path), detail))
-    labels: tuple[int, ...] = ()
-    if mask and mask.mode not in LABEL_MODES:
-        faults.append(Fault("masks that are no label maps", str(files.mask), f"mode {mask.mode}"))
-    elif mask and whole:
-        values = np.asarray(mask)
-        labels = tuple(value for value in np.unique(values).tolist() if 0 < value <= num_classes)
+    labels = look.maps(files, image.size if image else None, num_classes=num_classes, whole=whole)
+    return ImageReport(files.name, tuple(look.faults), labels, turned, tuple(look.readings))
+
+
+def look_at_photo(files: ImageFiles, *, num_classes: int, max_side: int) -> ImageReport:
+    """Reads a photo of any form as scripts/prepare_own.py will, and its maps, which have the upright photo's size."""
+    look = _Look()
+    photo = look.read(files.image, "images", read_photo)
+    labels = look.maps(files, photo.image.size if photo else None, num_classes=num_classes, whole=True)
+    changes = list(photo.changes) if photo else []
+    if photo and max_side and max(photo.image.size) > max_side:
+        changes.append(SCALED)
+    turned = TURNED in changes
+    return ImageReport(files.name, tuple(look.faults), labels, turned, tuple(look.readings), tuple(changes))
+
+
+class _Look:
+    """The faults that are found in the files of one image, and what was done to read them."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.readings: list[str] = []
+
+    def fault(self, kind: str, path: Path | None, detail: str = "") -> None:
+        self.faults.append(Fault(kind, str(path), detail))
+
+    def read(self, path: Path | None, what: str, reader: Callable[[Path], ReadT]) -> ReadT | None:
+        """What the reader gives; None, and a fault, where the file is missing or cannot be read."""
+        if path is None:
+            return None
+        if not path.exists():
+            self.fault(f"{what} missing", path)
+            return None
+        try:
+            return reader(path)
+        except UserError as error:
+            reason = error.__cause__ if isinstance(error.__cause__, (OSError, SyntaxError, ValueError)) else error.what
+            self.fault(f"{what} unreadable", path, str(reason))
+        return None
+
+    def maps(
+        self, files: ImageFiles, size: tuple[int, int] | None, *, num_classes: int, whole: bool
+    ) -> tuple[int, ...]:
+        """Looks at saliency map and mask of an image of `size` (width, height) -> the classes in the mask."""
+        saliency = self.read(files.saliency, "saliency maps", decode if whole else open_header)
+        mask = self.read(files.mask, "masks", decode_with_bits if whole else lambda path: (open_header(path), ""))
+        for other, path, what in (
+            (saliency, files.saliency, "saliency maps"),
+            (mask and mask[0], files.mask, "masks"),
+        ):
+            if size and other and other.size != size:
+                self.fault(
+                    f"{what} of another size than their image", path, f"{_pixels(other.size)}, image {_pixels(size)}"
+                )
+        if saliency and whole:
+            self._meaning("saliency maps that are not grey", files.saliency, lambda path: saliency_of(saliency, path))
+        if not mask:
+            return ()
+        if not whole:
+            if mask[0].mode not in LABEL_MODES:
+                self.fault("masks that are no label maps", files.mask, f"mode {mask[0].mode}")
+            return ()
+        values = self._meaning(
+            "masks that are no label maps", files.mask, lambda path: label_of(mask[0], path, mask[1])
+        )
+        if values is None:
+            return ()
         if unknown := unknown_labels(values, num_classes + 1):
-            faults.append(Fault("masks with values that are no class", str(files.mask), first_few(map(str, unknown))))
-    return ImageReport(files.name, tuple(faults), labels, turned)
+            self.fault("masks with values that are no class", files.mask, first_few(map(str, unknown)))
+        return tuple(value for value in np.unique(values).tolist() if 0 < value <= num_classes)
 
-
-def _read(path: Path | None, what: str, *, whole: bool, faults: list[Fault]) -> Image.Image | None:
-    """The image, or its header alone; None, and a fault, where it is missing or cannot be read."""
-    if path is None:
-        return None
-    if not path.exists():
-        faults.append(Fault(f"{what} missing", str(path)))
-        return None
-    try:
-        return decode(path) if whole else open_header(path)
-    except UserError as error:
-        faults.append(Fault(f"{what} unreadable", str(path), str(error.__cause__)))
-    return None
+    def _meaning(
+        self, kind: str, path: Path | None, reader: Callable[[Path], tuple[np.ndarray, str | None]]
+    ) -> np.ndarray | None:
+        """The map's values; None, and a fault, where the file is none."""
+        assert path is not None
+        try:
+            values, reading = reader(path)
+        except UserError as error:
+            self.fault(kind, path, error.what)
+            return None
+        if reading:
+            self.readings.append(reading)
+        return values
 
 
 def _pixels(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def is_turned(image: Image.Image) -> bool:
-    """Whether the image's EXIF asks to show it rotated or mirrored."""
-    return image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
-
-
-def swaps_sides(image: Image.Image) -> bool:
-    """Whether it stands upright with width and height exchanged."""
-    return image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
 
 
 def look_at_headers(items: Sequence[ImageFiles]) -> Iterator[Fault]:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from utils.data.image_list import IMAGE_SUFFIXES
+from utils.data.maps import label_of, saliency_of
 from utils.data.palette import PALETTE
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
@@ -63,8 +64,8 @@ def read_rgb(path: Path) -> Image.Image:
 
 
 def read_gray(path: Path) -> Image.Image:
-    """An 8-bit map (saliency, attention) as an L PIL image."""
-    return decode(path).convert("L")
+    """A grey map (saliency, attention) as an L PIL image, see maps.saliency_of. Raises UserError for colours."""
+    return Image.fromarray(saliency_of(decode(path), path)[0])
 
 
 def read_rgba(path: Path) -> np.ndarray:
@@ -76,12 +77,22 @@ def read_rgba(path: Path) -> np.ndarray:
 
 
 def read_label(path: Path) -> np.ndarray:
-    """Label map (H, W) uint8 from an indexed or grey PNG; 255 is ignored. Raises UserError on RGB masks."""
-    image = decode(path)
-    if image.mode not in ("P", "L"):
-        rule = "a label map holds class indices (mode P or L)"
-        raise UserError(f"is an {image.mode} image", path, rule, "convert colours to indices first")
-    return np.asarray(image)
+    """Label map (H, W) uint8, see maps.label_of; 255 is ignored. Raises UserError on RGB masks."""
+    image, bits = decode_with_bits(path)
+    return label_of(image, path, bits)[0]
+
+
+def decode_with_bits(path: Path) -> tuple[Image.Image, str]:
+    """The image as decode reads it, and Pillow's raw mode of the file, which says how many bits a pixel has."""
+    bits = ""
+
+    def load(image: Image.Image) -> None:
+        nonlocal bits
+        tiles = getattr(image, "tile", None)
+        bits = str(tiles[0][3]) if tiles else ""
+        image.load()
+
+    return _open(path, load), bits
 
 
 def decode(path: Path) -> Image.Image:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from utils.config.options import TrainOptions
@@ -141,7 +142,9 @@ def list_sizes(folder: Path, known: KnownDataset) -> list[str]:
 def next_steps(folder: Path) -> str:
     """What to run once a data set's lists are written."""
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    steps = [f"python3 scripts/check_data.py --dataset={shown}"]
+    steps = [f"python3 scripts/check_data.py --dataset={quote(str(shown))}"]
     if not (folder / SALIENCY_FOLDER).is_dir():
-        steps.insert(0, f"python3 scripts/make_saliency.py --dataset={shown}    # or train with --sal_dir=none")
+        steps.insert(
+            0, f"python3 scripts/make_saliency.py --dataset={quote(str(shown))}    # or train with --sal_dir=none"
+        )
     return "next:\n  " + "\n  ".join(steps)

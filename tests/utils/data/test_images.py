@@ -49,7 +49,7 @@ def test_photographs_are_rgb_whatever_their_mode(tmp_path):
     red[..., 0] = 255
     write_image(tmp_path / "red.png", red)
     assert read_rgb(tmp_path / "red.png").getpixel((0, 0)) == (255, 0, 0)
-    assert read_gray(tmp_path / "red.png").mode == "L"
+    assert read_gray(tmp_path / "grey.png").mode == "L"
 
 
 @pytest.mark.parametrize("read", [read_rgb, read_gray, read_label])

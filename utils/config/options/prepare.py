@@ -52,11 +52,18 @@ class PrepareOwnOptions(WorkerOptions):
     """Make a dataset of your own photos and their tags."""
 
     images: str
-    """Folder of photos, JPEG or PNG; without --tags each of its folders is a tag of the photos in it."""
+    """Folder of photos, with subfolders; without --tags each of its folders is a tag of the photos in it."""
     out: str
     """The dataset's folder, e.g. data/mine."""
     tags: str | None = None
-    """CSV file with the header file,tags and a line per photo: its path in the folder, its tags with ; between."""
+    """Table of photos and tags, CSV or .xlsx: columns file and tags, or file and one column of 0 and 1 per class.
+    An empty cell of tags is a photo without any of the classes (a negative), ? one whose tags nobody knows."""
+    separator: str | None = None
+    """What stands between the tags of a cell; default whichever of ; | and , occurs."""
+    negatives: str | None = None
+    """Folder of photos that show none of the classes, in --images or elsewhere."""
+    skip_missing: bool = False
+    """Leave out rows of the table whose photo is missing; otherwise they are errors."""
     classes: str | None = None
     """File of the class names, one per line, in the order that labels count them; default the tags, sorted."""
     masks: str | None = None
@@ -64,7 +71,13 @@ class PrepareOwnOptions(WorkerOptions):
     saliency: str | None = None
     """Folder of saliency maps of all photos, NAME.png or .jpg, 8-bit grey."""
     copy: bool = False
-    """Copy the photos; otherwise they are linked to where they are."""
+    """Copy the photos; otherwise those that need no conversion are linked to where they are."""
+    max_side: PixelsOrOwn = 0
+    """Scale photos with a longer side than this, pixels, and their masks and saliency maps; 0 keeps their size."""
+
+    def __post_init__(self) -> None:
+        if self.separator == "":
+            raise UserError("--separator is empty", rule="it is what stands between the tags, e.g. ;")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,105 @@
+"""The tags in a table's cell, in the forms that people and programs write: `cat;dog`, `['cat', 'dog']`, JSON."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+UNKNOWN = "?"
+SEPARATORS = (";", "|", ",")  # between tags
+_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
+_SYNTAX = re.compile(r"[\[\]{}<>=\"\\/`]|^'.*'$|^\W+$")
+# what programs write for an empty cell: whether the photo has none of the classes, or nobody knows, it does not say
+NO_VALUES = ("nan", "none", "null", "n/a", "na", "<na>", "#n/a", "undefined")
+_KEYS_OF_TAGS = re.compile(r".*(choices?|labels?|tags?|class(es)?|categor(y|ies)|text)$", re.IGNORECASE)
+
+
+def tidy(tag: str) -> str:
+    return " ".join(tag.split())
+
+
+def tag_problem(tag: str) -> str | None:
+    """Why a tag cannot be a class's name; None where it can."""
+    if tag.lower() in NO_VALUES:
+        return f"{tag!r} (leave the cell empty where none of the classes is in the photo, write ? where nobody knows)"
+    if tag.lower() in ("background", "_background_", "__ignore__"):
+        return f"{tag!r} (what belongs to no class: leave it out)"
+    if "/" in tag or "\\" in tag:
+        return f"{tag!r} (classes also name folders: write it without the slash)"
+    if _SYNTAX.search(tag):
+        return f"{tag!r} (looks like syntax and not like a name)"
+    return None
+
+
+def separators_of(cells: Iterable[str], given: str | None) -> tuple[str, ...]:
+    """What stands between the tags of plain cells: as given, else which of `;`, `|` and `,` occur."""
+    if given is not None:
+        return (given,)
+    plain = [cell for cell in cells if items_of(cell) is None]
+    return tuple(mark for mark in SEPARATORS if any(mark in cell for cell in plain))
+
+
+def split_cell(cell: str, separators: Sequence[str]) -> tuple[str, ...]:
+    """The tags of a cell, tidied, in order; a list or JSON by its own rules."""
+    items = items_of(cell)
+    if items is None:
+        items = [cell]
+        for mark in (*separators, "\n"):
+            items = [part for item in items for part in item.split(mark)]
+    return tuple(dict.fromkeys(tag for item in items if (tag := tidy(item))))
+
+
+def items_of(cell: str) -> list[str] | None:
+    """The items of a list as Python, numpy or JSON write it, or of a tool's choices; None if it is plain."""
+    cell = cell.strip()
+    if cell[:1] + cell[-1:] not in ("[]", "{}", "()") or len(cell) < 2:
+        return None
+    try:
+        found = _tags_in_json(json.loads(cell))
+        if found is not None:
+            return found
+    except ValueError:
+        pass
+    inside = cell[1:-1]
+    if not _QUOTED.search(inside):
+        return inside.split(",") if cell[0] == "[" or not inside.strip() else None
+    if re.sub(r"[\s,]", "", _QUOTED.sub("", inside)):
+        return None  # more than quoted items: left as it is, and refused as a name
+    return [re.sub(r"\\(.)", r"\1", one or other) for one, other in _QUOTED.findall(inside)]
+
+
+def _tags_in_json(value: Any) -> list[str] | None:
+    """Strings of a JSON list, or of the entries of objects whose key speaks of choices, labels or tags."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int):
+        return [str(value)]
+    if isinstance(value, list):
+        parts = [_tags_in_json(item) for item in value]
+    elif isinstance(value, dict):
+        parts = [_tags_in_json(item) for key, item in value.items() if _KEYS_OF_TAGS.match(key)]
+        if not parts:
+            return None
+    else:
+        return None
+    if any(part is None for part in parts):
+        return None
+    return [tag for part in parts if part is not None for tag in part]
+
+
+def merged_names(tags: Iterable[str], known: Sequence[str] = ()) -> dict[str, str]:
+    """Every spelling -> one, of those that differ only in case or spaces: the known one, else the most frequent."""
+    counts = Counter(tags)
+    groups: dict[str, list[str]] = {}
+    for tag in sorted(counts):
+        groups.setdefault("".join(tag.casefold().split()), []).append(tag)
+    names = {}
+    for group in groups.values():
+        key = "".join(group[0].casefold().split())
+        own = [name for name in known if "".join(name.casefold().split()) == key]
+        chosen = own[0] if own else max(group, key=lambda tag: (counts[tag], tag.islower()))
+        names.update(dict.fromkeys(group, chosen))
+    return names

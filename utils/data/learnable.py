@@ -1,0 +1,58 @@
+"""Whether tags can teach anything: what no classifier can learn from them, and what it will find hard."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from utils.data.image_list import ImageEntry
+from utils.files.text import first_few
+
+FEW = 20  # photos of a class, under which its CAMs are chance
+SHOWN = 10
+
+
+def tag_faults(entries: Sequence[ImageEntry], classes: Sequence[str]) -> list[str]:
+    """Why nothing can be learnt: every image has the same tags. Empty where something can."""
+    sets = {entry.tags for entry in entries}
+    if len(sets) != 1 or not entries[0].tags:
+        return []
+    names = first_few((classes[tag] for tag in entries[0].tags), SHOWN)
+    what = f"all {len(entries)} images have the same tags ({names})"
+    return [
+        f"{what}: a classifier learns to always say yes; add images that show none of the classes, as negatives "
+        "(scripts/prepare_own.py: an empty cell of tags, or --negatives=FOLDER)"
+    ]
+
+
+def tag_warnings(entries: Sequence[ImageEntry], classes: Sequence[str]) -> list[str]:
+    """What keeps single classes from being learnt: few images, classes that always occur together or everywhere."""
+    images: dict[int, set[str]] = defaultdict(set)
+    for entry in entries:
+        for tag in entry.tags:
+            images[tag].add(entry.name)
+    warnings = []
+    few = {classes[tag]: len(names) for tag, names in sorted(images.items()) if len(names) < FEW}
+    if few:
+        counts = first_few((f"{name} {count}" for name, count in few.items()), SHOWN)
+        warnings.append(
+            f"{len(few)} classes have fewer than {FEW} images ({counts}): their masks will be poor; add images"
+        )
+    groups: dict[frozenset[str], list[str]] = defaultdict(list)
+    for tag, names in sorted(images.items()):
+        groups[frozenset(names)].append(classes[tag])
+    for names, together in groups.items():
+        if len(together) > 1:
+            warnings.append(
+                f"{first_few(together, SHOWN)} always occur together ({len(names)} images, e.g. "
+                f"{first_few(sorted(names))}): nothing tells them apart; join them, or add images of one alone"
+            )
+    everywhere = [classes[tag] for tag, names in sorted(images.items()) if len(names) == len(entries)]
+    if everywhere and not tag_faults(entries, classes):
+        warnings.append(
+            f"{first_few(everywhere, SHOWN)} in every image: nothing shows what is not of this class; add others"
+        )
+    return warnings
+
+
+def class_counts(entries: Sequence[ImageEntry]) -> Counter[int]:
+    """Images of each class."""
+    return Counter(tag for entry in entries for tag in entry.tags)

@@ -1,0 +1,145 @@
+"""Which files of a folder are photos, and what is left out: one rule for every program that looks for photos."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.files.text import first_few
+
+# what Pillow reads as a photograph; HEIC with pillow-heif. See utils.data.photos
+PHOTO_SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".gif",
+        ".jp2",
+        ".j2k",
+        ".ppm",
+        ".pgm",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".hif",
+    ]
+)
+# of photographs too, but of a form that nothing here reads
+RAW_SUFFIXES = frozenset([".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2", ".psd", ".svg", ".jxl"])
+# what systems and network drives put beside photos, in small letters
+SYSTEM_NAMES = frozenset(
+    [
+        "@eadir",
+        "@__thumb",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "__macosx",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "picasa.ini",
+        "lost+found",
+        "icon\r",
+    ]
+)
+SYSTEM_PREFIXES = ("system volume information",)
+
+
+@dataclass
+class FoundPhotos:
+    """The photos below a folder, sorted, and what was left out: hidden files, those of systems, other files by suffix.
+
+    broken_links: links to files that are gone.
+    """
+
+    photos: list[Path] = field(default_factory=list)
+    hidden: int = 0
+    of_system: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    broken_links: list[Path] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """A line per kind of file that was left out."""
+        raw = {suffix: count for suffix, count in self.others.items() if suffix in RAW_SUFFIXES}
+        rest = {suffix: count for suffix, count in self.others.items() if suffix not in RAW_SUFFIXES}
+        counted = {
+            f"{sum(raw.values())} images of a format that is not read ({_counted(raw)}): save them as JPEG": bool(raw),
+            f"{sum(rest.values())} files that are no photos ({_counted(rest)})": bool(rest),
+            f"{self.of_system} files and folders of systems (@eaDir, Thumbs.db, …)": self.of_system,
+            f"{self.hidden} hidden files and folders": self.hidden,
+            f"{len(self.broken_links)} links to files that are gone ({first_few(map(str, self.broken_links))})": (
+                self.broken_links
+            ),
+        }
+        return [f"left out: {text}" for text, is_so in counted.items() if is_so]
+
+
+def find_photos(folder: Path, *, without: Sequence[Path] = ()) -> FoundPhotos:
+    """Every photo below `folder`, in any letter case of its suffix; links are followed, circles of them are not.
+
+    Not below the folders `without`. Raises one UserError that names every folder that cannot be read.
+    """
+    skipped = {path.resolve() for path in without}
+    found, refused = FoundPhotos(), []
+    for path in _walk(folder, skipped, found, refused):
+        if path.suffix.lower() in PHOTO_SUFFIXES:
+            found.photos.append(path)
+        else:
+            found.others[path.suffix.lower() or "without suffix"] += 1
+    if refused:
+        raise UserError(
+            f"{len(refused)} folders cannot be read ({first_few(refused, 10)})",
+            folder,
+            remedy="change their permissions (chmod), or move them elsewhere",
+        )
+    found.photos.sort()
+    return found
+
+
+def _walk(folder: Path, skipped: set[Path], found: FoundPhotos, refused: list[str]) -> Iterator[Path]:
+    """Files below `folder`; what is left out is counted in `found`, folders that cannot be listed are in `refused`."""
+    pending, ancestors = [(folder, frozenset([folder.resolve()]))], skipped
+    while pending:
+        current, above = pending.pop()
+        try:
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+        except OSError as error:
+            refused.append(f"{current} ({error.strerror})")
+            continue
+        for entry in entries:
+            path = current / entry.name
+            if _is_left_out(entry, path, found):
+                continue
+            if not entry.is_dir():
+                yield path
+            elif (real := path.resolve()) not in above and real not in ancestors:
+                pending.append((path, above | {real}))
+
+
+def _is_left_out(entry: "os.DirEntry[str]", path: Path, found: FoundPhotos) -> bool:
+    name = entry.name.lower()
+    if name in SYSTEM_NAMES or name.startswith(SYSTEM_PREFIXES):
+        found.of_system += 1
+    elif name.startswith("."):
+        found.hidden += 1
+    elif entry.is_symlink() and not path.exists():
+        found.broken_links.append(path)
+    elif not entry.is_dir() and not entry.is_file():
+        found.others["no regular file"] += 1
+    else:
+        return False
+    return True
+
+
+def _counted(by_suffix: dict[str, int]) -> str:
+    return first_few((f"{count} {suffix}" for suffix, count in sorted(by_suffix.items())), 6)
