@@ -18,7 +18,7 @@ from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.learnable import tag_faults, tag_warnings
 from utils.errors import UserError
 from utils.files.locate import existing_path, weights_path
-from utils.l2g_samples import COMPOSITIONS, L2GDataset, check_files, check_headers
+from utils.l2g_samples import COMPOSITIONS, L2GDataset, SampleRecipe, check_files, check_headers
 from utils.runs.inputs import training_places
 from utils.runs.paths import RunPaths, foreground_bank_dir
 from utils.runtime.log import open_log
@@ -260,14 +260,13 @@ def make_samples(options: TrainOptions, dataset: Dataset, inputs: Inputs, model:
         "color_jitter", "flip", "seed",
     ]  # fmt: skip
     backbone = cast(CamNet, model.global_net)
-    return L2GDataset(
-        inputs.entries,
-        inputs.image_dir,
-        inputs.sal_dir,
+    recipe = SampleRecipe(
         **{name: getattr(options, name) for name in names},
         num_classes=len(dataset.classes),
-        min_visible=options.cda_min_visible,
         mean=options.mean or backbone.mean,
         std=options.std or backbone.std,
-        paster=None if inputs.bank is None else make_paster(options, inputs.bank),
+    )
+    paster = None if inputs.bank is None else make_paster(options, inputs.bank)
+    return L2GDataset(
+        inputs.entries, inputs.image_dir, inputs.sal_dir, recipe, paster=paster, min_visible=options.cda_min_visible
     )

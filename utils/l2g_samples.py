@@ -1,6 +1,7 @@
 """Training samples: an image crop, its saliency, its tags and the boxes of its patches; and the image's pasted twin."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,25 @@ def patch_boxes(size: int, crop: int, count: int, *, corners: bool, generator: t
     return torch.cat([places, places + crop], dim=1)
 
 
+@dataclass(frozen=True)
+class SampleRecipe:
+    """How an image becomes a sample: sizes in pixels, colours, mean and deviation in 0..1; see TrainOptions."""
+
+    num_classes: int
+    resize: int
+    input_size: int
+    crop_size: int
+    num_patches: int
+    seed: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    resize_mode: str = "short"
+    resampling: str = "bicubic"
+    corner_patches: bool = True
+    color_jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    flip: float = 0.0
+
+
 class L2GDataset(Dataset):
     """Samples addressed by (epoch, index, twin): their randomness follows from these and the seed, and nothing else.
 
@@ -61,43 +81,22 @@ class L2GDataset(Dataset):
         entries: Sequence[ImageEntry],
         image_dir: Path,
         sal_dir: Path | None,
+        recipe: SampleRecipe,
         *,
-        num_classes: int,
-        resize: int,
-        resize_mode: str,
-        resampling: str = "bicubic",
-        input_size: int,
-        crop_size: int,
-        num_patches: int,
-        corner_patches: bool,
-        color_jitter: tuple[float, float, float, float],
-        flip: float,
-        mean: Sequence[float],
-        std: Sequence[float],
-        seed: int,
         paster: Paster | None = None,
         min_visible: float = 0.0,
     ) -> None:
-        self.entries = entries
-        self.image_dir = image_dir
-        self.sal_dir = sal_dir
-        self.num_classes = num_classes
-        self.resize, self.resize_mode, self.filters = resize, resize_mode, FILTERS[resampling]
-        self.input_size = input_size
-        self.crop_size = crop_size
-        self.num_patches = num_patches
-        self.corner_patches = corner_patches
-        self.seed = seed
-        self.paster = paster
-        self.min_visible = min_visible
+        self.entries, self.image_dir, self.sal_dir = entries, image_dir, sal_dir
+        self.recipe, self.paster, self.min_visible = recipe, paster, min_visible
+        self.filters = FILTERS[recipe.resampling]
         self._last_read: tuple[int, np.ndarray, np.ndarray | None] | None = None
         self.transform = v2.Compose(
             [
-                v2.RandomCrop(input_size),
-                v2.RandomHorizontalFlip(flip),
-                v2.ColorJitter(*color_jitter),
+                v2.RandomCrop(recipe.input_size),
+                v2.RandomHorizontalFlip(recipe.flip),
+                v2.ColorJitter(*recipe.color_jitter),
                 v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
-                v2.Normalize(list(mean), list(std)),
+                v2.Normalize(list(recipe.mean), list(recipe.std)),
             ]
         )
 
@@ -109,7 +108,7 @@ class L2GDataset(Dataset):
         epoch, index, is_twin = key
         image, saliency = self._read(index)
         tags, mask, pasted_tag = self.entries[index].tags, None, None
-        seed = (self.seed, epoch, index, 1) if is_twin else (self.seed, epoch, index)
+        seed = (self.recipe.seed, epoch, index, 1) if is_twin else (self.recipe.seed, epoch, index)
         if is_twin:
             twin = self.paster(image, saliency, tags, rng=np.random.default_rng(seed))
             image, saliency, mask, pasted_tag = twin.image, twin.saliency, twin.mask, twin.tag
@@ -117,10 +116,10 @@ class L2GDataset(Dataset):
         with seeded(*seed):
             image, saliency, mask = self.transform(*resized)
             boxes = patch_boxes(
-                self.input_size,
-                self.crop_size,
-                self.num_patches,
-                corners=self.corner_patches,
+                self.recipe.input_size,
+                self.recipe.crop_size,
+                self.recipe.num_patches,
+                corners=self.recipe.corner_patches,
                 generator=torch.default_generator,
             )
         if pasted_tag is not None:
@@ -136,7 +135,7 @@ class L2GDataset(Dataset):
         self, image: np.ndarray, saliency: np.ndarray | None, mask: np.ndarray | None
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask | None, tv_tensors.Mask | None]:
         """Image (3, h, w), saliency (1, h, w) and what was pasted (1, h, w) bool, as large as they are cropped from."""
-        size = resized_size(image.shape[:2], self.resize, self.resize_mode)
+        size = resized_size(image.shape[:2], self.recipe.resize, self.recipe.resize_mode)
         pixels = tv_tensors.Image(torch.from_numpy(resize_by_pil(image, size, self.filters[0])).permute(2, 0, 1))
         maps: list[tv_tensors.Mask | None] = [None, None]
         if saliency is not None:
@@ -147,7 +146,7 @@ class L2GDataset(Dataset):
         return pixels, maps[0], maps[1]
 
     def _multi_hot(self, tags: Sequence[int]) -> Tensor:
-        row = torch.zeros(self.num_classes)
+        row = torch.zeros(self.recipe.num_classes)
         row[list(tags)] = 1
         return row
 

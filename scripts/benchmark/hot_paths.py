@@ -25,7 +25,7 @@ from utils.data.catalog import IMAGE_FOLDER, SALIENCY_FOLDER, VOC_CLASSES
 from utils.data.image_list import ImageEntry
 from utils.data.images import read_label, write_image, write_label_png
 from utils.files.parallel import parallel_map
-from utils.l2g_samples import PLAIN, TWIN, L2GDataset
+from utils.l2g_samples import PLAIN, TWIN, L2GDataset, SampleRecipe
 from utils.metrics import ThresholdScores, cam_histogram
 
 
@@ -150,10 +150,7 @@ def published_samples(
     published = TrainOptions()
     scale = input_size / published.input_size
     same = ("resize_mode", "num_patches", "corner_patches", "color_jitter", "flip")
-    return L2GDataset(
-        entries,
-        folder / IMAGE_FOLDER,
-        folder / SALIENCY_FOLDER,
+    recipe = SampleRecipe(
         num_classes=len(VOC_CLASSES),
         resize=round(published.resize * scale),
         input_size=input_size,
@@ -161,9 +158,10 @@ def published_samples(
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
         seed=seed,
-        paster=Paster(bank, max_overlap=published.cda_tr),
         **{name: getattr(published, name) for name in same},
     )
+    paster = Paster(bank, max_overlap=published.cda_tr)
+    return L2GDataset(entries, folder / IMAGE_FOLDER, folder / SALIENCY_FOLDER, recipe, paster=paster)
 
 
 def measure_crf(*, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:

@@ -20,6 +20,7 @@ from utils.l2g_samples import (
     PLAIN,
     TWIN,
     L2GDataset,
+    SampleRecipe,
     check_files,
     check_headers,
     patch_boxes,
@@ -42,11 +43,13 @@ TAKEN = (
 )
 
 
-def make_dataset(data, *, saliency=True, entries=None, **more):
+def make_dataset(data, *, saliency=True, entries=None, paster=None, min_visible=0.0, **more):
     entries = entries or read_image_list(data / "train_cls.txt", 2)
     options = asdict(small_options(data, num_patches=6))
     chosen = {name: options[name] for name in TAKEN} | {"seed": 0, "mean": (0, 0, 0), "std": (1, 1, 1)} | more
-    return L2GDataset(entries, data / "JPEGImages", data / "Sal" if saliency else None, num_classes=2, **chosen)
+    recipe = SampleRecipe(num_classes=2, **chosen)
+    sal_dir = data / "Sal" if saliency else None
+    return L2GDataset(entries, data / "JPEGImages", sal_dir, recipe, paster=paster, min_visible=min_visible)
 
 
 def read_epoch(dataset, kinds, *, workers):
