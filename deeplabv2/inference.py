@@ -127,7 +127,7 @@ def make_logits(
     if process.is_main:
         print(f"{folder}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {checkpoint}")
     process.wait()
-    network = network.eval().requires_grad_(False).to(process.device, memory_format=torch.channels_last)
+    network = network.eval().requires_grad_(False).to(process.device).to(memory_format=torch.channels_last)
     infer = partial(
         infer_batch,
         network,

@@ -7,6 +7,8 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+Rgb = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class InputFormat:
@@ -14,8 +16,8 @@ class InputFormat:
 
     channel_order: Literal["RGB", "BGR"]
     scale: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Rgb
+    std: Rgb
 
     def prepare(self, rgb: Tensor) -> Tensor:
         """RGB in 0..255, uint8 or float, (..., 3, H, W) -> the network's input, float32, same shape."""
@@ -26,7 +28,7 @@ class InputFormat:
         return (image * self.scale - mean) / std
 
     @property
-    def fill(self) -> tuple[float, float, float]:
+    def fill(self) -> Rgb:
         """The colour (RGB, 0..255) that becomes 0: what lies beyond an image's edge is filled with it."""
         return self._to_network_order([value / self.scale for value in self.mean])
 
@@ -36,15 +38,15 @@ class InputFormat:
             return self
         return replace(self, mean=self._to_network_order([value * self.scale for value in rgb]))
 
-    def _to_network_order(self, values: Sequence[float]) -> tuple[float, float, float]:
+    def _to_network_order(self, values: Sequence[float]) -> Rgb:
         """Three channels from RGB to the network's order, or back, which is the same."""
         first, second, third = values if self.channel_order == "RGB" else reversed(values)
         return first, second, third
 
 
-def scaled_rgb(mean: Sequence[float], std: Sequence[float]) -> InputFormat:
+def scaled_rgb(mean: Rgb, std: Rgb) -> InputFormat:
     """The format of torchvision and timm: RGB in 0..1, minus mean, by std."""
-    return InputFormat("RGB", 1 / 255, tuple(mean), tuple(std))
+    return InputFormat("RGB", 1 / 255, mean, std)
 
 
 # of the Caffe models that the published weights were converted from

@@ -8,7 +8,7 @@ from torch import nn
 from models.attention import attention_names
 from models.cam_head import CamNet
 from models.errors import Misfit, ModelOptionError, WeightsError
-from models.padding import set_padding
+from models.padding import Padding, set_padding
 from models.resnet38 import ResNet38Cam
 from models.timm_backbone import TimmCam
 from models.weights import fit, tensors_in
@@ -27,7 +27,7 @@ def build_cam_net(
     output_stride: int = 8,
     pretrained: bool = False,
     dropout: tuple[float, float] = (0.3, 0.5),
-    padding: str = "zeros",
+    padding: Padding = "zeros",
 ) -> CamNet:
     """A network from image (N, 3, H, W) to CamOutput(cams (N, C + 1, h, w), scores (N, C)).
 

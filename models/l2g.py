@@ -1,11 +1,14 @@
 """L2G: a global network learns, patch by patch, the attention of a local one. Jiang et al., CVPR 2022."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
+
+from models.cam_head import CamOutput
 
 LossKind = Literal["mse", "cross_entropy", "balanced"]
 BackgroundTarget = Literal["network", "activation", "complement"]
@@ -93,7 +96,7 @@ def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     return values.sum() / weights.sum().clamp(min=1.0)
 
 
-def cut_maps(maps: Tensor, boxes: Tensor, *, size: tuple[int, int], stride: float) -> Tensor:
+def cut_maps(maps: Tensor, boxes: Tensor, *, size: Sequence[int], stride: float) -> Tensor:
     """ROI-aligns maps (N, K, H, W) at boxes (N, P, 4 or 5), in pixels at `stride` -> (N * P, K, *size), float32."""
     corners = boxes[..., -4:].to(maps.device, torch.float32, non_blocking=True)
     return roi_align(maps.float(), list(corners), output_size=tuple(size), spatial_scale=1.0 / stride, aligned=False)
@@ -173,20 +176,28 @@ class L2G(nn.Module):
             classification = F.multilabel_soft_margin_loss(seen.scores.float(), tags)
             losses["global_cls"] = self.global_cls_weight * classification
         if self.local_net is not None:
-            losses |= self._transfer(images, tags, boxes, saliency, seen.cams)
+            local = self.local_net(cut_patches(images, boxes))
+            stride = images.shape[-1] / seen.cams.shape[-1]
+            losses |= self._transfer(local, seen.cams, tags, boxes, saliency, stride=stride)
         return L2GOutput(losses, active_tags(seen.cams.detach(), tags, has_background=self.local_net is not None))
 
     def _transfer(
-        self, images: Tensor, tags: Tensor, boxes: Tensor, saliency: Tensor | None, global_cams: Tensor
+        self,
+        local: CamOutput,
+        global_cams: Tensor,
+        tags: Tensor,
+        boxes: Tensor,
+        saliency: Tensor | None,
+        *,
+        stride: float,
     ) -> dict[str, Tensor]:
-        local = self.local_net(cut_patches(images, boxes))
+        """The losses of the patches, of which `local` is what the local network gives."""
         if saliency is not None:
             saliency = saliency_patches(saliency, boxes)
         target = transfer_target(
             local.cams, tags, saliency, threshold=self.bg_threshold, background=self.background_target
         )
         target = background_where_untagged(target, tags)
-        stride = images.shape[-1] / global_cams.shape[-1]
         transfer = transfer_loss(global_cams, target, boxes, stride=stride, kind=self.kd_loss)
         patch_tags = tags.repeat_interleave(boxes.shape[1], dim=0)
         classification = F.multilabel_soft_margin_loss(local.scores.float(), patch_tags)

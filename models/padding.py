@@ -1,13 +1,16 @@
 """What convolutions see beyond the border of their maps."""
 
+from typing import Literal, get_args
+
 from torch import nn
 
 from models.errors import ModelOptionError
 
-PADDINGS = ("zeros", "replicate")
+Padding = Literal["zeros", "replicate"]
+PADDINGS = get_args(Padding)
 
 
-def set_padding(network: nn.Module, padding: str) -> None:
+def set_padding(network: nn.Module, padding: Padding) -> None:
     """Make the padded convolutions see zeros, or their map's outermost values, beyond the border.
 
     Zeros look like an edge: on a uniform area each dilated layer repeats the border as many cells inside as its

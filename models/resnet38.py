@@ -91,6 +91,7 @@ class ResNet38Cam(CamNet):
     output_stride = 8
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
+    b5: Block  # added by name, as the blocks of the other stages
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from models.attention import attention_names, build_attention
 from models.cam_head import CamNet, Features
 from models.errors import ModelOptionError
-from models.timm_features import SUGGESTION, create_timm, cropped, measure, padded
+from models.timm_features import SUGGESTION, TimmModel, create_timm, cropped, measure, padded
 from models.weights import fit, tensors_in, without_step_counts
 
 EMBEDDING = (64, 128)  # channels that the PCM makes of conv4 and conv5, as with ResNet-38
@@ -29,6 +29,8 @@ def taps_of(model: nn.Module, name: str) -> dict[int, tuple[str, int]]:
 
 class TimmCam(CamNet):
     """CAM network on a timm model: attention after stages 6 and 7, suppression after any stage."""
+
+    backbone: TimmModel
 
     def __init__(
         self,

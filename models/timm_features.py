@@ -37,7 +37,15 @@ def split_name(name: str) -> tuple[str, int | None]:
     return plain, int(depth)
 
 
-def cut(model: nn.Module, name: str, depth: int) -> nn.Module:
+class TimmModel(nn.Module):
+    """What timm's models have beside nn.Module's methods; a type alone, which they do not inherit from."""
+
+    feature_info: Any
+    pretrained_cfg: Any
+    forward_intermediates: Callable[..., Any]
+
+
+def cut(model: TimmModel, name: str, depth: int) -> TimmModel:
     """The model without the layers behind its feature map number `depth`, whose output it then gives."""
     info = getattr(model, "feature_info", None) or []
     entries = list(getattr(info, "info", info))
@@ -51,11 +59,11 @@ def cut(model: nn.Module, name: str, depth: int) -> nn.Module:
     return model
 
 
-def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **form: Any) -> nn.Module:
+def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **form: Any) -> Any:
     """The timm model called `name`, or for NAME@4 the part of it that ends with its fourth feature map.
 
-    `form` is what timm.create_model takes besides. Raises ModelOptionError for unknown names, strides that the model
-    cannot have, and weights that do not download.
+    `form` is what timm.create_model takes besides; it decides whether the result is a TimmModel or a getter around one.
+    Raises ModelOptionError for unknown names, strides that the model cannot have, and weights that do not download.
     """
     name, depth = split_name(name)
     if depth is not None and form.get("features_only"):
@@ -65,10 +73,10 @@ def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **fo
         near = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"did you mean {', '.join(near)}?" if near else SUGGESTION
         raise ModelOptionError("backbone", f"timm:{name}", f"timm has no such model: {hint}")
-    # 32 is every model's own stride, and many take no such argument
-    stride = {} if output_stride == COARSEST else {"output_stride": output_stride}
+    if output_stride != COARSEST:  # which is every model's own, and many take no such argument
+        form["output_stride"] = output_stride
     try:
-        model = timm.create_model(name, pretrained=pretrained, **stride, **form)
+        model: Any = timm.create_model(name, pretrained=pretrained, **form)
     except OSError as error:  # before ValueError: some failed downloads are both
         if not pretrained:
             raise

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -39,7 +39,7 @@ from utils.copy_paste.bank import (
     write_index,
 )
 from utils.copy_paste.published import export_bank, find_published, missing_from_listing, read_published
-from utils.copy_paste.selection import Candidate, Rejection, choose, iou, judge
+from utils.copy_paste.selection import Bounds, Candidate, Rejection, choose, iou, judge
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
@@ -105,7 +105,7 @@ def run(options: ForegroundOptions) -> Path:
     folder = Path(options.out).absolute() if options.out else foreground_bank_dir(options.experiment_name)
     record = FolderSettings(folder / SETTINGS_FILE, "*/*.png", "foregrounds", "scripts/build_foregrounds.py", "--out")
     if options.published:
-        settings, jobs = _published_jobs(options, data)
+        settings, jobs = _published_jobs(existing_path(options.published, "--published"), data, options.published_bgr)
         record.check(settings, may_replace=options.overwrite)
     else:
         settings, sources, rejected = _sources(options, trained)
@@ -132,14 +132,13 @@ def _export(options: ForegroundOptions, data: Dataset) -> Path:
     return folder
 
 
-def _published_jobs(options: ForegroundOptions, data: Dataset) -> tuple[dict[str, Any], list[_Job]]:
-    source = existing_path(options.published, "--published")
+def _published_jobs(source: Path, data: Dataset, bgr: bool) -> tuple[dict[str, Any], list[_Job]]:
     files = find_published(source, data.classes)
     missing = missing_from_listing(source, [path for _, path in files])
     if missing:
         print(f"warning: {source} lacks {len(missing)} files of its own listing ({first_few(missing)})")
     jobs = [_Job(path.stem, tag, data.classes[tag], (path,)) for tag, path in files]
-    settings = {"published": str(source), "published_bgr": options.published_bgr, "classes": list(data.classes)}
+    settings = {"published": str(source), "published_bgr": bgr, "classes": list(data.classes)}
     return settings, jobs
 
 
@@ -206,7 +205,7 @@ def _survey(
     return [_job(candidate, by_name[candidate.name], classes[candidate.tag]) for candidate in chosen]
 
 
-def _judge_source(source: _Source, *, classes: tuple[str, ...], **bounds: float) -> Candidate | Rejection:
+def _judge_source(source: _Source, *, classes: tuple[str, ...], **bounds: Unpack[Bounds]) -> Candidate | Rejection:
     label = read_label(source.label)
     if strange := unknown_labels(label, len(classes) + 1):
         raise UserError(f"holds {strange[0]}", source.label, f"labels are 0..{len(classes)} and {IGNORE_INDEX}")

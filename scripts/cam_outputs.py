@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -13,6 +14,13 @@ from utils.errors import UserError
 from utils.files.disk import remove_file
 from utils.files.npy_dict import write_npy_dict
 from utils.runs.paths import RunPaths
+
+
+class ImageCams(NamedTuple):
+    """One image's CAMs (K, H, W) in 0..1; for random walks, where wanted, its strided and high-resolution ones."""
+
+    merged: Tensor
+    random_walk: tuple[Tensor, Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -54,17 +62,23 @@ class CamOutputs:
                 for path in folder.glob(f"*.{suffix}"):
                     remove_file(path)
 
-    def write(self, entry: ImageEntry, merged: Tensor, strided: Tensor | None, high_res: Tensor | None) -> None:
+    @property
+    def random_walk(self) -> bool:
+        """Whether exports for random walks are wanted, which are made from maps of their own."""
+        return self.irn or self.affinity
+
+    def write(self, entry: ImageEntry, maps: ImageCams) -> None:
         """Writes one image's files; the artefact comes last, so that it says that all are there."""
-        cams = cam.to_uint8(merged)
+        cams = cam.to_uint8(maps.merged)
         if self.attention:
             for key, attention in zip(entry.tags, cams):
                 write_image(self.attention_file(entry, key), attention)
-        if self.irn:
-            write_npy_dict(self.paths.irn_dir / f"{entry.name}.npy", irn_export(entry.tags, strided, high_res))
-        if self.affinity:
-            affinity = affinity_export(entry.tags, strided, high_res)
-            write_npy_dict(self.paths.affinity_dir / f"{entry.name}.npy", affinity)
+        if maps.random_walk is not None:
+            if self.irn:
+                write_npy_dict(self.paths.irn_dir / f"{entry.name}.npy", irn_export(entry.tags, *maps.random_walk))
+            if self.affinity:
+                affinity = affinity_export(entry.tags, *maps.random_walk)
+                write_npy_dict(self.paths.affinity_dir / f"{entry.name}.npy", affinity)
         if self.psa:
-            write_npy_dict(self.paths.psa_dir / f"{entry.name}.npy", psa_export(entry.tags, merged))
+            write_npy_dict(self.paths.psa_dir / f"{entry.name}.npy", psa_export(entry.tags, maps.merged))
         cam.write_cam(self.paths.cam_dir / f"{entry.name}.npz", entry.tags, cams)

@@ -10,6 +10,7 @@ if __name__ == "__main__":  # before the imports below, which --help and a misty
 
     main(ConvertOptions, "scripts.convert_weights")
 
+from models.cam_net import WEIGHT_SETS
 from models.errors import WeightsError
 from models.weights import tensors_in
 from utils.config.options.weights import ConvertOptions
@@ -26,12 +27,12 @@ def run(options: ConvertOptions) -> Path:
     out = Path(options.out)
     if options.to == "published":
         content = published_checkpoint(read_checkpoint(path), path)
-        networks = {name: content[name] for name in ("state_dict", "local_dict") if name in content}
+        networks = [(name, content[name]) for name in WEIGHT_SETS if name in content]
     else:
         with as_user_error(WeightsError, path):
             content = tensors_in(read_weights(path))
-        networks = {}
+        networks = [("state dict", content)]
     write_checkpoint(out, content)
-    for name, weights in (networks or {"state dict": content}).items():
+    for name, weights in networks:
         print(f"{out}: {name}, {len(weights)} tensors, {sum(t.numel() for t in weights.values()):,} values")
     return out

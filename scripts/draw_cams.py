@@ -88,7 +88,8 @@ def contact_sheet(sources: Sources, names: Sequence[str], *, title: str, notes: 
     """One row an image: photo, saliency, CAMs, pseudo label, mask; kinds that no image has are left out."""
     rows = [cells_of_image(sources, name) for name in names]
     num_cams = min(MAX_CAMS, max(len(row["CAM"]) for row in rows))
-    columns, table = [], [[] for _ in rows]
+    columns: list[str] = []
+    table: list[list[Cell]] = [[] for _ in rows]
     for kind, cells_across in (("photo", 1), ("saliency", 1), ("CAM", num_cams), ("pseudo label", 1), ("mask", 1)):
         if not any(row[kind] for row in rows):
             continue
@@ -96,7 +97,8 @@ def contact_sheet(sources: Sources, names: Sequence[str], *, title: str, notes: 
         for row, line in zip(rows, table):
             line += padded(row[kind], cells_across, "" if kind == "CAM" else f"no {kind}")
     used = sorted({index for row in rows for index in row["indices"]})
-    legend = [(sources.name_of(index), tuple(int(v) for v in PALETTE[index])) for index in used]
+    colours = [PALETTE[index].tolist() for index in used]
+    legend = [(sources.name_of(index), (red, green, blue)) for index, (red, green, blue) in zip(used, colours)]
     notes = [*notes, "CAM: blue 0, green 0.5, red 1 of its class's maximum, over the photo"]
     return visual.sheet(table, cell_size=CELL, columns=columns, title=title, notes=notes, legend=legend)
 

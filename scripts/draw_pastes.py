@@ -64,4 +64,5 @@ def _row(
     twin = paster(image, saliency, entry.tags, rng=np.random.default_rng(seed))
     added = "nothing" if twin.tag is None else f"+ {classes[twin.tag]}"
     names = ", ".join(classes[tag] for tag in entry.tags)
-    return [Cell(image, names), Cell(gray(saliency)), Cell(twin.image, added), Cell(gray(twin.saliency))]
+    pasted = None if twin.saliency is None else gray(twin.saliency)
+    return [Cell(image, names), Cell(gray(saliency)), Cell(twin.image, added), Cell(pasted)]

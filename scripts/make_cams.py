@@ -1,20 +1,21 @@
 """Step 2: the CAMs of a trained run at several scales -> runs/EXP/cam/NAME.npz, and exports for random walks."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from models.cam_net import CamNet
-from scripts.cam_outputs import CamOutputs
+from scripts.cam_outputs import CamOutputs, ImageCams
 from scripts.networks import build_network, load_file
 from utils import cam
+from utils.cam.merging import Activation
 from utils.cam.multi_scale import raw_maps
 from utils.config.options import CamOptions, TrainOptions
 from utils.config.parser import load_options
@@ -36,7 +37,6 @@ def run(options: CamOptions) -> Path:
     """Makes the CAMs that are missing and returns their folder; under torchrun the images are shared out."""
     paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     train = load_options(TrainOptions, paths.config)
-    options = complete(options, train)
     trained = open_run(paths, options.dataset, trained=train)
     data = trained.data
     checkpoint = existing_path(options.checkpoint, "--checkpoint") if options.checkpoint else None
@@ -48,7 +48,14 @@ def run(options: CamOptions) -> Path:
     with start_process(options.device) as process:
         content = read_checkpoint(checkpoint)
         network = load_network(train, len(data.classes), checkpoint, content, NETWORKS[options.network])
-        settings = settings_of(options, network, checkpoint.name, content.get("step"), data.name)
+        maker = CamMaker.of(network, options, train)
+        settings = {
+            "checkpoint": checkpoint.name,
+            "step": content.get("step"),
+            "network": options.network,
+            "dataset": data.name,
+            **maker.as_json(),
+        }
         record = FolderSettings(paths.cam_dir / RECORD, "*.npz", "CAMs", "test_l2g.py", "--experiment_name")
         renewed = record.check(settings, may_replace=options.overwrite or options.update)
         todo = [entry for entry in entries if options.overwrite or renewed or not outputs.are_there(entry)]
@@ -59,18 +66,66 @@ def run(options: CamOptions) -> Path:
             record.start(settings)
             print(f"{paths.cam_dir}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {checkpoint.name}")
         process.wait()
-        network.to(process.device, memory_format=torch.channels_last)
-        make_all(network, train, options, todo[process.rank :: process.world_size], files, outputs, process)
+        network.to(process.device).to(memory_format=torch.channels_last)
+        make_all(maker, options, todo[process.rank :: process.world_size], files, outputs, process)
         process.wait()
     return paths.cam_dir
 
 
-def complete(options: CamOptions, train: TrainOptions) -> CamOptions:
-    """What is not asked for is what the run's own options say."""
-    given = {name: getattr(options, name) for name in ("scales", "base_size", "activation")}
-    return replace(
-        options, **{name: getattr(train, f"cam_{name}") if value is None else value for name, value in given.items()}
-    )
+@dataclass(frozen=True)
+class CamMaker:
+    """A network and how it makes the CAMs of a folder."""
+
+    network: CamNet
+    scales: tuple[float, ...]
+    base_size: int
+    activation: Activation
+    mean: Sequence[float]
+    std: Sequence[float]
+    amp: str
+
+    @classmethod
+    def of(cls, network: CamNet, options: CamOptions, train: TrainOptions) -> Self:
+        """With the run's own options where `options` leaves them open."""
+        return cls(
+            network,
+            scales=train.cam_scales if options.scales is None else options.scales,
+            base_size=train.cam_base_size if options.base_size is None else options.base_size,
+            activation=train.cam_activation if options.activation is None else options.activation,
+            mean=train.mean or network.mean,
+            std=train.std or network.std,
+            amp=options.amp,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """What the CAMs of a folder have in common."""
+        return {
+            "weights": weights_digest(self.network),  # the same name and step also come from training again
+            "scales": list(self.scales),
+            "base_size": self.base_size,
+            "activation": self.activation,
+        }
+
+    def raw_maps(self, images: Tensor) -> list[Tensor]:
+        """images (N, 3, H, W) uint8 -> the maps of all scales, as utils.cam.multi_scale.raw_maps gives them."""
+        return raw_maps(
+            self.network,
+            images,
+            scales=self.scales,
+            base_size=self.base_size,
+            mean=self.mean,
+            std=self.std,
+            amp=self.amp,
+        )
+
+    def cams(self, maps: Sequence[Tensor], entry: ImageEntry, size: Sequence[int], *, random_walk: bool) -> ImageCams:
+        """One image's CAMs from its raw maps (C + 1, h, w); random_walk: also those that such exports are made of."""
+        merged = cam.merge_scales(maps, size, keys=entry.tags, activation=self.activation)
+        if not random_walk:
+            return ImageCams(merged, None)
+        strided = cam.strided_cam(maps, size, keys=entry.tags, activation=self.activation)
+        high_res = cam.high_res_cam(maps, size, keys=entry.tags, activation=self.activation)
+        return ImageCams(merged, (strided, high_res))
 
 
 def load_network(train: TrainOptions, num_classes: int, path: Path, content: dict[str, Any], which: str) -> CamNet:
@@ -80,23 +135,8 @@ def load_network(train: TrainOptions, num_classes: int, path: Path, content: dic
     return network.eval().requires_grad_(False)
 
 
-def settings_of(options: CamOptions, network: nn.Module, checkpoint: str, step: int | None, data: str) -> dict:
-    """What the CAMs of a folder have in common."""
-    return {
-        "checkpoint": checkpoint,
-        "step": step,
-        "weights": weights_digest(network),  # the same name and step also come from training again
-        "network": options.network,
-        "dataset": data,
-        "scales": list(options.scales),
-        "base_size": options.base_size,
-        "activation": options.activation,
-    }
-
-
 def make_all(
-    network: CamNet,
-    train: TrainOptions,
+    maker: CamMaker,
     options: CamOptions,
     entries: Sequence[ImageEntry],
     files: dict[str, Path],
@@ -105,20 +145,11 @@ def make_all(
 ) -> None:
     """Reads ahead in worker processes, runs the network, and compresses and writes in threads."""
     batches = batches_of_one_size(entries, files, options.batch_size)
-    infer = partial(
-        raw_maps,
-        network,
-        scales=options.scales,
-        base_size=options.base_size,
-        mean=train.mean or network.mean,
-        std=train.std or network.std,
-        amp=options.amp,
-    )
     with tqdm(total=len(entries), desc="CAMs", unit="image", disable=not process.is_main) as bar:
         jobs = (
-            partial(outputs.write, entry, *maps)
+            partial(outputs.write, entry, maps)
             for batch, images, _ in read_batches(batches, files, num_workers=options.num_workers)
-            for entry, maps in results_of_batch(infer, batch, images, options, outputs)
+            for entry, maps in results_of_batch(maker, batch, images, random_walk=outputs.random_walk)
         )
         for _ in run_in_threads(jobs, num_threads=max(1, options.num_workers)):
             bar.update()
@@ -126,24 +157,16 @@ def make_all(
 
 @torch.inference_mode()
 def results_of_batch(
-    infer: Callable[[Tensor], list[Tensor]],
-    batch: Sequence[ImageEntry],
-    images: np.ndarray,
-    options: CamOptions,
-    outputs: CamOutputs,
-) -> list[tuple[ImageEntry, tuple[Tensor, Tensor | None, Tensor | None]]]:
-    """Each image's merged CAMs (K, H, W), and where an export is wanted its strided and high-resolution ones."""
+    maker: CamMaker, batch: Sequence[ImageEntry], images: np.ndarray, *, random_walk: bool
+) -> list[tuple[ImageEntry, ImageCams]]:
+    """The CAMs of each image of a batch (N, H, W, 3) uint8."""
     size = images.shape[1:3]
     tagged = any(entry.tags for entry in batch)  # images without tags need no network
-    maps = infer(torch.from_numpy(images).permute(0, 3, 1, 2)) if tagged else []
-    results = []
-    for index, entry in enumerate(batch):
-        if not entry.tags:
-            nothing = torch.zeros(0, *size)
-            results.append((entry, (nothing, nothing, nothing)))
-            continue
-        own, keys = [m[index] for m in maps], {"keys": entry.tags, "activation": options.activation}
-        strided = cam.strided_cam(own, size, **keys) if outputs.irn or outputs.affinity else None
-        high_res = cam.high_res_cam(own, size, **keys) if outputs.irn or outputs.affinity else None
-        results.append((entry, (cam.merge_scales(own, size, **keys), strided, high_res)))
-    return results
+    maps = maker.raw_maps(torch.from_numpy(images).permute(0, 3, 1, 2)) if tagged else []
+    nothing = torch.zeros(0, *size)
+    return [
+        (entry, maker.cams([m[index] for m in maps], entry, size, random_walk=random_walk))
+        if entry.tags
+        else (entry, ImageCams(nothing, (nothing, nothing)))
+        for index, entry in enumerate(batch)
+    ]

@@ -49,7 +49,7 @@ def run(options: PrepareCocoOptions) -> Path:
     settings = {"crowd": options.crowd}
     record.check(settings, may_replace=options.overwrite)
     splits = {split: read_instances(coco / _annotation_file(split)) for split in LISTS}
-    sources = {}
+    sources: dict[Path, Path] = {}
     for split, images in splits.items():
         files = [coco / split / image.file_name for image in images]
         check_present(files, "images", f"unpack {split}.zip again")

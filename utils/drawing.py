@@ -64,7 +64,7 @@ def fit(image: np.ndarray, size: tuple[int, int], *, is_label: bool = False) -> 
 
 
 @cache
-def font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font, so that pictures look the same on every machine."""
     return ImageFont.load_default(size)
 

@@ -110,6 +110,8 @@ class L2GDataset(Dataset):
         tags, mask, pasted_tag = self.entries[index].tags, None, None
         seed = (self.recipe.seed, epoch, index, 1) if is_twin else (self.recipe.seed, epoch, index)
         if is_twin:
+            if self.paster is None:
+                raise ValueError("a pasted twin needs a paster")
             twin = self.paster(image, saliency, tags, rng=np.random.default_rng(seed))
             image, saliency, mask, pasted_tag = twin.image, twin.saliency, twin.mask, twin.tag
         resized = self._resized(image, saliency, mask)

@@ -185,7 +185,7 @@ def _exceeded_by_byte(thresholds: tuple[float, ...]) -> np.ndarray:
     """(256,) uint8: to_label itself is asked, so that labels and scores cannot disagree about a rounding."""
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 1, 256)
     kept = [to_label(np.zeros(1, np.int64), ramp, threshold)[0] > 0 for threshold in thresholds]
-    return np.sum(kept, axis=0, dtype=np.uint8)
+    return np.stack(kept).sum(axis=0, dtype=np.uint8)
 
 
 class ThresholdScores:
@@ -206,8 +206,9 @@ class ThresholdScores:
 
     def add(self, keys: np.ndarray, histogram: np.ndarray) -> None:
         """Counts one image by what cam_histogram gave for it, perhaps in another process."""
-        labels = np.asarray(keys, np.int64) + 1 if len(keys) else np.zeros(1, np.int64)
-        np.add.at(self._counts, (slice(None), labels), histogram)
+        labels = [int(key) + 1 for key in keys] or [0]
+        for position, label in enumerate(labels):
+            self._counts[:, label] += histogram[:, position]
 
     def confusion(self, index: int) -> ConfusionMatrix:
         """The confusion matrix at thresholds[index]."""

@@ -49,9 +49,9 @@ def build_segmenter(
     if not match["published"] and (tuple(n_blocks) != PUBLISHED_BLOCKS or width != 1.0):
         option, value = ("width", width) if width != 1.0 else ("n_blocks", n_blocks)
         raise ModelOptionError(option, value, f"it is for DeepLabV2_ResNet101: choose a smaller backbone than {name}'s")
-    net = _single_scale(match, num_labels, output_stride, atrous_rates, n_blocks, width)
+    net: Segmenter = _single_scale(match, num_labels, output_stride, atrous_rates, n_blocks, width)
     if plain != name:
-        net = MultiScale(net, scales=scales)
+        net = MultiScale(net.single_scale(), scales=scales)
     elif tuple(scales) not in ((), PUBLISHED_SCALES):
         raise ModelOptionError("scales", scales, f"{name} looks at one; {name}_MSC looks at several")
     return net.freeze_batch_norm() if freeze_batch_norm else net

@@ -17,7 +17,8 @@ class ASPP(nn.Module):
         for i, rate in enumerate(rates):
             branch = nn.Conv2d(channels, num_labels, 3, padding=rate, dilation=rate)
             nn.init.normal_(branch.weight, std=0.01)
-            nn.init.zeros_(branch.bias)
+            if branch.bias is not None:
+                nn.init.zeros_(branch.bias)
             self.add_module(f"c{i}", branch)
 
     def forward(self, x: Tensor) -> Tensor:

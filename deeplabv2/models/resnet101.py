@@ -78,6 +78,11 @@ class DeepLabV2ResNet101(SingleScale):
     name = "DeepLabV2_ResNet101"
     normalisation = CAFFE
     head_prefixes = ("aspp.",)
+    # added by name
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+    layer5: nn.Sequential
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from deeplabv2.models.aspp import ASPP
 from deeplabv2.models.segmenter import SingleScale
 from deeplabv2.models.separable_head import SeparableHead
 from models.errors import Misfit, ModelOptionError
-from models.timm_features import SUGGESTION, create_timm, cropped, measure, padded, split_name
+from models.timm_features import SUGGESTION, TimmModel, create_timm, cropped, measure, padded, split_name
 from models.weights import fit, without_step_counts
 
 SKIP_STRIDE = 8  # of the finer map that SeparableHead joins
@@ -37,11 +37,11 @@ class TimmSegmenter(SingleScale):
         features = create_timm(
             name, output_stride=output_stride, features_only=True, feature_cls="getter", out_indices=tuple(indices)
         )
-        self.backbone = features.model
+        self.backbone: TimmModel = features.model
         # after pruning, a map keeps the index that the getter found for it
         self._indices = list(features.out_indices)
         config = self.backbone.pretrained_cfg
-        self.normalisation = scaled_rgb(config["mean"], config["std"])
+        self.normalisation = scaled_rgb(tuple(config["mean"]), tuple(config["std"]))
         self._multiple = 1
         self.layout = measure(self.backbone, self.features, name=f"timm:{name}", channels=channels)
         self.output_stride, self._multiple = self.layout.stride, self.layout.multiple

@@ -58,8 +58,9 @@ def run(options: BenchmarkOptions) -> list[Row]:
 def measure_cams(options: BenchmarkOptions) -> list[Row]:
     """CAMs of one image by the published best network, random weights. RuntimeError if both ways disagree."""
     torch.manual_seed(options.seed)
-    published_best = {"attention": "se", "suppression": "learnable"}
-    plain_net = build_cam_net("resnet38", len(VOC_CLASSES), width=options.width, **published_best).eval()
+    plain_net = build_cam_net(
+        "resnet38", len(VOC_CLASSES), width=options.width, attention="se", suppression="learnable"
+    ).eval()
     net = copy.deepcopy(plain_net).to(memory_format=torch.channels_last)
     image = torch.from_numpy(blobs(np.random.default_rng(options.seed), 3, options.size))
     keys = strongest_classes(plain_net, image)

@@ -2,7 +2,7 @@
 
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from utils.cam.artefact import read_cam, write_cam
 from utils.cam.labels import to_label
 from utils.config.options import ScoreOptions, TrainOptions
 from utils.copy_paste.bank import Foreground, ForegroundBank, write_foreground, write_index
-from utils.copy_paste.pasting import Paster, paste
+from utils.copy_paste.pasting import Pasted, Paster, paste
 from utils.crf.dense import crf_label, dense_crf
 from utils.crf.strengths import DEEPLAB_CRF
 from utils.data.catalog import IMAGE_FOLDER, SALIENCY_FOLDER, VOC_CLASSES
@@ -36,10 +36,10 @@ def measure_scoring(*, images: int, size: tuple[int, int], repeats: int, seed: i
         pairs = write_artefacts(Path(folder), images=images, size=size, seed=seed)
         score_files(pairs[:1], thresholds)  # warms up
         ways = {f"scoring, {len(t)} thresholds": partial(score_files, pairs, t) for t in (thresholds, thresholds[:1])}
-        seconds = list(in_turns(ways, repeats)[0].values())
+        all_of_them, one = in_turns(ways, repeats)[0].values()
     return [
-        Row(f"scoring, {len(thresholds)} thresholds against 1", *seconds, seconds[0] / seconds[1], below=1.5),
-        Row("scoring, images a second a core", len(pairs) / seconds[0], at_least=30),
+        Row(f"scoring, {len(thresholds)} thresholds against 1", all_of_them, one, all_of_them / one, below=1.5),
+        Row("scoring, images per second per core", len(pairs) / all_of_them, at_least=30),
     ]
 
 
@@ -73,12 +73,12 @@ def measure_pasting(*, size: tuple[int, int], object_size: tuple[int, int], past
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
     for number in range(pastes):
         few = number < max(1, pastes // 10)  # the plain way takes long, and hardly varies
-        ways = {"ours": paste, **({"plain": plain_paste} if few else {})}
-        ways = {
+        ways: dict[str, Callable[..., Pasted]] = {"ours": paste, **({"plain": plain_paste} if few else {})}
+        calls = {
             name: partial(way, image, saliency, foreground, max_overlap=0.2, rng=np.random.default_rng(number))
             for name, way in ways.items()
         }
-        times, results = in_turns(ways, 1, verbose=False)
+        times, results = in_turns(calls, 1, verbose=False)
         for name, value in times.items():
             seconds[name].append(value)
         if few and not all(np.array_equal(*pair) for pair in zip(results["ours"], results["plain"])):
@@ -169,7 +169,7 @@ def measure_crf(*, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
     image, probabilities = scene_with_labels(seed, size, len(VOC_CLASSES) + 1)
     with one_thread():
         dense_crf(image[:9, :9], probabilities[:8, :9, :9], **DEEPLAB_CRF)  # compiles the filter for 4, 2 and 1 rows
-        ways = {
+        ways: dict[str, Callable[[], np.ndarray]] = {
             "CRF, competing labels": partial(crf_label, image, probabilities, **DEEPLAB_CRF),
             "CRF, all labels": lambda: dense_crf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),
             "CRF, all labels, pydensecrf": lambda: plain_crf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),

@@ -4,7 +4,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,17 @@ class Row:
         value = self.ours if self.ratio is None else self.ratio
         if value is None:
             return "not measured"
-        if self.at_least is None and self.below is None:
+        if self.at_least is not None:
+            met = value >= self.at_least
+        elif self.below is not None:
+            met = value < self.below
+        else:
             return "measured"
-        return "met" if (value < self.below if self.at_least is None else value >= self.at_least) else "missed"
+        return "met" if met else "missed"
 
 
 def in_turns(
-    ways: dict[str, Callable[[], Any]], repeats: int, *, verbose: bool = True
+    ways: Mapping[str, Callable[[], Any]], repeats: int, *, verbose: bool = True
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Median seconds and last result of each way; in turns, so that a machine that slows down slows all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}

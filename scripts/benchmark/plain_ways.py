@@ -1,5 +1,7 @@
 """Made-up pictures to measure on, and what to measure against: pasting pixel by pixel, the CRF of pydensecrf."""
 
+from typing import Unpack
+
 import cv2
 import numpy as np
 from pydensecrf.densecrf import DenseCRF2D
@@ -8,6 +10,7 @@ from pydensecrf.utils import unary_from_softmax
 from utils.cam.labels import to_uint8
 from utils.copy_paste.bank import SALIENT, Foreground
 from utils.copy_paste.pasting import MAX_SHARE, PLACES, SCALES, Pasted, smooth_interpolation
+from utils.crf.strengths import Strengths
 
 
 def blobs(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.ndarray:
@@ -76,7 +79,7 @@ def scene_with_labels(seed: int, size: tuple[int, int], num_labels: int) -> tupl
     return image, powers / powers.sum(axis=0)
 
 
-def plain_crf(image: np.ndarray, probabilities: np.ndarray, **strengths: float) -> np.ndarray:
+def plain_crf(image: np.ndarray, probabilities: np.ndarray, **strengths: Unpack[Strengths]) -> np.ndarray:
     """As utils.crf.dense_crf, by pydensecrf, which published implementations call. -> (L, H, W) float32."""
     labels, height, width = probabilities.shape
     # it takes only memory that is contiguous and writable, which pictures of PIL are not

@@ -72,7 +72,10 @@ class CamFolder:
     @classmethod
     def open(cls, path: Path, form: Form | None = None) -> "CamFolder":
         """The folder as one of `form`, by default of the form that its files have (cam if it has none)."""
-        return cls(path, form or next((f for f, pattern in PATTERNS.items() if any(path.glob(pattern))), "cam"))
+        if form is None:
+            found = (form for form, pattern in PATTERNS.items() if any(path.glob(pattern)))
+            return cls(path, next(found, "cam"))
+        return cls(path, form)
 
     def files(self, name: str, tags: Sequence[int] = ()) -> CamFiles:
         """The files of one image. tags: those whose attention PNGs it must have; default those found."""

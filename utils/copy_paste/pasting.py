@@ -121,16 +121,18 @@ def _choose_place(
     count = 1 if max_overlap is None else places
     tops = rng.integers(0, size[0] - mask.shape[0] + 1, count)
     lefts = rng.integers(0, size[1] - mask.shape[1] + 1, count)
-    if max_overlap is None:
+    if max_overlap is None or saliency is None:  # _check lets both pass only together
         return int(tops[0]), int(lefts[0])
-    salient, area = saliency > SALIENT, max(1, np.count_nonzero(mask))
-    best = (np.inf, 0, 0)
+    salient, area = saliency > SALIENT, max(1, int(np.count_nonzero(mask)))
+    best, least = (0, 0), np.inf
     for top, left in zip(tops.tolist(), lefts.tolist()):
         under = salient[top : top + mask.shape[0], left : left + mask.shape[1]]
-        best = min(best, (np.count_nonzero(under & mask) / area, top, left), key=lambda place: place[0])
-        if best[0] < max_overlap:
+        overlap = np.count_nonzero(under & mask) / area
+        if overlap < least:
+            best, least = (top, left), overlap
+        if least < max_overlap:
             break
-    return best[1:]
+    return best
 
 
 def _opacity(mask: np.ndarray, feather: float) -> np.ndarray | None:

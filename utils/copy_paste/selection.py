@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypedDict, Unpack
 
 import cv2
 import numpy as np
@@ -42,6 +43,17 @@ class Candidate:
         return slice(top, bottom), slice(left, right)
 
 
+class Bounds(TypedDict):
+    """What an object must keep to: its area as a fraction of the image, its box's shorter side in pixels, and its IoU
+    with the salient pixels.
+    """
+
+    min_area: float
+    max_area: float
+    min_side: int
+    min_agreement: float
+
+
 def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
     """(H, W) bool, not empty -> the box around it: top, left, bottom, right, ends excluded."""
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
@@ -60,15 +72,12 @@ def judge(
     salient: np.ndarray | None,
     *,
     tag: int | None,
-    min_area: float,
-    max_area: float,
-    min_side: int,
-    min_agreement: float,
+    **bounds: Unpack[Bounds],
 ) -> Candidate | Rejection:
     """The object of an image, or why it is not to be trusted.
 
     label (H, W) uint8 with 0 background and 255, which is not object; salient (H, W) bool, or None where nothing is
-    known; tag, zero-based, is the image's only one, or None where it has no known tags. Areas are shares of the image.
+    known; tag, zero-based, is the image's only one, or None where it has no known tags; bounds as in Bounds.
     CDA (Su et al., ICCV 2021), sec. 3.2.
     """
     classes = [int(value) for value in np.unique(label) if value not in (0, IGNORE_INDEX)]
@@ -77,14 +86,15 @@ def judge(
     if tag is not None and tag != classes[0] - 1:
         return Rejection.OTHER_CLASS
     mask = label == classes[0]
-    area = np.count_nonzero(mask)
-    if not min_area <= area / mask.size <= max_area:
-        return Rejection.SMALL_SHARE if area / mask.size < min_area else Rejection.LARGE_SHARE
+    area = int(np.count_nonzero(mask))
+    if not bounds["min_area"] <= area / mask.size <= bounds["max_area"]:
+        return Rejection.SMALL_SHARE if area / mask.size < bounds["min_area"] else Rejection.LARGE_SHARE
     top, left, bottom, right = box_of(mask)
-    if min(bottom - top, right - left) < min_side:
+    if min(bottom - top, right - left) < bounds["min_side"]:
         return Rejection.SMALL_BOX
     agreement = 1.0 if salient is None else iou(mask, salient)
-    if agreement < min_agreement or agreement == 0:  # of an object that is nowhere salient nothing would be pasted
+    # of an object that is nowhere salient nothing would be pasted
+    if agreement < bounds["min_agreement"] or agreement == 0:
         return Rejection.UNLIKE_SALIENCY
     is_cut = min(top, left) == 0 or bottom == mask.shape[0] or right == mask.shape[1]
     return Candidate(name, classes[0] - 1, (top, left, bottom, right), area, agreement, is_cut)

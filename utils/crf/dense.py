@@ -1,11 +1,13 @@
 """Dense CRF: sharpens label probabilities along the edges of the photograph."""
 
+from typing import Unpack
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from utils.crf.lattice import PermutohedralLattice
-from utils.crf.strengths import CAM_CONFIDENCE, CAM_CRF
+from utils.crf.strengths import CAM_CONFIDENCE, CAM_CRF, Strengths
 from utils.errors import UserError
 
 # as published: a label that the network rules out can still win
@@ -93,7 +95,7 @@ def competing_labels(probabilities: Tensor, *, ratio: float, area: float = 0.0) 
     return torch.nonzero((pixels > 0) & (pixels >= area * near[0].numel())).flatten()
 
 
-def crf_label(image: np.ndarray, probabilities: np.ndarray, **strengths: float) -> np.ndarray:
+def crf_label(image: np.ndarray, probabilities: np.ndarray, **strengths: Unpack[Strengths]) -> np.ndarray:
     """Each pixel's label after the dense CRF over the labels that compete, (H, W) uint8.
 
     image (H, W, 3) uint8 RGB, probabilities (L, H, W), strengths as in dense_crf. The time goes with the number of
@@ -104,7 +106,9 @@ def crf_label(image: np.ndarray, probabilities: np.ndarray, **strengths: float) 
     return labels[refined.argmax(axis=0)]
 
 
-def refine(image: np.ndarray, probabilities: np.ndarray, **strengths: float) -> tuple[np.ndarray, np.ndarray]:
+def refine(
+    image: np.ndarray, probabilities: np.ndarray, **strengths: Unpack[Strengths]
+) -> tuple[np.ndarray, np.ndarray]:
     """The labels (K,) uint8 that compete in an image, and their probabilities (K, H, W) after the dense CRF."""
     chosen = competing_labels(torch.from_numpy(probabilities), ratio=COMPETING_RATIO, area=COMPETING_AREA)
     labels = chosen.numpy().astype(np.uint8)

@@ -1,7 +1,6 @@
 """Images read ahead in worker processes, in batches of one size."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,8 +85,7 @@ def batches_of_one_size(entries: Sequence[ImageEntry], files: Mapping[str, Path]
     """Groups of at most `size` images that have the same height and width; list order if size is 1."""
     if size <= 1:
         return [[entry] for entry in entries]
-    by_shape: dict[tuple[int, int], list[ImageEntry]] = {}
+    by_shape: dict[Size, list[ImageEntry]] = {}
     for entry in entries:
         by_shape.setdefault(open_header(files[entry.name]).size, []).append(entry)
-    groups = (iter(group) for group in by_shape.values())
-    return [batch for group in groups for batch in iter(lambda group=group: list(islice(group, size)), [])]
+    return [group[i : i + size] for group in by_shape.values() for i in range(0, len(group), size)]

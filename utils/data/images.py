@@ -144,7 +144,7 @@ def write_image(
     """
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
-    options = {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    options: dict[str, Any] = {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     if compress_level is not None:
         options["compress_level"] = compress_level
     with atomic_path(path) as temporary:

@@ -94,7 +94,7 @@ def look_at_label(item: tuple[str, Path], *, label_dir: Path, mask_dir: Path | N
             f"{path.name} holds {unknown[0]}: expected 0 to {num_labels - 1}, and {IGNORE_INDEX} for ignored pixels"
         )
     return LabelReport(
-        problem, counts, is_bordered(label), _is_mask(label, name, mask_dir), zlib.crc32(np.ascontiguousarray(label))
+        problem, counts, is_bordered(label), _is_mask(label, name, mask_dir), zlib.crc32(label.tobytes())
     )
 
 
@@ -110,8 +110,8 @@ def is_bordered(label: np.ndarray) -> bool:
     for one, other in ((label[1:], label[:-1]), (label[:, 1:], label[:, :-1])):
         is_object = [(side != 0) & (side != IGNORE_INDEX) for side in (one, other)]
         ignored = [side == IGNORE_INDEX for side in (one, other)]
-        bordered += np.count_nonzero((is_object[0] & ignored[1]) | (is_object[1] & ignored[0]))
-        direct += np.count_nonzero((is_object[0] & (other == 0)) | (is_object[1] & (one == 0)))
+        bordered += int(np.count_nonzero((is_object[0] & ignored[1]) | (is_object[1] & ignored[0])))
+        direct += int(np.count_nonzero((is_object[0] & (other == 0)) | (is_object[1] & (one == 0))))
     return bordered > BORDERED * direct
 
 

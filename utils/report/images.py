@@ -23,6 +23,7 @@ from utils.report.pictures import Sources
 
 THUMBNAIL = 224  # longer side, pixels
 HEAT = 96  # longer side of a CAM's and a saliency map's thumbnail: both are smooth
+MAPS: tuple[str, ...] = ("label", "mask", "prediction")
 FORM = 2  # of the stored records: raise it when they change
 
 
@@ -61,7 +62,7 @@ def image_facts(name: str, *, sources: Sources, folder: Path, with_pictures: boo
     made_from = _made_from(files, num_classes=len(sources.classes))
     stored = _read_record(record)
     if not (stored and stored["made_from"] == made_from and (stored["pictures"] or not with_pictures)):
-        maps = {kind: read_label(files[kind]) for kind in ("label", "mask", "prediction") if kind in files}
+        maps = {kind: read_label(files[kind]) for kind in MAPS if kind in files}
         stored = {
             "made_from": made_from,
             "facts": _facts(name, files, maps, num_labels=len(sources.classes) + 1),
@@ -107,14 +108,14 @@ def _facts(name: str, files: dict[str, Path], maps: dict[str, np.ndarray], *, nu
         "name": name,
         "tags": read_cam_keys(files["cams"]).tolist() if "cams" in files else [],
         "has_cams": "cams" in files,
-        **{f"{kind}_pixels": _pixels(maps.get(kind)) for kind in ("label", "mask", "prediction")},
+        **{f"{kind}_pixels": _pixels(maps.get(kind)) for kind in MAPS},
         "label_iou": iou("label"),
         "prediction_iou": iou("prediction"),
     }
 
 
 def _facts_from_json(facts: dict[str, Any]) -> ImageFacts:
-    maps = ("label_pixels", "mask_pixels", "prediction_pixels")
+    maps = [f"{kind}_pixels" for kind in MAPS]
     counts = {key: {int(index): n for index, n in facts[key].items()} for key in maps if facts[key]}
     return ImageFacts(**{**facts, **counts, "tags": tuple(facts["tags"])})
 
@@ -140,7 +141,7 @@ def _pictures(sources: Sources, name: str, files: dict[str, Path], maps: dict[st
     if "cams" in files:
         photo, keys, cams = sources.photo_and_cams(name)
     else:
-        photo, keys, cams = np.asarray(read_rgb(files["photo"])), [], []
+        photo, keys, cams = np.asarray(read_rgb(files["photo"])), np.zeros(0, np.int64), np.zeros((0, 1, 1), np.uint8)
     pictures: dict[str, Any] = {
         "photo": _webp(_small(photo, THUMBNAIL), quality=70),
         "cams": [[int(k) + 1, _webp(visual.heat_map(_small(cam, HEAT)), quality=70)] for k, cam in zip(keys, cams)],
