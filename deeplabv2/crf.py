@@ -19,6 +19,7 @@ from deeplabv2.seen_size import bounded
 from deeplabv2.step_settings import StepSettings
 from deeplabv2.test import masked_split
 from utils.crf.dense import COMPETING_AREA, COMPETING_RATIO, refine
+from utils.crf.strengths import Strengths
 from utils.data.images import open_header, read_label, read_rgb, write_label_png
 from utils.errors import UserError
 from utils.files.manifest import RECORD, FolderSettings, is_current
@@ -59,7 +60,8 @@ def run(settings: StepSettings) -> Path:
         num_labels=data.num_labels,
         num_workers=settings.num_workers,
     )
-    facts = {**label_record(paths.crf_dir(name)).read(), "list": str(split.list_file), "images": len(split.entries)}
+    made_with = label_record(paths.crf_dir(name)).read() or {}
+    facts = {**made_with, "list": str(split.list_file), "images": len(split.entries)}
     return report_scores(paths.crf_scores, scores, data.classes, facts)
 
 
@@ -72,13 +74,13 @@ def label_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:
 class Crf:
     """The dense CRF: strengths under the names of utils.crf.dense_crf, and the longer side that it works at most on."""
 
-    strengths: Mapping[str, float]
+    strengths: Strengths
     size: int | None
 
     @classmethod
     def of(cls, settings: StepSettings) -> Self:
         crf = settings.CRF
-        strengths = {
+        strengths: Strengths = {
             "iterations": crf.ITER_MAX,
             "pos_w": crf.POS_W,
             "pos_xy_std": crf.POS_XY_STD,

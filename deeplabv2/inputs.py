@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from deeplabv2.setting_groups import PUBLISHED_NAMES
 from deeplabv2.settings import DatasetSettings, find_path
@@ -22,16 +23,30 @@ from utils.runs.paths import pseudo_label_dir
 
 @dataclass(frozen=True)
 class Split:
-    """The listed images of a split, with the folder of their labels or masks where a step needs these."""
+    """The listed images of a split."""
 
     list_file: Path
     entries: list[ImageEntry]
     files: dict[str, Path]  # name -> image
-    label_dir: Path | None = None
 
     @property
     def names(self) -> list[str]:
         return [entry.name for entry in self.entries]
+
+
+@dataclass(frozen=True)
+class LabelledSplit(Split):
+    """The listed images of a split, with the folder of their labels or masks."""
+
+    label_dir: Path
+
+
+class Labels(NamedTuple):
+    """The labels that a step needs: their folder, what they are called, and where they come from."""
+
+    folder: Path
+    kind: str
+    remedy: str
 
 
 def open_data(settings: DatasetSettings) -> Dataset:
@@ -102,40 +117,59 @@ def find_mask_dir(settings: DatasetSettings, data: Dataset) -> Path:
     return find_path(settings.MASK_DIR, "DATASET.MASK_DIR") if settings.MASK_DIR else data.mask_dir
 
 
-def training_labels_dir(settings: DatasetSettings, data: Dataset, experiment_id: str) -> tuple[Path, str]:
-    """The folder of the labels that are trained on, which may be missing, and who makes them."""
+def training_labels_dir(settings: DatasetSettings, data: Dataset, experiment_id: str) -> Labels:
+    """The labels that are trained on, whose folder may be missing."""
+    kind, remedy = "pseudo labels", "see DATASET.LABEL_DIR"
     if settings.LABEL_DIR is None:
         own, others = pseudo_label_dir(data.name, experiment_id), published_labels(data.name, locate.PROJECT_ROOT)
         also = "".join(f"; also looked at: {folder}" for folder in others)
-        return first_existing(own, others), f"gen_gt.py --experiment_name {experiment_id} makes them{also}"
+        remedy = f"gen_gt.py --experiment_name {experiment_id} makes them{also}"
+        return Labels(first_existing(own, others), kind, remedy)
     try:
-        return find_path(settings.LABEL_DIR, "DATASET.LABEL_DIR"), "see DATASET.LABEL_DIR"
+        return Labels(find_path(settings.LABEL_DIR, "DATASET.LABEL_DIR"), kind, remedy)
     except UserError:
-        return Path(settings.LABEL_DIR).absolute(), "see DATASET.LABEL_DIR"
+        return Labels(Path(settings.LABEL_DIR).absolute(), kind, remedy)
 
 
-def open_split(
+def open_split(data: Dataset, list_file: Path, *, image_dir: Path, step: str) -> Split:
+    """The listed images, or one UserError that names everything that is missing and where it goes."""
+    entries, problems = _listed(data, list_file, image_dir)
+    _check_complete(problems, step)
+    return Split(list_file, entries, _files(entries, image_dir))
+
+
+def open_labelled_split(
     data: Dataset,
     list_file: Path,
+    labels: Labels,
     *,
     image_dir: Path,
-    label_dir: Path | None = None,
-    label_kind: str = "labels",
-    label_remedy: str = "",
     other_problems: Sequence[str] = (),
     step: str,
-) -> Split:
-    """The listed images, or one UserError that names everything that is missing and where it goes."""
-    problems, entries = list(other_problems), []
+) -> LabelledSplit:
+    """As open_split, for images that need labels too; other_problems: what is reported with them."""
+    entries, problems = _listed(data, list_file, image_dir)
+    missing = missing_files(labels.kind, labels.folder, [entry.name for entry in entries], remedy=labels.remedy)
+    _check_complete([*other_problems, *problems, *missing], step)
+    return LabelledSplit(list_file, entries, _files(entries, image_dir), labels.folder)
+
+
+def _listed(data: Dataset, list_file: Path, image_dir: Path) -> tuple[list[ImageEntry], list[str]]:
+    """The entries of a list, and what is missing of it and its images."""
+    problems: list[str] = []
+    entries: list[ImageEntry] = []
     try:
         entries = read_image_list(list_file, len(data.classes))
     except UserError as error:
         there = ", ".join(sorted(path.stem for path in list_file.parent.glob("*.txt"))) or "none"
         problems.append(str(error) if list_file.is_file() else f"{error}; lists there: {there}")
-    names = [entry.name for entry in entries]
-    problems += missing_files("images", image_dir, names)
-    if label_dir is not None:
-        problems += missing_files(label_kind, label_dir, names, remedy=label_remedy)
+    return entries, problems + missing_files("images", image_dir, [entry.name for entry in entries])
+
+
+def _check_complete(problems: Sequence[str], step: str) -> None:
     if problems:
         raise UserError(f"{step} cannot start:\n  " + "\n  ".join(problems))
-    return Split(list_file, entries, {name: find_image(image_dir, name) for name in names}, label_dir)
+
+
+def _files(entries: Sequence[ImageEntry], image_dir: Path) -> dict[str, Path]:
+    return {entry.name: find_image(image_dir, entry.name) for entry in entries}

@@ -23,8 +23,9 @@ from utils.runtime.process import start_process
 def run(settings: PredictSettings) -> Path:
     """Makes what is missing in OUT and returns it. Raises UserError for bad input."""
     data = inputs.open_data(settings.DATASET)
-    files = find_images(existing_path(settings.image_dir, "--image_dir"))
-    out = Path(settings.out).expanduser().absolute()
+    image_dir, out_dir = settings.folders()
+    files = find_images(existing_path(image_dir, "--image_dir"))
+    out = Path(out_dir).expanduser().absolute()
     training = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
     checkpoint = checkpoint_path(settings.model_path, training)
     with start_process(settings.SOLVER.DEVICE) as process:

@@ -40,9 +40,14 @@ class PredictSettings(StepSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for flag in ("image_dir", "out"):
-            if getattr(self, flag) is None:
-                raise UserError(f"--{flag} is missing", rule="predict needs a folder of images and one to write to")
+        self.folders()
+
+    def folders(self) -> tuple[str, str]:
+        """The values of --image_dir and --out. Raises UserError where one is missing."""
+        if self.image_dir is None or self.out is None:
+            flag = "--image_dir" if self.image_dir is None else "--out"
+            raise UserError(f"{flag} is missing", rule="predict needs a folder of images and one to write to")
+        return self.image_dir, self.out
 
 
 @dataclass(frozen=True)

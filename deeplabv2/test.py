@@ -4,7 +4,7 @@ from pathlib import Path
 
 from deeplabv2 import inputs
 from deeplabv2.inference import checkpoint_path, make_logits
-from deeplabv2.inputs import Split
+from deeplabv2.inputs import LabelledSplit, Labels
 from deeplabv2.scoring import label_of_logits, report_scores, score_files
 from deeplabv2.step_settings import StepSettings
 from utils.data.dataset import Dataset
@@ -43,14 +43,17 @@ def run(settings: StepSettings) -> Path:
     return report_scores(paths.scores, scores, data.classes, facts)
 
 
-def masked_split(settings: StepSettings, data: Dataset, *, step: str) -> Split:
+def masked_split(settings: StepSettings, data: Dataset, *, step: str) -> LabelledSplit:
     """The images of SPLIT.VAL with their masks, or one error that names all that is missing."""
-    return inputs.open_split(
+    masks = Labels(
+        inputs.find_mask_dir(settings.DATASET, data),
+        "masks",
+        "ground truth of the images in SPLIT.VAL; main.py predict needs none",
+    )
+    return inputs.open_labelled_split(
         data,
         inputs.list_path(data, settings.DATASET.SPLIT.VAL, "DATASET.SPLIT.VAL"),
+        masks,
         image_dir=inputs.find_image_dir(settings.DATASET, data),
-        label_dir=inputs.find_mask_dir(settings.DATASET, data),
-        label_kind="masks",
-        label_remedy="ground truth of the images in SPLIT.VAL; main.py predict needs none",
         step=step,
     )

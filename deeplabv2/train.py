@@ -11,7 +11,7 @@ from deeplabv2 import inputs
 from deeplabv2.dataset import Augmentation, SegmentationDataset
 from deeplabv2.inference import load_whole, make_network
 from deeplabv2.initial_weights import check_start, initial_path, load_initial
-from deeplabv2.inputs import Split
+from deeplabv2.inputs import LabelledSplit
 from deeplabv2.losses import MeanOver, total_loss
 from deeplabv2.models import Segmenter
 from deeplabv2.settings import Settings, SolverSettings
@@ -131,22 +131,20 @@ def facts_of(settings: Settings, *, num_images: int, world_size: int, labels: st
     }
 
 
-def check_input(settings: Settings, data: Dataset) -> Split:
+def check_input(settings: Settings, data: Dataset) -> LabelledSplit:
     """The listed images and the folder of their labels, or one error that names everything that is missing."""
     crop_side(settings)
-    chosen, problems = settings.DATASET, []
-    label_dir, remedy = inputs.training_labels_dir(chosen, data, settings.EXP.ID)
+    chosen = settings.DATASET
+    problems: list[str] = []
     try:
         initial_path(settings.MODEL.INIT_MODEL)
     except (UserError, FileNotFoundError) as error:
         problems.append(str(error))
-    return inputs.open_split(
+    return inputs.open_labelled_split(
         data,
         inputs.list_path(data, chosen.SPLIT.TRAIN, "DATASET.SPLIT.TRAIN"),
+        inputs.training_labels_dir(chosen, data, settings.EXP.ID),
         image_dir=inputs.find_image_dir(chosen, data),
-        label_dir=label_dir,
-        label_kind="pseudo labels",
-        label_remedy=remedy,
         other_problems=problems,
         step="training",
     )
@@ -162,7 +160,7 @@ def crop_side(settings: Settings) -> int:
 
 
 def look_at_labels(
-    settings: Settings, data: Dataset, split: Split, process: Process, say: Callable[[str], None]
+    settings: Settings, data: Dataset, split: LabelledSplit, process: Process, say: Callable[[str], None]
 ) -> str:
     """Checks all labels and says what they hold, on the main process -> their digest; others learn it from that."""
     digest = ""
@@ -226,8 +224,7 @@ def make_settings(settings: Settings) -> TrainerSettings:
     )
 
 
-def make_samples(settings: Settings, split: Split, network: Segmenter) -> SegmentationDataset:
-    assert split.label_dir is not None  # check_input found it
+def make_samples(settings: Settings, split: LabelledSplit, network: Segmenter) -> SegmentationDataset:
     return SegmentationDataset(
         split.entries,
         split.files,

@@ -114,9 +114,9 @@ class L2GDataset(Dataset):
                 raise ValueError("a pasted twin needs a paster")
             twin = self.paster(image, saliency, tags, rng=np.random.default_rng(seed))
             image, saliency, mask, pasted_tag = twin.image, twin.saliency, twin.mask, twin.tag
-        resized = self._resized(image, saliency, mask)
+        resized_image, resized_saliency, resized_mask = self._resized(image, saliency, mask)
         with seeded(*seed):
-            image, saliency, mask = self.transform(*resized)
+            image, saliency, mask = self.transform(resized_image, resized_saliency, resized_mask)
             boxes = patch_boxes(
                 self.recipe.input_size,
                 self.recipe.crop_size,
@@ -124,8 +124,8 @@ class L2GDataset(Dataset):
                 corners=self.recipe.corner_patches,
                 generator=torch.default_generator,
             )
-        if pasted_tag is not None:
-            share = visible_share(mask[0], boxes, whole=resized[2].sum())
+        if pasted_tag is not None and resized_mask is not None:
+            share = visible_share(mask[0], boxes, whole=resized_mask.sum())
             if share > 0 and share >= self.min_visible:
                 tags = (*tags, pasted_tag)
         sample = {"images": image.as_subclass(Tensor), "tags": self._multi_hot(tags), "boxes": boxes}
