@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from deeplabv2.setting_groups import (
-    CrfSettings,
     DatasetSettings,
     ExperimentSettings,
     ImageSettings,
     LoaderSettings,
     ModelSettings,
-    SolverSettings,
     ViewSettings,
 )
+from deeplabv2.solver_settings import CrfSettings, SolverSettings
 from utils.config.parser import parse_options
 from utils.config.published_flags import FLAGS_OF
 from utils.data.catalog import IGNORE_INDEX

@@ -10,6 +10,7 @@ from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.config.options.benchmark import BenchmarkOptions
 from utils.config.options.foregrounds import DrawPastesOptions
+from utils.config.options.labels import ImportLabelsOptions
 from utils.config.options.prepare import (
     CheckOptions,
     DemoDataOptions,
@@ -18,6 +19,8 @@ from utils.config.options.prepare import (
     PrepareVocOptions,
     SaliencyOptions,
 )
+from utils.config.options.score import ShowOptions
+from utils.config.options.weights import ConvertOptions
 from utils.config.parser import load_options, parse_options, save_options
 from utils.files.locate import PROJECT_ROOT
 
@@ -106,7 +109,8 @@ WITHOUT_RANGE = {"IMAGE.SIZE.TEST", "DATASET.IGNORE_LABEL"}
     [
         TrainOptions, CamOptions, ScoreOptions, LabelOptions, DrawOptions, ForegroundOptions, DrawPastesOptions,
         BenchmarkOptions, CheckOptions, DemoDataOptions, PrepareCocoOptions, PrepareOwnOptions, PrepareVocOptions,
-        SaliencyOptions, Settings, StepSettings, PredictSettings, ArchiveSettings,
+        SaliencyOptions, ConvertOptions, ImportLabelsOptions, ShowOptions,
+        Settings, StepSettings, PredictSettings, ArchiveSettings,
     ],
 )  # fmt: skip
 def test_every_option_is_explained_and_every_number_has_a_range_with_its_default(options_class):

@@ -12,6 +12,7 @@ from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.config.options.benchmark import BenchmarkOptions
 from utils.config.options.foregrounds import DrawPastesOptions
+from utils.config.options.labels import ImportLabelsOptions
 from utils.config.options.prepare import (
     CheckOptions,
     DemoDataOptions,
@@ -40,6 +41,7 @@ PROGRAMS = {
     "scripts/check_data.py": (CheckOptions,),
     "scripts/convert_weights.py": (ConvertOptions,),
     "scripts/draw_pastes.py": (DrawPastesOptions,),
+    "scripts/import_labels.py": (ImportLabelsOptions,),
     "scripts/make_demo_data.py": (DemoDataOptions,),
     "scripts/make_saliency.py": (SaliencyOptions,),
     "scripts/prepare_coco.py": (PrepareCocoOptions,),

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.config.options.train import CamSettings, NetworkOptions, TransferOptions
+from utils.config.options.method import NetworkOptions, TransferOptions
+from utils.config.options.train import CamSettings
 from utils.config.valid import Count, Factors, Pixels, Seed, Width
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from utils.config.options.groups import PresetOptions, RunOptions, WorkerOptions
-from utils.config.options.train import CopyPasteOptions
+from utils.config.options.method import CopyPasteOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import Count, CountOrNone, Degrees, Fraction, NotNegative, Seed
 from utils.errors import UserError

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from utils.config.options.groups import RunOptions
+from utils.config.options.method import CopyPasteOptions, NetworkOptions, TransferOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import (
     Batches,
@@ -11,7 +12,6 @@ from utils.config.valid import (
     Color,
     Count,
     CountOrNone,
-    Degrees,
     Deviation,
     Factors,
     Fraction,
@@ -24,12 +24,9 @@ from utils.config.valid import (
     Positive,
     Range,
     Seed,
-    Stride,
-    Width,
 )
 from utils.errors import UserError
 
-Stage = Annotated[int, Range(2, 7)]
 Epochs = Annotated[int, Range(1, 100_000)]
 
 
@@ -60,88 +57,6 @@ class DataOptions:
     """Mean of the channels, 0..1; default the backbone's own."""
     std: Deviation | None = None
     """Standard deviation of the channels; default the backbone's own."""
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """Network."""
-
-    backbone: str = "resnet38"
-    """resnet38, timm:NAME, or timm:NAME@4 for the part of the model that ends with its fourth feature map."""
-    suppression: str = "none"
-    """none, fixed:0.55 (any fraction), or learnable."""
-    suppression_stages: Annotated[tuple[Stage, ...], Items(0, 6)] = (6, 7)
-    """Stages whose output is suppressed."""
-    attention: str = "none"
-    """none, or one of se sa cam pam eca ca simam nam gam psa_channel psa_spatial, or a sum such as se+sa."""
-    init_weights: str = "none"
-    """ImageNet weights of the backbone: a .params, .pth or .safetensors file, package:NAME for the one in an installed
-    package, `timm` (downloads), or none."""
-    load_checkpoint: str | None = None
-    """A checkpoint, also a published one, whose two networks training starts from."""
-    frozen_stages: Annotated[int, Range(0, 7)] = 2
-    """The first stages, which are not trained: 0 none, 1 conv1a, 2 conv1a and b2, …"""
-    freeze_batch_norm: bool = True
-    """Keep the backbone's batch norms (statistics and affine) as they were loaded."""
-    train_gates: Literal["all", "published"] = "all"
-    """all: attention and suppression are trained; published: as in the published runs, whose optimiser held only their
-    convolutions, at the learning rate of pretrained layers."""
-    dropout: tuple[Fraction, Fraction] = (0.3, 0.5)
-    """Dropout in stages 6 and 7 of resnet38."""
-    width: Width = 1.0
-    """Multiplier of every channel count of resnet38."""
-    output_stride: Stride = 8
-    """Pixels of the image per step of the map, for timm backbones (resnet38 has 8)."""
-    padding: Literal["zeros", "replicate"] = "zeros"
-    """What convolutions see beyond the border of a map: zeros as published, or its outermost values, which leave no
-    stripes along the borders of CAMs."""
-
-
-@dataclass(frozen=True)
-class TransferOptions:
-    """Local-to-global transfer."""
-
-    input_size: Pixels = 448
-    """Side of the global network's square crop, pixels."""
-    crop_size: Pixels = 320
-    """Side of the local network's square patches, pixels."""
-    num_patches: Annotated[int, Range(1, 64)] = 6
-    """Patches per crop."""
-    corner_patches: bool = True
-    """The first four patches are the crop's corners; the others are at random positions."""
-    kd_weight: NotNegative = 10.0
-    """Weight k of the knowledge transfer; 0 trains the global network alone, without a local one."""
-    kd_loss: Literal["mse", "cross_entropy", "balanced"] = "mse"
-    """Distance between global map and target: mse as published; cross_entropy does not vanish on short schedules."""
-    bg_threshold: Fraction = 0.001
-    """Local activations up to this do not enter the target (only with saliency)."""
-    background_target: Literal["network", "activation", "complement"] = "network"
-    """Background of the target: where the local network's own background map exceeds bg_threshold (network, as
-    published for VOC), that map itself (activation, as published for COCO), or what the object leaves (complement)."""
-    global_cls_weight: NotNegative = 0.0
-    """Weight of the global network's classification loss; the local network's has weight 1."""
-
-
-@dataclass(frozen=True)
-class CopyPasteOptions:
-    """Copy-paste (CDA)."""
-
-    cda: Literal["off", "cda", "cda+"] = "off"
-    """Copy-paste of foregrounds: off, cda (one random position), cda+ (the one that hides least of the image's own)."""
-    cda_bank: str | None = None
-    """Folder of foregrounds that scripts/build_foregrounds.py made; default sem_seg_fg/EXP in the project."""
-    cda_batch: Literal["pair", "twin"] = "pair"
-    """pair: a batch holds each image and its pasted twin, as published; twin: the twins alone."""
-    cda_probability: Fraction = 1.0
-    """Probability that a twin carries an object; else it is the image, cropped anew."""
-    cda_tr: NotNegative = 0.2
-    """cda+ takes the first position where less than this fraction of the object hides salient pixels, else the best."""
-    cda_rotation: Degrees = 0.0
-    """Largest rotation of an object, degrees, in either direction; the original CDA takes 90."""
-    cda_edge: NotNegative = 0.0
-    """Pixels over which an object's rim fades in; 0 is a hard edge, as published."""
-    cda_min_visible: Annotated[float, Range(0, 0.999)] = 0.2
-    """Fraction of a pasted object that the crop and its patches must show for its tag to be added."""
 
 
 @dataclass(frozen=True)
