@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment and passes the style checks and the tests. Further arguments go to pytest.
+# Makes the environment and passes the style checks, the type check and the tests. Further arguments go to pytest.
 # The tests of the HTML report drive a browser: Debian's chromium, which is installed where it is missing and may be.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
@@ -24,4 +24,5 @@ install_browser
 cd "$ROOT"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
+"$PYTHON" -m mypy
 "$PYTHON" -m pytest "$@"

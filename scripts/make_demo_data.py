@@ -81,8 +81,9 @@ def _draw_all(items: list[tuple[int, int]], root: Path, options: DemoDataOptions
         return list(progress(map(draw, items)))
     # spawned, as a fork of a process whose OpenCV threads have run waits for them for ever;
     # one OpenCV thread each, as the pictures are too small to gain from more and workers would compete
-    workers = {"mp_context": get_context("spawn"), "initializer": cv2.setNumThreads, "initargs": (1,)}
-    with ProcessPoolExecutor(options.num_workers, **workers) as pool:
+    with ProcessPoolExecutor(
+        options.num_workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
         return list(progress(pool.map(draw, items, chunksize=8)))
 
 

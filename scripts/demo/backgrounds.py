@@ -68,8 +68,8 @@ def _concrete(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _leaves(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    mix = (smooth_noise(rng, height, width, (14, 14)) > 0).astype(np.float32)
-    mix = cv2.GaussianBlur(mix, (0, 0), 2)[..., None]
+    leaf = (smooth_noise(rng, height, width, (14, 14)) > 0).astype(np.float32)
+    mix = cv2.GaussianBlur(leaf, (0, 0), 2)[..., None]
     first, second = (hsv(rng.uniform(0.02, 0.45), rng.uniform(0.2, 0.5), rng.uniform(0.3, 0.7)) for _ in range(2))
     return (first * mix + second * (1 - mix)) * (1 + 0.08 * smooth_noise(rng, height, width, (30, 30)))[..., None]
 

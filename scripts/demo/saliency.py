@@ -53,6 +53,7 @@ def imperfect_saliency(instance: np.ndarray, clutter: np.ndarray, rng: np.random
 
     instance (H, W): 1, 2, ... on the objects, 0 elsewhere; clutter (H, W) likewise. -> (H, W) uint8 in 0..255.
     """
+    height, width = instance.shape
     strength = np.maximum(_detected(instance, rng), _false_alarms(instance, clutter, rng))
     size = 2 * int(rng.integers(0, 4)) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
@@ -60,7 +61,7 @@ def imperfect_saliency(instance: np.ndarray, clutter: np.ndarray, rng: np.random
     # blur, waver, sharpen: the edge keeps its place on average but turns blobby
     soft = cv2.GaussianBlur(strength, (0, 0), rng.uniform(2.0, 4.5))
     edge = 4 * soft * (1 - soft)
-    soft = soft + 0.22 * edge * smooth_noise(rng, *instance.shape, (9, 9))
+    soft = soft + 0.22 * edge * smooth_noise(rng, height, width, (9, 9))
     sharp = 1 / (1 + np.exp(-rng.uniform(6, 12) * (soft - 0.45)))
-    haze = 0.04 * np.abs(smooth_noise(rng, *instance.shape, (4, 4)))
+    haze = 0.04 * np.abs(smooth_noise(rng, height, width, (4, 4)))
     return np.clip(np.rint(255 * (0.9 * sharp + haze)), 0, 255).astype(np.uint8)

@@ -44,7 +44,7 @@ class _Canvas:
 
     def __init__(self, colours: np.ndarray) -> None:
         self.colours = colours
-        self.instance = np.zeros(colours.shape[:2], np.uint8)
+        self.instance: np.ndarray = np.zeros(colours.shape[:2], np.uint8)
         self.region = np.zeros(colours.shape[:2], np.uint8)
         self.areas: list[tuple[float, float]] = []  # whole area and part area of each object, as if unhidden
 
@@ -99,12 +99,12 @@ def _random_placement(sprite: Sprite, area_share: float, size: tuple[int, int], 
 def _place_objects(canvas: _Canvas, numbers: list[int], rng: np.random.Generator) -> list[int]:
     """Paste objects that fit; the class numbers of those that did. The first always does: nothing can hide it."""
     placed: list[int] = []
-    size = canvas.instance.shape[::-1]
+    height, width = canvas.instance.shape
     area_range = AREA_OF_COUNT[len(numbers) - 1]
     for number in numbers:
         sprite = draw_sprite(CLASS_NAMES[number], rng)
         share = np.exp(rng.uniform(*np.log(area_range)))
-        tries = (_random_placement(sprite, share, size, rng) for _ in range(NUM_TRIES))
+        tries = (_random_placement(sprite, share, (width, height), rng) for _ in range(NUM_TRIES))
         if any(canvas.try_paste(sprite, matrix) for matrix in tries):
             placed.append(number)
     return placed

@@ -71,6 +71,12 @@ def _tower(x: Grid, y: Grid) -> Grid:
     return ((np.abs(y) < 0.95) & (np.abs(x) < 0.42 + 0.13 * y)) | box(x, y, -0.65, 0.65, 0.8, 1.0)
 
 
+def _size(grid: Grid) -> tuple[int, int]:
+    """Height and width."""
+    height, width = grid.shape
+    return height, width
+
+
 def _texture(body: str, x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
     """Brightness factors of a body's pattern: windows, blotches, long stripes or courses of stone."""
     phase, period = rng.uniform(0, 1), rng.uniform(0.85, 1.2)
@@ -78,7 +84,7 @@ def _texture(body: str, x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
         windows = ((x / (0.34 * period) + phase) % 1 > 0.3) & (y > -0.3) & (y < -0.02)
         return np.where(windows, 0.45, 1.0)
     if body == "torso":
-        return np.where(smooth_noise(rng, *x.shape, (9, 9)) > 0.45, 0.62, 1.0)
+        return np.where(smooth_noise(rng, *_size(x), (9, 9)) > 0.45, 0.62, 1.0)
     if body == "spindle":
         return 0.85 + 0.2 * np.sin(2 * np.pi * (y / (0.22 * period) + phase))
     course = (y / (0.2 * period) + phase) % 1
@@ -213,7 +219,7 @@ def draw_sprite(name: str, rng: np.random.Generator) -> Sprite:
     shape, ranges = BODIES[body]
     stretch_x, stretch_y = rng.uniform(0.9, 1.1, 2)
     regions = np.where(shape(x / stretch_x, y / stretch_y), BODY, 0).astype(np.uint8)
-    factors = _texture(body, x, y, rng) * (1 + 0.07 * smooth_noise(rng, *x.shape, (14, 14)))
+    factors = _texture(body, x, y, rng) * (1 + 0.07 * smooth_noise(rng, *_size(x), (14, 14)))
     colours = hsv(*(rng.uniform(*limits) for limits in ranges)) * factors.astype(np.float32)[..., None]
     _paint_part(name, colours, regions, rng)
     light = rng.uniform(-0.12, 0.12, 2)

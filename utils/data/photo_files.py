@@ -90,7 +90,8 @@ def find_photos(folder: Path, *, without: Sequence[Path] = ()) -> FoundPhotos:
     Not below the folders `without`. Raises one UserError that names every folder that cannot be read.
     """
     skipped = {path.resolve() for path in without}
-    found, refused = FoundPhotos(), []
+    found = FoundPhotos()
+    refused: list[str] = []
     for path in _walk(folder, skipped, found, refused):
         if path.suffix.lower() in PHOTO_SUFFIXES:
             found.photos.append(path)

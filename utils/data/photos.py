@@ -61,7 +61,7 @@ def as_rgb(image: Image.Image, path: Path) -> tuple[Image.Image, str | None]:
         return Image.fromarray(_eight_bit(np.asarray(image))).convert("RGB"), SIXTEEN_BIT
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         whole = image.convert("RGBA")
-        if whole.getextrema()[3][0] == 255:
+        if whole.getchannel("A").getextrema()[0] == 255:
             return whole.convert("RGB"), None
         white = Image.new("RGBA", whole.size, "white")
         return Image.alpha_composite(white, whole).convert("RGB"), TRANSPARENT
