@@ -79,6 +79,8 @@ def test_every_option_named_in_the_table_is_one():
         {f for options in OPTIONS.values() for f in options.__dataclass_fields__}
         | {
             "help",
+            "print_config",
+            "debug",
             "nproc_per_node",
             "flag",
             "config",
