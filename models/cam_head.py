@@ -13,7 +13,7 @@ from models.attention import ATTENTION
 from models.errors import ModelOptionError
 from models.suppression import FixedSuppression, LearnableSuppression, build_suppression, suppression_control
 
-HEAD_LAYERS = ("fc8", "f8_3", "f8_4", "f9")
+HEAD_LAYERS = ("final_norm", "fc8", "f8_3", "f8_4", "f9")
 # entries of one image's affinity that are held at a time: 64 MiB in float32
 AFFINITY_ENTRIES = 2**24
 
@@ -187,7 +187,7 @@ class CamNet(nn.Module, ABC):
     def _backbone_batch_norms(self) -> list[nn.Module]:
         # batch norms inside attention have no pretrained statistics, so they must learn; the published ones did not
         new = () if self._published_gates else self.new_prefixes()
-        return [m for n, m in self.named_modules() if isinstance(m, _BatchNorm) and not n.startswith(new)]
+        return [m for n, m in self.named_modules() if isinstance(m, _BatchNorm) and not f"{n}.".startswith(new)]
 
     def train(self, mode: bool = True) -> Self:
         """As nn.Module.train, but frozen batch norms keep their statistics."""

@@ -65,6 +65,8 @@ class TimmCam(CamNet):
             self.add_module(self._attention[stage], build_attention(attention, self._taps[stage][1]))
         channels = {stage: entry[1] for stage, entry in sorted(self._taps.items())}
         self._add_suppression(suppression, suppression_stages, channels)
+        # a part of a model may end in a sum of any magnitude: the head is made for what follows a batch norm
+        self.final_norm = nn.BatchNorm2d(layout.channels) if "@" in name else nn.Identity()
         self._build_head((channels[5], channels[6], layout.channels), EMBEDDING, num_classes)
 
     def _tap(self, stage: int, module: nn.Module, inputs: Any, x: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ class TimmCam(CamNet):
         """conv4 and conv5 are the outputs of stages 5 and 6, conv6 is the model's final map."""
         tapped, final = self._run(image)
         # a relu for all: it changes nothing where the model ends in one, and others end in a sum or another activation
-        return Features(tapped[5], tapped[6], F.relu(final))
+        return Features(tapped[5], tapped[6], F.relu(self.final_norm(final)))
 
     def stage_modules(self, stages: int) -> list[nn.Module]:
         """Every layer up to the `stages`-th feature map (1: up to the stem's, or the first there is)."""

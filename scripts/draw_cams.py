@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from scripts.sheet_choice import typical_images
 from utils import drawing as visual
 from utils.config.options import DrawOptions
 from utils.data.images import read_gray, write_image
@@ -52,10 +53,10 @@ def run(options: DrawOptions) -> Path:
         pass
     for note in notes:
         print(note)
-    chosen = spread(names, SHEET_IMAGES)
+    chosen, rule = typical_images(sources, names, SHEET_IMAGES)
     title = f"{options.experiment_name}: {len(chosen)} of the {len(names)} images with CAMs"
     page = paths.root / SHEET_FILE
-    write_image(page, contact_sheet(sources, chosen, title=title, notes=notes))
+    write_image(page, contact_sheet(sources, chosen, title=title, notes=[*notes, f"chosen: {rule}"]))
     print(f"{page}, {paths.heatmap_dir}, {paths.root / 'ms' / OVERLAY_FOLDER}: {len(drawn)} images drawn")
     if not options.report:
         return page

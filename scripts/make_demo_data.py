@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from scripts.demo.preview import draw_preview
 from scripts.demo.scene import BACKGROUND_BOUND, draw_scene
 from scripts.demo.sprites import CLASS_NAMES
 from utils.config.options.prepare import DemoDataOptions
@@ -34,7 +35,7 @@ from utils.errors import UserError
 from utils.files.atomic import read_json, write_json, write_lines
 from utils.files.disk import disk_errors, make_folder
 
-GENERATOR_VERSION = 2  # raise it whenever the same options give other files
+GENERATOR_VERSION = 3  # raise it whenever the same options give other files
 JPEG_QUALITY = 92
 SPLITS = ("train", "val")
 
@@ -179,6 +180,8 @@ def run(options: DemoDataOptions) -> Path:
         drawn = _draw_all(items, root, options)
         reports = {"train": drawn[: options.num_train], "val": drawn[options.num_train :]}
         _write_lists(root, reports)
+        tags_of = [(picture.name, picture.tags) for picture in reports["train"]]
+        write_image(root / "preview.jpg", draw_preview(root, tags_of), quality=JPEG_QUALITY)
         summary = _summary(reports)
         record = {"generator_version": GENERATOR_VERSION, "options": _recipe(options), **summary}
         write_json(root / "demo.json", record)

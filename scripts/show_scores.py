@@ -12,9 +12,12 @@ if __name__ == "__main__":  # before the imports below, which --help and a misty
 
 from collections.abc import Sequence
 
+import yaml
+
 from utils.config.options.score import ShowOptions
 from utils.errors import UserError
 from utils.files.atomic import read_json
+from utils.files.locate import existing_path
 from utils.metrics import ABSENT_CLASSES
 from utils.runs.paths import RunPaths
 from utils.runs.segmentation import result_dirs
@@ -24,18 +27,45 @@ COLUMNS = ("CAM mIoU", "threshold", "label mIoU", "network", "network + CRF")
 
 def run(options: ShowOptions) -> Path:
     """Prints a line a run. Raises UserError with the remedy where a run has no scores."""
-    rows = [_row(options, name) for name in options.experiments]
-    width = max(10, *(len(row[0]) for row in rows))
-    header = [*COLUMNS, *(["classes"] if options.classes else [])]
-    print("  ".join(["run".ljust(width), *header]))
-    for name, *values in rows:
-        cells = [value.rjust(len(title)) for value, title in zip(values, header)]
-        print("  ".join([name.ljust(width), *cells]))
+    titles = options.titles or options.experiments
+    if len(titles) != len(options.experiments):
+        raise UserError(
+            str(len(titles)), "--titles", f"expected one for each of {len(options.experiments)} experiments"
+        )
+    ranges = _read_ranges(options.expected)
+    header = ["run", *COLUMNS, *(["classes"] if options.classes else [])]
+    table = [header]
+    for name, title in zip(options.experiments, titles, strict=True):
+        expected = ranges.get(title, {})
+        cells = zip(header[1:], _row(options, name), strict=True)
+        table.append([title, *(_with_range(cell, expected.get(column)) for column, cell in cells)])
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    for row in table:
+        first, *others = row
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        print("  ".join([first.ljust(widths[0]), *cells]).rstrip())
     print(f"mIoU: {ABSENT_CLASSES}", file=sys.stderr)
     return RunPaths.of(options.runs_dir, options.experiments[0]).root.parent
 
 
+def _read_ranges(path: str | None) -> dict[str, dict[str, list[float]]]:
+    """Title -> column -> [low, high], in per cent."""
+    if path is None:
+        return {}
+    return yaml.safe_load(existing_path(path, "--expected").read_text()) or {}
+
+
+def _with_range(cell: str, expected: list[float] | None) -> str:
+    """56.7 % -> 56.7 % (55 to 58), with a mark where the figure lies outside."""
+    if expected is None or cell == "-":
+        return cell
+    low, high = expected
+    inside = low <= float(cell.removesuffix(" %")) <= high
+    return f"{cell} ({low:g} to {high:g}){'' if inside else ' !'}"
+
+
 def _row(options: ShowOptions, name: str) -> list[str]:
+    """The cells of one run, in the order of COLUMNS."""
     paths = RunPaths.of(options.runs_dir, name)
     folders = [Path(options.segmentation_dir) / name] if options.segmentation_dir else result_dirs("scores", name)
     found = [_first_file(folders, file) for file in ("scores.json", "scores_crf.json")]
@@ -43,7 +73,7 @@ def _row(options: ShowOptions, name: str) -> list[str]:
     cams, *others = (read_json(path) if path and path.is_file() else None for path in files)
     if cams is None and others[1] is None:
         raise UserError("is missing", paths.cam_scores, remedy=f"run evaluate.py --experiment_name {name} first")
-    row = [name, "-", "-"] if cams is None else [name, _percent(cams["best_mean_iou"]), f"{cams['best_threshold']:.2f}"]
+    row = ["-", "-"] if cams is None else [_percent(cams["best_mean_iou"]), f"{cams['best_threshold']:.2f}"]
     row += [_percent(scores["mean_iou"]) if scores else "-" for scores in others]
     if options.classes:
         row.append("-" if cams is None else _mean_of_classes(cams, options.classes))

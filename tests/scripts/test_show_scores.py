@@ -52,3 +52,21 @@ def test_a_run_without_scores_names_the_remedy(runs):
 def test_an_unknown_class_is_named(runs):
     with pytest.raises(UserError, match=r"bird.*background, cat"):
         run(ShowOptions(experiments=("exp",), runs_dir=str(runs), classes=("bird",)))
+
+
+def test_a_figure_stands_beside_its_expected_range(runs, tmp_path, capsys):
+    (tmp_path / "expected.yaml").write_text("my run: {CAM mIoU: [55, 58]}\nother: {CAM mIoU: [80, 90]}\n")
+    for title, mark in {"my run": "", "other": " !"}.items():
+        run(
+            ShowOptions(
+                experiments=("exp",), titles=(title,), expected=str(tmp_path / "expected.yaml"), runs_dir=str(runs)
+            )
+        )
+        line = capsys.readouterr().out.splitlines()[1]
+        assert re.split(r" {2,}", line)[1] == ("56.7 % (55 to 58)" if not mark else "56.7 % (80 to 90) !")
+
+
+def test_titles_are_one_for_each_run(runs):
+    with pytest.raises(UserError) as error:
+        run(ShowOptions(experiments=("exp",), titles=("a", "b"), runs_dir=str(runs)))
+    assert error.value.where == "--titles"

@@ -60,3 +60,7 @@ class ShowOptions:
     """Where the segmentation network's scores are kept, EXP/scores.json; default deeplabv2/data/scores."""
     classes: tuple[str, ...] = ()
     """Classes whose mean IoU of the CAMs is shown as well."""
+    titles: tuple[str, ...] = ()
+    """What the rows are called, one for each of the experiments; default their names."""
+    expected: str | None = None
+    """A YAML file of the range of each figure, which is printed beside it: experiment title, column, [low, high]."""
