@@ -1,40 +1,63 @@
 #!/usr/bin/env bash
-# The whole job on built-in data: data, training, CAMs, pseudo labels, a segmentation network, pictures, a report.
-#   bash demo.sh [EXP]                 BACKBONE=resnet38 bash demo.sh: the narrow ResNet-38; SEED=1 bash demo.sh: another seed
-# Run again, it skips what is done.
+# The whole job on built-in data: dataset, training, CAMs, pseudo labels, segmentation network, pictures, report.
+#   bash demo.sh [EXP]                    run again, it skips what is done
+#   BACKBONE=resnet38 bash demo.sh        the narrow ResNet-38, from random weights
+#   SEED=1 bash demo.sh demo_1            another seed
+#   CDA=1 bash demo.sh                    three more epochs with CDA+, and three without, to compare
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 source "$ROOT/scripts/steps.sh"
 
 BACKBONE="${BACKBONE:-lite0}"
 case "$BACKBONE" in
-  lite0) DEFAULT_NAME=demo ;;
-  resnet38) DEFAULT_NAME=demo_resnet38 ;;
+  lite0) PRESET=demo ;;
+  resnet38) PRESET=demo_resnet38 ;;
   *)
     echo "error: BACKBONE=$BACKBONE: expected lite0 or resnet38" >&2
     exit 2
     ;;
 esac
-PRESET="$ROOT/configs/$DEFAULT_NAME.yaml"
-EXP="${1:-$DEFAULT_NAME}"
+EXP="${1:-$PRESET}"
 SEED="${SEED:-0}"
+EPOCHS="$(sed -n 's/^epochs: //p' "$ROOT/configs/$PRESET.yaml")"
 LOG="$ROOT/runs/$EXP.log"
 STEPS=8
+[[ -z "${CDA:-}" ]] || STEPS=10
+# with the experiment's name first: the rows of the table, and what they are called
+RUNS="${EXP}_classifier,$EXP,${EXP}_se"
+TITLES="classifier alone,L2G,L2G + suppression + SE"
 
-# one epoch run: classifier NAME [flags of train_l2g.py]
+# A classifier, its CAMs and their score: classifier NAME [flags of train_l2g.py]
 classifier() {
-  quietly "$PYTHON" "$ROOT/train_l2g.py" --config="$PRESET" --seed="$SEED" --experiment_name="$1" --resume "${@:2}"
+  quietly "$PYTHON" "$ROOT/train_l2g.py" --config="$ROOT/configs/$PRESET.yaml" --seed="$SEED" \
+    --experiment_name="$1" --resume "${@:2}"
   quietly "$PYTHON" "$ROOT/test_l2g.py" --experiment_name="$1"
-  quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$1" --saliency_weight=0
+  quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$1"
 }
 
+l2g() {
+  classifier "$EXP"
+  quietly "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --max_images=1
+}
+
+# Three more epochs of L2G: second_stage NAME [flags of train_l2g.py]
+second_stage() {
+  classifier "$1" --config="$ROOT/configs/stage2_cda.yaml" --start_epoch="$EPOCHS" --epochs="$((EPOCHS + 3))" \
+    --load_checkpoint="$(ls "$ROOT/runs/$EXP/model/"*"_epoch_$((EPOCHS - 1)).pth")" "${@:2}"
+}
+
+copy_paste() {
+  quietly "$PYTHON" "$ROOT/scripts/build_foregrounds.py" --experiment_name="$EXP" --preview
+  second_stage "${EXP}_cda" --cda_bank="$ROOT/sem_seg_fg/$EXP"
+}
+
+# With a fixed threshold, the masks decide nothing.
 pseudo_labels() {
-  quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --saliency_weight=0.5
-  quietly "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" --saliency_weight=0.5 --crf
+  quietly "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" --saliency_weight=0.5 --threshold=0.4 --crf --update
   quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
 }
 
-# segmentation NAME [flags of main.py train]
+# The segmentation network, and its scores on unseen pictures: segmentation NAME [flags of main.py train]
 segmentation() {
   local main="$ROOT/deeplabv2/main.py"
   local settings=(--config-path="$ROOT/deeplabv2/configs/demo.yaml" --EXP.ID="$1")
@@ -43,39 +66,44 @@ segmentation() {
   quietly "$PYTHON" "$main" crf "${settings[@]}"
 }
 
+report() {
+  quietly "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report --compare="${EXP}_classifier,${EXP}_se"
+}
+
 make_environment
 mkdir -p "$ROOT/runs"
 : >"$LOG"
 
-step "draw the dataset: 320 pictures with tags, imperfect saliency and masks; data/demo/preview.jpg" \
+step "draw the dataset: 320 pictures with tags, saliency and masks" \
   quietly "$PYTHON" "$ROOT/scripts/make_demo_data.py"
-step "train the classifier alone, from tags; its CAMs and their score" \
+step "classifier alone, from tags: train, make CAMs, score them" \
   classifier "${EXP}_classifier" --kd_weight=0 --global_cls_weight=1 --cam_activation=relu
-step "train L2G, from tags and saliency; its CAMs and their score; runs/$EXP/contact_sheet.png" \
-  l2g
-step "train L2G with suppression and squeeze-and-excitation, to compare; its CAMs and their score" \
+step "L2G, from tags and saliency: train, make CAMs, score them" l2g
+step "L2G with suppression and squeeze-and-excitation (SE): the same" \
   classifier "${EXP}_se" --suppression=learnable --attention=se
-step "make pseudo labels from CAMs and saliency, refined by a CRF" \
-  pseudo_labels
-step "train a segmentation network on the pseudo labels; test it on unseen pictures, with a CRF" \
-  segmentation "$EXP"
-step "train the same network on the true masks, to compare" \
+step "pseudo labels from the CAMs of L2G and saliency, refined by a CRF" pseudo_labels
+if [[ -n "${CDA:-}" ]]; then
+  step "three more epochs of L2G with objects pasted in (CDA+)" copy_paste
+  step "three more epochs of L2G without, to compare" second_stage "${EXP}_longer" --cda=off
+  RUNS="$RUNS,${EXP}_cda,${EXP}_longer"
+  TITLES="$TITLES,L2G + 3 epochs with CDA+,L2G + 3 epochs without"
+fi
+step "segmentation network on the pseudo labels: train, test on unseen pictures, CRF" segmentation "$EXP"
+step "the same network on the true masks, to compare" \
   segmentation "${EXP}_masks" --DATASET.LABEL_DIR="$ROOT/data/demo/SegmentationClass"
-step "draw CAMs and labels, and write the report" \
-  quietly "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report --compare="${EXP}_classifier,${EXP}_se"
+step "pictures and report" report
 
-echo
-"$PYTHON" "$ROOT/scripts/show_scores.py" --experiments="${EXP}_classifier,$EXP,${EXP}_se,${EXP}_masks" \
-  --expected="$ROOT/configs/$DEFAULT_NAME.expected.yaml"
+printf '\nmIoU of CAMs and labels on the 240 training pictures, of the network on 80 unseen ones; (expected range)\n\n'
+"$PYTHON" "$ROOT/scripts/show_scores.py" --experiments="$RUNS,${EXP}_masks" --titles="$TITLES,true masks" \
+  --expected="$ROOT/configs/expected/$PRESET.yaml" 2>>"$LOG"
 cat <<END
 
-Whole demo: $((SECONDS - STARTED)) s. What each program printed: $LOG
-Pictures:
-  $ROOT/data/demo/preview.jpg               the dataset
-  $ROOT/runs/$EXP/contact_sheet.png         photo, saliency, CAMs, pseudo label, mask
-  $ROOT/runs/$EXP/report/index.html         the report: curves, every picture, every class
-Next:
-  python3 scripts/prepare_own.py --images=photos --out=data/mine     your own photos, see README, "Your own photos"
-  python3 scripts/prepare_voc.py --voc=VOCdevkit/VOC2012             PASCAL VOC, see README, "PASCAL VOC 2012"
-  bash test.sh                                                       the tests
+$((SECONDS - STARTED)) s in all. What the programs printed: $LOG
+
+pictures   $ROOT/data/demo/preview.jpg
+           $ROOT/runs/$EXP/contact_sheet.png
+           $ROOT/runs/$EXP/report/index.html
+next       your own photos:  python3 scripts/prepare_own.py --images=photos --tags=tags.csv --out=data/mine
+           PASCAL VOC 2012:  python3 scripts/prepare_voc.py --voc=VOCdevkit/VOC2012 --sbd=benchmark_RELEASE
+           the tests:        bash test.sh
 END

@@ -1,45 +1,48 @@
-# Sourced by demo.sh: one line a step, with its time; what the programs print goes to LOG, and is shown where one fails.
+# Sourced by demo.sh: one line a step, with its time. What the programs print goes to LOG, whose end is shown where a
+# step fails. STEPS is how many steps there are.
 STEP=0
-STARTED=$SECONDS
 
-# The newest part of what a program prints over and over, as progress bars do, on one line that the next one replaces.
-show_progress() {
-  while kill -0 "$1" 2>/dev/null; do
-    printf '\r\033[K  %s' "$(tail -c 400 "$LOG" | tr '\r' '\n' | grep -v '^ *$' | tail -n 1 | cut -c 1-90)"
-    sleep 1
-  done
-  printf '\r\033[K'
-}
-
-# The programs of a step in turn, each quiet: quietly COMMAND [arguments]
+# A program whose output goes to LOG: quietly COMMAND [arguments]
 quietly() {
   printf '\n$ %s\n' "$*" >>"$LOG"
   "$@" >>"$LOG" 2>&1
 }
 
-# step "what it does" COMMAND [arguments]: COMMAND may be a function. STEPS is how many there are.
+# The last line of LOG, e.g. a progress bar, on one line of the screen while the process $1 runs.
+show_progress() {
+  while kill -0 "$1" 2>/dev/null; do
+    printf '\r\033[K      %s' "$(tail -c 400 "$LOG" | tr '\r' '\n' | sed '/^ *$/d' | tail -n 1 | cut -c 1-90)"
+    sleep 1
+  done
+  printf '\r\033[K'
+}
+
+# step "what it does" COMMAND [arguments]; COMMAND is a program or a function of programs that run quietly.
 step() {
-  local what="$1" began=$SECONDS status=0
+  local what="$1" began=$SECONDS status=0 job
   shift
   STEP=$((STEP + 1))
-  if [[ -t 1 ]]; then
-    printf '[%d/%d] %s ...' "$STEP" "$STEPS" "$what"
-    printf '\n'
-  fi
-  (set -e; "$@") &
-  local job=$!
-  # a stopped demo stops its step
-  trap 'kill "$job" 2>/dev/null; exit 130' INT TERM
+  what="[$STEP/$STEPS] $what"
+  [[ ! -t 1 ]] || printf '%s ...\n' "$what"
+  # in the background, where set -e holds in functions too, and in a process group, which a stopped demo stops whole
+  set -m
+  (
+    set -e
+    "$@"
+  ) &
+  job=$!
+  set +m
+  trap 'kill -TERM -- "-$job" 2>/dev/null || true; wait "$job" || true; exit 130' INT TERM
   if [[ -t 1 ]]; then
     show_progress "$job"
-    printf '\033[1A\r\033[K'
+    printf '\033[1A\r\033[K' # the line is written again, with its time
   fi
   wait "$job" || status=$?
   trap - INT TERM
   if [[ "$status" -ne 0 ]]; then
-    printf '[%d/%d] %s: failed. The end of %s:\n\n' "$STEP" "$STEPS" "$what" "$LOG" >&2
-    tail -n 25 "$LOG" | tr '\r' '\n' | tail -n 25 >&2
+    printf '%s: failed with status %d; the end of %s:\n\n' "$what" "$status" "$LOG" >&2
+    tr '\r' '\n' <"$LOG" | tail -n 25 >&2
     exit "$status"
   fi
-  printf '[%d/%d] %s (%d s)\n' "$STEP" "$STEPS" "$what" "$((SECONDS - began))"
+  printf '%s (%d s)\n' "$what" "$((SECONDS - began))"
 }
