@@ -20,8 +20,9 @@ from utils.report.pictures import Sources, find_sources, names_with_cams, read_o
 from utils.report.runs import read_runs
 from utils.runs.paths import RunPaths
 
-CELL = (240, 180)  # of the contact sheet, pixels
+CELL = (160, 128)  # of the contact sheet, pixels
 MAX_CAMS = 4  # columns of CAMs on the contact sheet
+MANY = 12  # images on it, above which two stand in a row
 OVERLAY_FOLDER = "overlay"
 SHEET_FILE = "contact_sheet.png"
 SHEET_IMAGES = 24  # a page that one looks at; the report's gallery has them all
@@ -86,7 +87,10 @@ def draw_image(sources: Sources, name: str) -> None:
 
 
 def contact_sheet(sources: Sources, names: Sequence[str], *, title: str, notes: Sequence[str]) -> Image.Image:
-    """One row an image: photo, saliency, CAMs, pseudo label, mask; kinds that no image has are left out."""
+    """Photo, saliency, CAMs, pseudo label, mask, in a row for each image, and two images in a row where they are many.
+
+    Kinds that no image has are left out.
+    """
     rows = [cells_of_image(sources, name) for name in names]
     num_cams = min(MAX_CAMS, max(len(row["CAM"]) for row in rows))
     columns: list[str] = []
@@ -100,6 +104,11 @@ def contact_sheet(sources: Sources, names: Sequence[str], *, title: str, notes: 
     used = sorted({index for row in rows for index in row["indices"]})
     colours = [PALETTE[index].tolist() for index in used]
     legend = [(sources.name_of(index), (red, green, blue)) for index, (red, green, blue) in zip(used, colours)]
+    if len(table) > MANY:
+        half = -(-len(table) // 2)
+        seconds = [*table[half:], *[[]] * (2 * half - len(table))]
+        table = [[*first, *second] for first, second in zip(table[:half], seconds, strict=True)]
+        columns = columns * 2
     notes = [*notes, "CAM: blue 0, green 0.5, red 1 of its class's maximum, over the photo"]
     return visual.sheet(table, cell_size=CELL, columns=columns, title=title, notes=notes, legend=legend)
 

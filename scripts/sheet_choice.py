@@ -18,7 +18,7 @@ def typical_images(sources: Sources, names: Sequence[str], count: int) -> tuple[
     Without pseudo labels or masks, or with more classes than images to show, evenly over the list.
     """
     scores = {name: score for name in names if (score := _score(sources, name)) is not None}
-    members = [[] for _ in sources.classes]
+    members: list[list[str]] = [[] for _ in sources.classes]
     for name in scores:
         for key in read_cam_keys(sources.paths.cam_dir / f"{name}.npz"):
             members[key].append(name)
@@ -30,7 +30,8 @@ def typical_images(sources: Sources, names: Sequence[str], count: int) -> tuple[
         middle = (len(group) - 1) / 2
         ranks = sorted(range(len(group)), key=lambda rank: abs(rank - middle))
         chosen += [group[rank] for rank in ranks if group[rank] not in chosen][: count // len(members)]
-    return chosen, BY_MEDIAN
+    others, free = [name for name in names if name not in scores], count - len(chosen)
+    return [*chosen, *(spread(others, free) if others and free > 0 else [])], BY_MEDIAN
 
 
 def _score(sources: Sources, name: str) -> float | None:

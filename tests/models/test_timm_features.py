@@ -90,3 +90,14 @@ def test_a_cut_that_the_model_does_not_have_is_refused(name):
     with pytest.raises(ModelOptionError) as error:
         build_cam_net(name, 3)
     assert error.value.option == "backbone"
+
+
+def test_the_head_of_a_cut_model_sees_normalised_maps_whatever_is_frozen():
+    torch.manual_seed(0)
+    net = build_cam_net(f"{LITE}@4", 3, output_stride=16)
+    net.freeze(stages=3, batch_norm=True)
+    net.train()
+    with torch.no_grad():
+        maps = net.features(100 * images(64, 64)).conv6
+    assert maps.square().mean(dim=(0, 2, 3)).max() < 1.1  # half of a unit variance on average, never more than all
+    assert all(parameter.requires_grad for parameter in net.final_norm.parameters())

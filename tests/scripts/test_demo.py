@@ -4,13 +4,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
-
-from scripts import make_cams, make_demo_data, score_cams, train
-from utils.config.options import CamOptions, ScoreOptions, TrainOptions
-from utils.config.options.prepare import DemoDataOptions
-from utils.config.parser import parse_options
-from utils.files.atomic import read_json
 from utils.files.locate import PROJECT_ROOT
 
 STEPS = PROJECT_ROOT / "scripts" / "steps.sh"

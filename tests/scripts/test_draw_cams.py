@@ -74,3 +74,12 @@ def test_more_cams_than_columns_are_told():
     cells = [Cell(None, name) for name in "abcde"]
     assert [c.caption for c in draw_cams.padded(cells, 3, "")] == ["a", "b", "c (and 2 more)"]
     assert [c.caption for c in draw_cams.padded([], 1, "no mask")] == ["no mask"]
+
+
+def test_two_images_stand_in_a_row_where_they_are_many(drawn, monkeypatch):
+    _, draw = drawn
+    single = Image.open(draw())
+    width, height = single.size
+    monkeypatch.setattr(draw_cams, "MANY", 2)
+    double = Image.open(draw())
+    assert double.width == 2 * width - visual.GAP and double.height < height

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scripts.demo.preview import CELL
 from scripts.demo.scene import BACKGROUND_BOUND, draw_scene, with_rings
 from scripts.demo.sprites import BODY_OF_CLASS, CLASS_NAMES, PART, draw_sprite
 from scripts.make_demo_data import DemoDataOptions, run
@@ -86,6 +87,11 @@ def test_image_mask_and_saliency_agree_in_size_and_kind(demo):
         assert all(128 <= side <= 160 for side in image.size)
         colours = np.array(mask.getpalette(), np.uint8).reshape(-1, 3)
         assert np.array_equal(colours, PALETTE[: len(colours)])
+
+
+def test_the_preview_shows_each_class_that_there_is(demo):
+    sheet = Image.open(demo / "preview.jpg")
+    assert sheet.width > 6 * CELL[0] and sheet.height > CELL[1]
 
 
 def test_a_ring_of_one_ignored_pixel_goes_around_an_object():
