@@ -30,6 +30,7 @@ OWN_ROOMS = {
     "cam_outputs": ("make_cams",),
     "classifier_task": ("train",),
     "foreground_sheet": ("build_foregrounds",),
+    "sheet_choice": ("draw_cams",),
     "networks": ("train", "classifier_task", "make_cams"),
 }
 MAY_IMPORT = {
