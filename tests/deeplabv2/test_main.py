@@ -46,8 +46,12 @@ def files_below(folder):
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """The project's files without data, results and environment, as a fresh clone has them."""
-    keep = shutil.ignore_patterns(".venv", ".git", "runs", "data", "__pycache__", ".*_cache")
-    return Path(shutil.copytree(PROJECT_ROOT, tmp_path_factory.mktemp("project") / "clone", ignore=keep))
+    made = shutil.ignore_patterns(".venv", ".git", "runs", "data", "__pycache__", ".*_cache")
+
+    def ignored(folder, names):
+        return made(folder, names) - ({"data", "runs"} if Path(folder).name in ("utils", "tests") else set())
+
+    return Path(shutil.copytree(PROJECT_ROOT, tmp_path_factory.mktemp("project") / "clone", ignore=ignored))
 
 
 def test_the_published_script_says_at_once_what_is_missing_and_where_it_goes(clone, tmp_path):
