@@ -7,12 +7,11 @@ import numpy as np
 from deeplabv2 import inputs
 from deeplabv2.crf import Crf, refine_all
 from deeplabv2.inference import checkpoint_path, make_logits
+from deeplabv2.photos import photos_of
 from deeplabv2.step_settings import PredictSettings
-from utils.data.image_list import IMAGE_SUFFIXES, ImageEntry
+from utils.data.image_list import ImageEntry
 from utils.data.images import read_label, read_rgb, write_image
 from utils.drawing import overlay_label
-from utils.errors import UserError
-from utils.files.disk import list_folder
 from utils.files.locate import existing_path
 from utils.files.manifest import is_current
 from utils.files.parallel import parallel_map
@@ -24,8 +23,13 @@ def run(settings: PredictSettings) -> Path:
     """Makes what is missing in OUT and returns it. Raises UserError for bad input."""
     data = inputs.open_data(settings.DATASET)
     image_dir, out_dir = settings.folders()
-    files = find_images(existing_path(image_dir, "--image_dir"))
     out = Path(out_dir).expanduser().absolute()
+    files = photos_of(
+        existing_path(image_dir, "--image_dir"),
+        out,
+        without=[existing_path(settings.without, "--without")] if settings.without else [],
+        num_workers=settings.num_workers,
+    )
     training = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
     checkpoint = checkpoint_path(settings.model_path, training)
     with start_process(settings.SOLVER.DEVICE) as process:
@@ -49,20 +53,6 @@ def run(settings: PredictSettings) -> Path:
     for _ in parallel_map(_draw, todo, num_workers=settings.num_workers, description="overlays"):
         pass
     return out
-
-
-def find_images(folder: Path) -> dict[str, Path]:
-    """Name -> image, of every image in the folder, sorted. Raises UserError where a name occurs twice or none does."""
-    files: dict[str, Path] = {}
-    for path in list_folder(folder):
-        if path.suffix in IMAGE_SUFFIXES and not path.name.startswith("."):
-            if path.stem in files:
-                raise UserError(f"{path.name} would also become {path.stem}.png", files[path.stem], remedy="rename one")
-            files[path.stem] = path
-    if not files:
-        rule = f"images have a suffix of {', '.join(IMAGE_SUFFIXES[:3])}"
-        raise UserError("holds no image", folder, rule, "give another --image_dir")
-    return files
 
 
 def _draw(job: tuple[Path, Path, Path]) -> None:

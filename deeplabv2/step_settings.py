@@ -28,7 +28,9 @@ class PredictSettings(StepSettings):
     """Segment a folder of images with a trained network."""
 
     image_dir: str | None = None
-    """The folder of images."""
+    """The folder of photos, with its subfolders."""
+    without: str | None = None
+    """Folder in it whose images are no photos to label, e.g. masks."""
     out: str | None = None
     """Folder for labels (palette PNGs), overlays, and the network's logits."""
     crf: bool = False

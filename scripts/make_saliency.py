@@ -1,6 +1,6 @@
 """Make saliency maps for the images of a data set that have none, by rembg or a model in an ONNX file.
 
-python scripts/make_saliency.py --dataset=data/mine                      pip install 'rembg[cpu]' first
+python scripts/make_saliency.py --dataset=data/mine --fetch              rembg where it is installed, else U2-Net
 python scripts/make_saliency.py --dataset=data/mine --onnx=u2net.onnx
 """
 
@@ -14,11 +14,13 @@ if __name__ == "__main__":  # before the imports below, which --help and a misty
 
     main(SaliencyOptions, "scripts.make_saliency")
 
+from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
 
 from scripts.prepare import saliency_models
+from scripts.prepare.u2net import u2net_file
 from utils.config.options.prepare import SaliencyOptions
 from utils.data.dataset import open_dataset
 from utils.data.image_list import read_image_list
@@ -29,6 +31,15 @@ from utils.files.manifest import FolderSettings
 from utils.runs.inputs import check_present, find_image_dir
 
 SETTINGS_FILE = "saliency_settings.json"
+# what U2-Net takes, whatever another model was told
+U2NET_OPTIONS: dict[str, Any] = {
+    "input_size": 0,
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "output": 0,
+    "activation": "none",
+    "min_max": True,
+}
 ONNX_OPTIONS = ("input_size", "mean", "std", "output", "activation", "min_max")
 
 
@@ -48,6 +59,7 @@ def run(options: SaliencyOptions) -> Path:
     there = image_files(folder) if folder.is_dir() and not options.overwrite else {}
     todo = [name for name in names if name not in there]
     if todo:
+        options = _with_model(options)
         settings = _settings(options)
         record = FolderSettings(folder / SETTINGS_FILE, SETTINGS_FILE, "maps", "scripts/make_saliency.py", "--out")
         record.check(settings, may_replace=options.overwrite)
@@ -56,6 +68,13 @@ def run(options: SaliencyOptions) -> Path:
         _make_maps(detector, {name: images[name] for name in todo}, folder)
     print(f"{len(todo)} saliency maps made, {len(names) - len(todo)} kept: {folder}")
     return folder
+
+
+def _with_model(options: SaliencyOptions) -> SaliencyOptions:
+    """The options with the model's file where no rembg makes the maps."""
+    if options.onnx is not None or (options.use_rembg and saliency_models.is_installed("rembg")):
+        return options
+    return replace(options, onnx=str(u2net_file(fetch=options.fetch)), **U2NET_OPTIONS)
 
 
 def _settings(options: SaliencyOptions) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Salient-object detectors that others trained: a function from an RGB photo to its saliency map."""
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -25,13 +27,24 @@ def _optional(module: str, install: str, note: str = "") -> ModuleType:
         raise UserError(f"cannot be imported ({error})", module, remedy=f"run `pip install {install}`{note}") from error
 
 
+def is_installed(module: str) -> bool:
+    """Whether the extra can be imported, by its name alone."""
+    if module in sys.modules:
+        return sys.modules[module] is not None
+    return importlib.util.find_spec(module) is not None
+
+
 def rembg_detector(model: str) -> Detector:
     """A model of the rembg package by its name, e.g. u2net; the package downloads it when it is first used.
 
     Raises UserError where rembg is not installed, has no such model, or would send photos to a server.
     """
     rembg = _optional("rembg", "'rembg[cpu]'", "; it downloads its model when it runs; or give --onnx=FILE")
-    session = rembg.new_session(model)
+    try:
+        session = rembg.new_session(model)
+    except OSError as error:  # of the network too, whichever library rembg downloads by
+        remedy = "check the network, or give --use_rembg=false --fetch, --onnx=FILE, or SALIENCY=none"
+        raise UserError(f"its model cannot be had ({error})", f"--rembg_model={model}", remedy=remedy) from error
     if not getattr(session, "is_local", lambda: True)():
         raise UserError(
             "sends the photos to a server",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -14,6 +14,8 @@ from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors, refusal
 from utils.files.text import first_few
+
+AnswerT = TypeVar("AnswerT")
 
 
 def find_image(folder: Path, name: str) -> Path:
@@ -103,6 +105,13 @@ def decode(path: Path) -> Image.Image:
 def open_header(path: Path) -> Image.Image:
     """Size and mode of the image, closed again before its pixels are read. Raises UserError as decode does."""
     return _open(path, lambda image: image.close())
+
+
+def ask_image(path: Path, question: Callable[[Image.Image], AnswerT]) -> AnswerT:
+    """What the question finds in the image before it is closed. Raises UserError as decode does."""
+    answers: list[AnswerT] = []
+    _open(path, lambda image: answers.append(question(image))).close()
+    return answers[0]
 
 
 def _open(path: Path, use: Callable[[Image.Image], Any]) -> Image.Image:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, features
 
-from utils.data.images import decode, write_image
+from utils.data.image_list import IMAGE_SUFFIXES
+from utils.data.images import ask_image, decode, write_image
 from utils.errors import UserError
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
@@ -53,6 +54,18 @@ def read_photo(path: Path, *, max_side: int = 0) -> Photo:
         rgb = rgb.resize((size[0], size[1]), Image.Resampling.LANCZOS)
         changes.append(SCALED)
     return Photo(rgb, tuple(changes))
+
+
+def is_plain(path: Path) -> bool:
+    """Whether read_photo would change nothing, by the file's header. Raises UserError where it cannot be opened."""
+
+    def is_so(image: Image.Image) -> bool:
+        suffixes = READ_AS_THEY_ARE.get(image.format or "", ())
+        has_form = image.mode in (*PLAIN_MODES, "P") and "transparency" not in image.info
+        return has_form and path.suffix.lower() in suffixes and path.suffix in IMAGE_SUFFIXES and not is_turned(image)
+
+    _open_formats(path)
+    return ask_image(path, is_so)
 
 
 def as_rgb(image: Image.Image, path: Path) -> tuple[Image.Image, str | None]:

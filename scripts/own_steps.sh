@@ -1,0 +1,186 @@
+# Sourced by train_test_L2G_own.sh, after common.sh and pipeline.sh: the steps from photos to masks. Each is a program of
+# its own, skips what is done, and resumes.
+
+SALIENCY="${SALIENCY:-auto}"
+EPOCHS="${EPOCHS:-4}"
+SEG_EPOCHS="${SEG_EPOCHS:-12}"
+MAX_SIDE="${MAX_SIDE:-640}"
+SALIENCY_WEIGHT=0.5 # of CAMs joined with saliency: see docs/own_photos.md
+SEG_BATCH=16        # of deeplabv2/configs/voc_light.yaml
+DATA="$ROOT/data/$NAME" RUN="$ROOT/runs/$NAME" RESULTS="$ROOT/results/$NAME"
+LABELS="$DATA/pseudo_seg_labels_$NAME"
+read -r -a L2G_WORDS <<<"${L2G_FLAGS:-}"
+read -r -a SEG_WORDS <<<"${SEG_FLAGS:-}"
+SAL_DIR=() STEPS=(prepare check saliency train cams threshold labels segmentation masks report)
+if [[ "$SALIENCY" == none ]]; then
+  SAL_DIR=(--sal_dir=none)
+  STEPS=(prepare check train cams threshold labels segmentation masks report)
+fi
+
+own_photos() {
+  echo "$PHOTOS -> $RESULTS, in these steps:"
+  plan "${STEPS[@]}"
+  local number=0 step
+  for step in "${STEPS[@]}"; do
+    number=$((number + 1))
+    echo
+    echo "== $number of ${#STEPS[@]}: $step"
+    local start=$SECONDS
+    "step_$step"
+    if [[ "$step" != report ]]; then
+      echo "$step: $((SECONDS - start)) s; left:"
+      plan --done="$step" --seconds=$((SECONDS - start)) "${STEPS[@]:number}"
+    fi
+  done
+  last_screen
+}
+
+# The steps that are left, and how long they will take: plan [flags] STEP ...
+plan() {
+  local flags=() steps=() word
+  for word in "$@"; do
+    if [[ "$word" == --* ]]; then flags+=("$word"); else steps+=("$word"); fi
+  done
+  local joined
+  joined="$(IFS=,; echo "${steps[*]}")"
+  mkdir -p "$RESULTS"
+  "$PYTHON" "$ROOT/scripts/plan_own.py" --dataset="$DATA" --record="$RESULTS/.times.jsonl" --steps="[$joined]" \
+    --epochs="$EPOCHS" --segmentation_epochs="$SEG_EPOCHS" "${flags[@]}"
+}
+
+step_prepare() {
+  local flags=(--images="$PHOTOS" --out="$DATA" --max_side="$MAX_SIDE")
+  [[ -z "$TABLE" ]] || flags+=(--tags="$TABLE")
+  [[ -z "${NEGATIVES:-}" ]] || flags+=(--negatives="$NEGATIVES")
+  [[ -z "${MASKS:-}" ]] || flags+=(--masks="$MASKS")
+  [[ -z "${CLASSES:-}" ]] || flags+=(--classes="$CLASSES")
+  [[ -z "${SEPARATOR:-}" ]] || flags+=(--separator="$SEPARATOR")
+  [[ -z "${SKIP_MISSING:-}" ]] || flags+=(--skip_missing)
+  "$PYTHON" "$ROOT/scripts/prepare_own.py" "${flags[@]}"
+  same_data_as_before
+}
+
+# What was learnt from other photos or tags is not continued
+same_data_as_before() {
+  local part
+  for part in train_cls.txt classes.txt; do
+    if [[ -d "$RUN/model" && -f "$RUN/$part" ]] && ! cmp -s "$DATA/$part" "$RUN/$part"; then
+      refuse "photos or tags changed since $NAME was trained: give another NAME, or begin again after
+  rm -r $(printf '%q ' "$RUN" "$LABELS" "$ROOT/deeplabv2/data/models/$NAME" "$RESULTS")" 1
+    fi
+  done
+  mkdir -p "$RUN"
+  cp "$DATA/train_cls.txt" "$DATA/classes.txt" "$RUN/"
+}
+
+step_check() {
+  # saliency maps are made after this step
+  "$PYTHON" "$ROOT/scripts/check_data.py" --dataset="$DATA" --sal_dir=none || {
+    [[ -n "${FORCE:-}" ]] || refuse "see the faults above; FORCE=1 goes on in spite of them" 1
+  }
+}
+
+step_saliency() {
+  local flags=(--dataset="$DATA")
+  case "$SALIENCY" in
+    auto) flags+=(--fetch) ;;
+    rembg) ;;
+    *) flags+=(--onnx="$SALIENCY") ;;
+  esac
+  "$PYTHON" "$ROOT/scripts/make_saliency.py" "${flags[@]}"
+}
+
+step_train() {
+  if [[ -f "$RUN/model/${NAME}_epoch_$((EPOCHS - 1)).pth" ]]; then
+    echo "trained already: $RUN/model"
+    return
+  fi
+  train_stage "$ROOT/configs/voc_light.yaml" --dataset="$DATA" "${SAL_DIR[@]}" --epochs="$EPOCHS" "${L2G_WORDS[@]}"
+}
+
+step_cams() {
+  "${LAUNCH[@]}" "$ROOT/test_l2g.py" --experiment_name="$NAME" --update
+}
+
+step_threshold() {
+  "$PYTHON" "$ROOT/scripts/judge_cams.py" --experiment_name="$NAME"
+  if [[ -z "${THRESHOLD:-}" && "$SALIENCY" != none ]]; then
+    "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$NAME" --reference=saliency --saliency_weight="$SALIENCY_WEIGHT"
+  fi
+  if [[ -n "${MASKS:-}" ]]; then
+    "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$NAME" "${JOIN[@]}"
+  fi
+}
+
+JOIN=(--saliency_weight="$SALIENCY_WEIGHT")
+if [[ "$SALIENCY" == none ]]; then
+  JOIN=()
+fi
+
+step_labels() {
+  local flags=(--update "${JOIN[@]}")
+  if [[ -n "${THRESHOLD:-}" ]]; then
+    flags+=(--threshold="$THRESHOLD")
+  elif [[ "$SALIENCY" == none && -z "${MASKS:-}" ]]; then
+    flags+=(--threshold=0.3) # nothing measures a better one
+  fi
+  pseudo_labels "${flags[@]}"
+}
+
+# The settings of the segmentation network, in SEG: as many steps as SEG_EPOCHS have
+segmentation_settings() {
+  local images steps
+  images="$(wc -l <"$DATA/train_aug.txt")"
+  steps=$(((images * SEG_EPOCHS + SEG_BATCH - 1) / SEG_BATCH))
+  SEG=(--config-path="$ROOT/deeplabv2/configs/voc_light.yaml" --dataset="$DATA" --EXP.ID="$NAME"
+    --SOLVER.ITER_MAX="$steps" --SOLVER.ITER_SAVE="$((steps / 2 + 1))" "${SEG_WORDS[@]}")
+}
+
+step_segmentation() {
+  segmentation_settings
+  "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" train "${SEG[@]}" --resume
+}
+
+step_masks() {
+  segmentation_settings
+  local flags=(--image_dir="$PHOTOS" --out="$RUN/photos" --overwrite)
+  [[ -z "${CRF:-}" ]] || flags+=(--crf)
+  [[ -z "${MASKS:-}" ]] || flags+=(--without="$MASKS")
+  "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" predict "${SEG[@]}" "${flags[@]}"
+}
+
+step_report() {
+  "$PYTHON" "$ROOT/res.py" --experiment_name="$NAME" --report
+  local part
+  for part in masks overlays; do
+    rm -rf "${RESULTS:?}/$part"
+  done
+  cp -R "$RUN/photos/labels" "$RESULTS/masks"
+  rm -f "$RESULTS/masks/settings.json"
+  cp -R "$RUN/photos/overlays" "$RESULTS/overlays"
+  cp "$ROOT/deeplabv2/data/models/$NAME/checkpoint_final.pth" "$RESULTS/network.pth"
+  cp "$DATA/classes.txt" "$DATA/names.csv" "$RESULTS/"
+  cp "$RUN/report/index.html" "$RESULTS/report.html"
+  cp "$RUN/cam_judgement.json" "$RESULTS/judgement.json"
+  more_photos >"$RESULTS/label_more.txt"
+}
+
+# The command that labels more photos, quoted for a shell
+more_photos() {
+  segmentation_settings
+  printf '%q ' "$PYTHON" "$ROOT/deeplabv2/main.py" predict "${SEG[@]}" ${CRF:+--crf}
+  echo "--image_dir=FOLDER --out=FOLDER_OF_MASKS"
+}
+
+last_screen() {
+  echo
+  echo "$RESULTS holds:"
+  echo "  masks/        a PNG per photo: 0 background, 1 the first line of classes.txt, and so on"
+  echo "  overlays/     the same, drawn over the photos"
+  echo "  report.html   open it in a browser: CAMs, labels, scores"
+  echo "  network.pth   the segmentation network"
+  "$PYTHON" -c 'import json, sys; [print("WARNING:", text) for text in json.load(open(sys.argv[1]))["warnings"]]' \
+    "$RESULTS/judgement.json"
+  echo "to label more photos (also in label_more.txt):"
+  echo "  $(cat "$RESULTS/label_more.txt")"
+}

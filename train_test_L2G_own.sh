@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# From a folder of tagged photos to masks, by one command: see docs/own_photos.md.
+#   bash train_test_L2G_own.sh PHOTOS [TAGS.csv] [NAME] [VARIABLE=value ...]
+# PHOTOS    a folder; without a table each of its folders is the tag of the photos in it
+# TAGS.csv  columns file and tags (an empty cell: none of the classes; ?: not known), or file and 0/1 per class; or .xlsx
+# NAME      of the dataset, the run and the results; default the name of the folder
+# Run again it resumes. The masks, the network and the report end up in results/NAME. Variables, before or behind:
+#   SALIENCY=auto         auto: rembg where it is installed, else U2-Net, fetched once (165 MB); rembg; none; or FILE.onnx
+#   NEGATIVES=FOLDER      photos that show none of the classes
+#   MASKS=FOLDER          masks of some photos, to measure on: NAME.png, 0 background, 1 the first class, 255 ignored
+#   CLASSES=FILE          names of the classes, one a line, in the order that masks count them; default sorted
+#   SEPARATOR=";"         what stands between tags in a cell; default what occurs of ; | and ,
+#   SKIP_MISSING=1        leave out rows of the table whose photo is missing
+#   EPOCHS=4              epochs of the classifier
+#   SEG_EPOCHS=12         epochs of the segmentation network
+#   CRF=1                 refine the masks by a dense CRF: sharper edges, some seconds a photo
+#   THRESHOLD=0.3         of the labels; default the one at which CAMs and saliency agree best
+#   MAX_SIDE=640          longer side of the photos that are trained on, pixels; masks have the photos' own size
+#   FORCE=1               go on where the check says that nothing can be learnt
+#   NPROC=4               on several GPUs
+#   L2G_FLAGS="..." SEG_FLAGS="..."   further flags of train_l2g.py and of deeplabv2/main.py
+set -euo pipefail
+SCRIPT="${BASH_SOURCE[0]}"
+VARIABLES=" SALIENCY NEGATIVES MASKS CLASSES SEPARATOR SKIP_MISSING EPOCHS SEG_EPOCHS CRF THRESHOLD MAX_SIDE FORCE NPROC L2G_FLAGS SEG_FLAGS "
+
+usage() {
+  sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p;}' "$SCRIPT"
+}
+
+refuse() {
+  echo "error: $1" >&2
+  exit "${2:-2}"
+}
+
+ARGUMENTS=()
+for WORD in "$@"; do
+  if [[ "$WORD" == --help || "$WORD" == -h ]]; then
+    usage
+    exit 0
+  elif [[ "$WORD" =~ ^([A-Z_][A-Z0-9_]*)=(.*)$ ]]; then
+    [[ "$VARIABLES" == *" ${BASH_REMATCH[1]} "* ]] || refuse "$WORD: expected one of$VARIABLES"
+    printf -v "${BASH_REMATCH[1]}" '%s' "${BASH_REMATCH[2]}"
+  elif [[ "$WORD" == --* ]]; then
+    refuse "$WORD: options are VARIABLE=value; see --help"
+  else
+    ARGUMENTS+=("$WORD")
+  fi
+done
+[[ "${#ARGUMENTS[@]}" -ge 1 ]] || { usage >&2; exit 2; }
+[[ "${#ARGUMENTS[@]}" -le 3 ]] || refuse "${ARGUMENTS[*]:3}: too many arguments; see --help"
+PHOTOS="${ARGUMENTS[0]}" TABLE="" NAME=""
+[[ -d "$PHOTOS" ]] || refuse "$PHOTOS is not a folder of photos" 1
+for WORD in "${ARGUMENTS[@]:1}"; do
+  shopt -s nocasematch
+  if [[ -z "$TABLE" && -z "$NAME" && ( -f "$WORD" || "$WORD" =~ \.(csv|tsv|txt|xlsx|xlsm)$ ) ]]; then
+    TABLE="$WORD"
+    [[ -f "$TABLE" ]] || refuse "$TABLE: no such table of tags" 1
+  elif [[ -z "$NAME" ]]; then
+    NAME="$WORD"
+  else
+    refuse "$WORD: no such table of tags, and NAME is $NAME already" 1
+  fi
+  shopt -u nocasematch
+done
+PHOTOS="$(cd "$PHOTOS" && pwd)"
+if [[ -z "$NAME" ]]; then
+  NAME="$(basename "$PHOTOS" | tr -c 'A-Za-z0-9\n-' '_')"
+fi
+[[ "$NAME" =~ ^[A-Za-z0-9_-]+$ ]] || refuse "NAME=$NAME: letters, digits, _ and - only"
+[[ "$NAME" != voc12 && "$NAME" != coco14 && "$NAME" != demo && "$NAME" != weights ]] || refuse "NAME=$NAME is taken: give another"
+
+source "$(dirname "$SCRIPT")/scripts/common.sh"
+EXP="$NAME"
+source "$ROOT/scripts/pipeline.sh"
+source "$ROOT/scripts/own_steps.sh"
+make_environment
+own_photos

@@ -1,0 +1,38 @@
+"""The options of the programs that serve train_test_L2G_own.sh alone."""
+
+from dataclasses import dataclass
+
+from utils.config.options.groups import RunOptions, WorkerOptions
+from utils.config.valid import NotNegative
+
+
+@dataclass(frozen=True)
+class JudgeOptions(RunOptions, WorkerOptions):
+    """Judge a run's CAMs without masks: classes that are everywhere, saliency that shows other things than the tags."""
+
+    dataset: str | None = None
+    """Default: the dataset that the run was trained on."""
+    sal_dir: str | None = None
+    """Folder of saliency maps; default the run's, else Sal in the dataset."""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Show the steps from photos to masks, and how long those that are left will take."""
+
+    dataset: str
+    """The dataset's folder."""
+    record: str
+    """File of the seconds that finished steps took."""
+    steps: tuple[str, ...] = ()
+    """The steps that are to come, in order."""
+    done: str | None = None
+    """The step that was just finished; its time is added to the record."""
+    seconds: NotNegative = 0.0
+    """What that step took."""
+    epochs: NotNegative = 0
+    """Epochs of the classifier."""
+    segmentation_epochs: NotNegative = 0
+    """Epochs of the segmentation network."""
+    photos: NotNegative = 0
+    """All photos to label; 0 is those of the dataset."""
