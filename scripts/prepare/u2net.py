@@ -26,7 +26,7 @@ def u2net_file(path: Path = MODEL_FILE, *, fetch: bool) -> Path:
         _check(path)
         return path
     choices = (
-        "install rembg (pip install 'rembg[cpu]'), give --onnx=FILE, or do without saliency "
+        "run `pip install 'rembg[cpu]'`, give --onnx=FILE, or do without saliency "
         "(SALIENCY=none, or train with --sal_dir=none)"
     )
     if not fetch:

@@ -197,13 +197,16 @@ def test_prediction_needs_no_masks_and_leaves_labels_and_overlays(make, trained,
         predict.run(make(PredictSettings, **options, IMAGE__MEAN__R=1.0, IMAGE__MEAN__G=2.0, IMAGE__MEAN__B=3.0))
 
 
-def test_prediction_refuses_two_images_of_one_name_and_empty_folders(make, trained, tmp_path):
+def test_prediction_refuses_empty_folders_and_names_images_of_one_name_apart(make, trained, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     options = {"image_dir": str(photos), "out": str(tmp_path / "seen")}
     with pytest.raises(UserError, match="--image_dir"):
         predict.run(make(PredictSettings, **options))
-    shutil.copy(trained / "JPEGImages" / "t0.png", photos / "t0.png")
-    shutil.copy(trained / "JPEGImages" / "t0.png", photos / "t0.jpg")
-    with pytest.raises(UserError, match=r"t0\.jpg: t0\.png"):
-        predict.run(make(PredictSettings, **options))
+    (photos / "sub").mkdir()
+    for name in ("t0.png", "t0.jpg", "sub/t0.Jpg"):
+        shutil.copy(trained / "JPEGImages" / "t0.png", photos / name)
+    out = predict.run(make(PredictSettings, **options))
+    assert {path.relative_to(out / "labels").as_posix() for path in (out / "labels").rglob("*.png")} == {
+        "t0_png.png", "t0_jpg.png", "sub/t0.png",
+    }  # fmt: skip
