@@ -81,11 +81,8 @@ class PhotoIndex:
         stem = _stem(folded)
         found = self.tails.get(stem, [])
         if not found:  # more folders than the photo has below its own: an absolute path, or one from another place
-            own = {
-                _stem(self.paths[file].casefold()): tail for tail in _tails(stem) for file in self.tails.get(tail, ())
-            }
-            longest = max((tail for whole, tail in own.items() if whole == tail), key=len, default=None)
-            found = [] if longest is None else [f for f in self.tails[longest] if self._is(f, longest)]
+            tails = ([f for f in self.tails.get(tail, ()) if self._is(f, tail)] for tail in _tails(stem))
+            found = next((some for some in tails if some), [])
         same_suffix = [f for f in found if f.suffix.lower() == PurePosixPath(folded).suffix]
         whole = [f for f in found if self._is(f, stem)]
         return next((some for some in (same_suffix, whole, found) if len(some) == 1), found)
