@@ -18,7 +18,7 @@ from deeplabv2.scoring import report_scores, score_files
 from deeplabv2.seen_size import bounded
 from deeplabv2.step_settings import StepSettings
 from deeplabv2.test import masked_split
-from utils.crf.dense import COMPETING_AREA, COMPETING_RATIO, refine
+from utils.crf.competing import COMPETING_AREA, COMPETING_RATIO, refine
 from utils.crf.strengths import Strengths
 from utils.data.images import open_header, read_label, read_rgb, write_label_png
 from utils.errors import UserError

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deeplabv2.seen_size import bounded
-from utils.crf.dense import competing_labels
+from utils.crf.competing import competing_labels
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors

@@ -19,7 +19,8 @@ from utils.cam.labels import to_label
 from utils.config.options import ScoreOptions, TrainOptions
 from utils.copy_paste.bank import Foreground, ForegroundBank, write_foreground, write_index
 from utils.copy_paste.pasting import Pasted, Paster, paste
-from utils.crf.dense import crf_label, dense_crf
+from utils.crf.competing import crf_label
+from utils.crf.dense import dense_crf
 from utils.crf.strengths import DEEPLAB_CRF
 from utils.data.catalog import IMAGE_FOLDER, SALIENCY_FOLDER, VOC_CLASSES
 from utils.data.image_list import ImageEntry

@@ -1,19 +1,21 @@
 """From CAMs to label maps."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from utils.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def to_uint8(cams: Tensor | np.ndarray) -> np.ndarray:
+
+def to_uint8(cams: "Tensor | np.ndarray") -> np.ndarray:
     """0..1 -> 0..255, rounded to the nearest."""
-    if isinstance(cams, Tensor):
-        return (cams * 255).round_().to(torch.uint8).cpu().numpy()
-    return np.rint(np.asarray(cams) * 255).astype(np.uint8)
+    if isinstance(cams, np.ndarray):
+        return np.rint(cams * 255).astype(np.uint8)
+    return (cams * 255).round_().byte().cpu().numpy()
 
 
 def to_label(

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from scripts.benchmark.plain_ways import plain_crf
-from utils.crf.dense import COMPETING_AREA, COMPETING_RATIO, competing_labels, crf_label, dense_crf, refine_label
+from utils.crf.competing import COMPETING_AREA, COMPETING_RATIO, competing_labels, crf_label
+from utils.crf.dense import dense_crf, refine_label
 from utils.crf.strengths import CAM_CRF, DEEPLAB_CRF
 from utils.errors import UserError
 
