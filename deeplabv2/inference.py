@@ -16,12 +16,13 @@ from tqdm import tqdm
 from deeplabv2.input_format import InputFormat
 from deeplabv2.logits import reduce_logits, write_logits
 from deeplabv2.models import Segmenter, build_segmenter
+from deeplabv2.models.segmenter import WRAPPED, SingleScale
 from deeplabv2.seen_size import size_of_network
 from deeplabv2.settings import ModelSettings, find_path
 from deeplabv2.step_settings import StepSettings
 from deeplabv2.views import Views, logits_of
 from models.errors import ModelOptionError, WeightsError
-from models.weights import fit, tensors_in
+from models.weights import fit, matching_prefix, tensors_in
 from utils.data.image_batches import ImageBatch, batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry
 from utils.errors import UserError, as_user_error
@@ -81,14 +82,29 @@ def load_trained(network: Segmenter, path: Path) -> dict[str, Any]:
 def load_whole(network: Segmenter, content: Mapping[str, Any], path: Path) -> None:
     """Fills the whole network from the content of `path`. Raises UserError naming the file and what differs."""
     with as_user_error(WeightsError, path):
+        given = tensors_in(content, network=network.name)
+        check_scales(network, given)
         found = fit(
             network.state_dict(),
-            tensors_in(content, network=network.name),
+            given,
             network=f"{network.name} of {network.num_labels} labels",
             exact=True,
             explain=lambda misfit: "check the MODEL.* settings and DATASET.N_CLASSES",
         )
     network.load_state_dict(found, strict=False)
+
+
+def check_scales(network: Segmenter, given: Mapping[str, Tensor]) -> None:
+    """Raises WeightsError where a network of one scale would be filled from one that was trained at several.
+
+    Their weights have the same names but for a prefix.
+    """
+    if isinstance(network, SingleScale) and matching_prefix(network.state_dict(), given).endswith(WRAPPED):
+        raise WeightsError(
+            network.name,
+            "they were trained at several scales",
+            f"give --MODEL.NAME={network.name}_MSC, or start a training from them by --MODEL.INIT_MODEL",
+        )
 
 
 def logits_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from deeplabv2.models.segmenter import Segmenter
+from torch import Tensor
+
+from deeplabv2.models.segmenter import Segmenter, SingleScale
 from deeplabv2.settings import ModelSettings
 from models.errors import WeightsError
 from models.weights import fit, matching_prefix, tensors_in, without_shared_prefix, without_step_counts
-from utils.errors import as_user_error
+from utils.errors import UserError, as_user_error
+from utils.files.downloads import impatient_downloads
 from utils.files.locate import DEEPLAB_ROOT, weights_path
 from utils.training.weights import NO_WEIGHTS, read_weights, require_weights
 
@@ -36,9 +39,23 @@ def load_initial(module: Segmenter, source: str | None) -> str:
     if source in NO_WEIGHTS:
         return f"{module.name}: random initial weights"
     path = initial_path(source)
-    content = module.single_scale().imagenet_state() if path is None else read_weights(path)
+    content = download(module.single_scale()) if path is None else read_weights(path)
     with as_user_error(WeightsError, path or OPTION):
         return load_state(module, content, origin=source)
+
+
+def download(network: SingleScale) -> dict[str, Tensor]:
+    """The ImageNet weights of its library. Raises UserError where they cannot be had, after seconds."""
+    try:
+        with impatient_downloads():
+            return network.imagenet_state()
+    except (OSError, RuntimeError) as error:  # the libraries' own: no network, no such weights, a damaged download
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise UserError(
+            f"the ImageNet weights of {network.name} cannot be downloaded ({reason})",
+            f"--{OPTION}={DOWNLOAD}",
+            remedy=f"without a network give a file: {network.initial_files()}",
+        ) from error
 
 
 def load_state(module: Segmenter, content: Any, *, origin: str) -> str:

@@ -1,7 +1,7 @@
 """The classifier that a run's options describe, and its weights from a file; both errors name what the user gave."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from models.cam_net import CamNet, build_cam_net, load_weights
 from models.errors import ModelOptionError, WeightsError
 from utils.config.options import TrainOptions
 from utils.errors import UserError, as_user_error
+from utils.files.downloads import impatient_downloads
 from utils.training.weights import read_weights
 
 # what the networks call an option otherwise than train_l2g.py
@@ -17,7 +18,7 @@ OPTION_OF = {"pretrained": "init_weights", "num_classes": "dataset"}
 
 def build_network(options: TrainOptions, num_classes: int, *, pretrained: bool = False) -> CamNet:
     """The network with random weights, or with those that timm downloads. Raises UserError naming the option."""
-    with _options_named():
+    with _options_named(), impatient_downloads() if pretrained else nullcontext():
         return build_cam_net(
             options.backbone,
             num_classes,

@@ -37,8 +37,8 @@ def run(options: ShowOptions) -> Path:
     table = [header]
     for name, title in zip(options.experiments, titles, strict=True):
         expected = ranges.get(title, {})
-        cells = zip(header[1:], _row(options, name), strict=True)
-        table.append([title, *(_with_range(cell, expected.get(column)) for column, cell in cells)])
+        found = zip(header[1:], _row(options, name), strict=True)
+        table.append([title, *(_with_range(cell, expected.get(column)) for column, cell in found)])
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     for row in table:
         first, *others = row

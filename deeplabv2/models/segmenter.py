@@ -17,6 +17,9 @@ from utils.training.optimiser import BIAS_FACTOR, parameter_groups
 HEAD_LR_FACTOR = 10.0
 
 
+WRAPPED = "base."  # begins the names of MultiScale's weights, as published
+
+
 class Segmenter(nn.Module, ABC):
     """Images (N, 3, H, W), prepared by `normalisation`, -> logits (N, L, h, w); in training mode a list of them.
 
@@ -129,7 +132,7 @@ class MultiScale(Segmenter):
         self.name = f"{base.name}_MSC"
         self.num_labels, self.output_stride = base.num_labels, base.output_stride
         self.normalisation = base.normalisation
-        self.head_prefixes = tuple(f"base.{prefix}" for prefix in base.head_prefixes)
+        self.head_prefixes = tuple(f"{WRAPPED}{prefix}" for prefix in base.head_prefixes)
 
     def single_scale(self) -> SingleScale:
         return self.base

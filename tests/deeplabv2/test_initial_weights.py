@@ -1,16 +1,20 @@
 """Initial weights: every file that fits fills the whole backbone, every other file is an error."""
 
+import socket
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet101
 
+from deeplabv2.inference import load_trained
 from deeplabv2.initial_weights import check_start, initial_path, load_initial, load_state
 from deeplabv2.input_format import CAFFE, IMAGENET
 from deeplabv2.models import build_segmenter
 from deeplabv2.settings import ModelSettings
 from models.errors import WeightsError
 from utils.errors import UserError
+from utils.files import downloads
 
 PUBLISHED = "DeepLabV2_ResNet101_MSC"
 SMALL = {"n_blocks": (1, 2, 1, 1), "width": 1 / 8}
@@ -150,6 +154,23 @@ def test_imagenet_asks_the_library(monkeypatch):
     assert initial_path("imagenet") is None
 
 
+@pytest.mark.parametrize("error", [OSError("no network"), RuntimeError("no such weights")])
+def test_a_failed_download_names_the_option_and_the_files_that_need_no_network(monkeypatch, error):
+    net = build()
+
+    def fail():
+        assert socket.getdefaulttimeout() == downloads.SECONDS
+        raise error
+
+    monkeypatch.setattr(net.base, "imagenet_state", fail)
+    monkeypatch.setattr(downloads, "is_reachable", lambda url: False)
+    with pytest.raises(UserError) as refusal:
+        load_initial(net, "imagenet")
+    assert refusal.value.where == "--MODEL.INIT_MODEL=imagenet"
+    assert net.base.name in refusal.value.what and net.base.initial_files() in refusal.value.remedy
+    assert socket.getdefaulttimeout() is None
+
+
 @pytest.mark.parametrize("name", [PUBLISHED, TIMM, "DeepLabV3Plus_ResNet18"])
 def test_weights_of_another_network_are_an_error_that_names_the_right_files(name):
     net = build(name)
@@ -202,3 +223,14 @@ def test_random_weights_need_live_batch_norms(source):
     before = net.base.layer1.conv1.conv.weight.clone()
     assert "random" in load_initial(net, source)
     assert torch.equal(net.base.layer1.conv1.conv.weight, before)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_of_several_scales_are_not_those_of_one(tmp_path, prefix):
+    several, one = build(), build(PUBLISHED.removesuffix("_MSC"), **SMALL)
+    path = tmp_path / "several.pth"
+    torch.save({f"{prefix}{name}": tensor for name, tensor in several.state_dict().items()}, path)
+    load_trained(several, path)
+    with pytest.raises(UserError, match=f"--MODEL.NAME={PUBLISHED}"):
+        load_trained(one, path)
+    assert "head from there too" in load_initial(one, str(path))
