@@ -86,8 +86,8 @@ def test_labels_of_a_published_checkpoint_are_those_of_a_pipeline_on_pil(publish
     paths, network, checkpoint, pixels, listing = published
     make_cams.run(
         CamOptions(
-            paths.root.name,
-            str(paths.root.parent),
+            experiment_name=paths.root.name,
+            runs_dir=str(paths.root.parent),
             checkpoint=str(checkpoint),
             test_list=str(listing),
             scales=SCALES,
