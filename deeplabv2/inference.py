@@ -47,7 +47,7 @@ def checkpoint_path(model_path: str | None, training: SegmentationTraining) -> P
     found = first_existing(training.final, [published])
     if not found.is_file():
         remedy = "run main.py train first, or give --model_path"
-        raise UserError(f"is missing (also looked at: {published})", training.final, remedy=remedy)
+        raise UserError(f"is missing (also checked: {published})", training.final, remedy=remedy)
     return found
 
 
@@ -202,7 +202,7 @@ def infer_batch(
     amp: str,
     views: Views = ONE_VIEW,
 ) -> Tensor:
-    """Logits (N, L, h, w) float32 of images (N, H, W, 3) uint8 RGB; the network looks at all its scales."""
+    """Logits (N, L, h, w) float32 of images (N, H, W, 3) uint8 RGB; the network sees all its scales."""
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
     with autocast(device, amp):
         return logits_of(network, input_format.prepare(pixels), views)

@@ -1,4 +1,4 @@
-"""What a step reads: the data set, its image lists, and the files that must be there before the work starts."""
+"""What a step reads: the dataset, its image lists, and the files that must be there before the work starts."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ class Labels(NamedTuple):
 
 
 def open_data(settings: DatasetSettings) -> Dataset:
-    """The data set, with the class names that the settings give it. Raises UserError where N_CLASSES differs."""
+    """The dataset, with the class names that the settings give it. Raises UserError where N_CLASSES differs."""
     option = "DATASET.ROOT" if settings.ROOT else "DATASET.NAME"
     open_with = partial(open_dataset, settings.folder, option=option, places=(DEEPLAB_ROOT,))
     try:
@@ -105,7 +105,7 @@ def read_class_names(path: Path) -> list[str]:
 
 
 def list_path(data: Dataset, value: str, key: str) -> Path:
-    """The file of an image list: VALUE.txt in the data set's folder, or a path. Raises UserError for a path."""
+    """The file of an image list: VALUE.txt in the dataset's folder, or a path. Raises UserError for a path."""
     return data.named_list(value, key, places=(DEEPLAB_ROOT,))
 
 
@@ -122,7 +122,7 @@ def training_labels_dir(settings: DatasetSettings, data: Dataset, experiment_id:
     kind, remedy = "pseudo labels", "see DATASET.LABEL_DIR"
     if settings.LABEL_DIR is None:
         own, others = pseudo_label_dir(data.name, experiment_id), published_labels(data.name, locate.PROJECT_ROOT)
-        also = "".join(f"; also looked at: {folder}" for folder in others)
+        also = "".join(f"; also checked: {folder}" for folder in others)
         remedy = f"gen_gt.py --experiment_name {experiment_id} makes them{also}"
         return Labels(first_existing(own, others), kind, remedy)
     try:

@@ -84,7 +84,7 @@ def run(settings: Settings) -> Path:
         check_start(settings.MODEL)
     with start_process(settings.SOLVER.DEVICE) as process:
         log = open_log(paths.log if process.is_main else None)
-        labels = look_at_labels(settings, data, split, process, log.info)
+        labels = inspect_labels(settings, data, split, process, log.info)
         torch.manual_seed(settings.SOLVER.SEED)
         network = make_network(settings.MODEL, data.num_labels)
         if latest is None:  # else the weights are the checkpoint's
@@ -159,7 +159,7 @@ def crop_side(settings: Settings) -> int:
     return side
 
 
-def look_at_labels(
+def inspect_labels(
     settings: Settings, data: Dataset, split: LabelledSplit, process: Process, say: Callable[[str], None]
 ) -> str:
     """Checks all labels and says what they hold, on the main process -> their digest; others learn it from that."""

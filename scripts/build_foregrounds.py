@@ -136,7 +136,7 @@ def _published_jobs(source: Path, data: Dataset, bgr: bool) -> tuple[dict[str, A
     files = find_published(source, data.classes)
     missing = missing_from_listing(source, [path for _, path in files])
     if missing:
-        print(f"warning: {source} lacks {len(missing)} files of its own listing ({first_few(missing)})")
+        print(f"warning: {source} is missing {len(missing)} files of its own listing ({first_few(missing)})")
     jobs = [_Job(path.stem, tag, data.classes[tag], (path,)) for tag, path in files]
     settings = {"published": str(source), "published_bgr": bgr, "classes": list(data.classes)}
     return settings, jobs

@@ -1,4 +1,4 @@
-"""Read every list, image, saliency map and mask of a data set and tell all that is wrong, before hours of training.
+"""Read every list, image, saliency map and mask of a dataset and tell all that is wrong, before hours of training.
 
 python scripts/check_data.py --dataset=data/voc12
 """
@@ -20,7 +20,7 @@ from functools import partial
 
 from utils.config.options.prepare import CheckOptions
 from utils.data import catalog
-from utils.data.check import Fault, ImageFiles, ImageReport, look_at, summary
+from utils.data.check import Fault, ImageFiles, ImageReport, inspect_image, summary
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, parse_image_list
 from utils.data.images import image_files, image_or_guess
@@ -29,7 +29,7 @@ from utils.files.atomic import write_json
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
-from utils.runs.inputs import TrainingPlaces, list_sizes, training_places
+from utils.runs.inputs import TrainingPaths, list_sizes, training_paths
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class _Lists:
 def run(options: CheckOptions) -> DataReport:
     """Reads everything, prints the report and returns it. Raises UserError where a named path is missing."""
     data = open_dataset(options.dataset)
-    places = training_places(data, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list)
+    places = training_paths(data, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list)
     mask_dir = existing_path(options.mask_dir, "--mask_dir") if options.mask_dir else data.mask_dir
     mask_list = existing_path(options.mask_list, "--mask_list") if options.mask_list else None
     lists, faults = _read_lists(data, places.train_list, mask_list)
     items = _items(lists, places, mask_dir)
-    look = partial(look_at, num_classes=len(data.classes))
+    look = partial(inspect_image, num_classes=len(data.classes))
     reports = list(parallel_map(look, items, num_workers=options.num_workers, description="reading files"))
     report = _report(data, lists, faults, reports)
     _print_report(report, data, places)
@@ -82,7 +82,7 @@ def run(options: CheckOptions) -> DataReport:
 
 
 def _read_lists(data: Dataset, train_list: Path, mask_list: Path | None) -> tuple[_Lists, list[Fault]]:
-    """Every list that is there: the one to train on, those of masks, and the others of the data set."""
+    """Every list that is there: the one to train on, those of masks, and the others of the dataset."""
     usual = [catalog.TRAIN_MASKS, catalog.VAL_MASKS, catalog.VAL_TAGS, catalog.AUG_IMAGES, catalog.TEST_IMAGES]
     there = [data.root / name for name in usual if (data.root / name).is_file()]
     with_masks = [data.root / name for name in (catalog.TRAIN_MASKS, catalog.VAL_MASKS)]
@@ -94,7 +94,7 @@ def _read_lists(data: Dataset, train_list: Path, mask_list: Path | None) -> tupl
     return _Lists(entries, train_list, tuple(with_masks)), faults
 
 
-def _items(lists: _Lists, places: TrainingPlaces, mask_dir: Path) -> list[ImageFiles]:
+def _items(lists: _Lists, places: TrainingPaths, mask_dir: Path) -> list[ImageFiles]:
     """The files of every listed image: all have an image, those trained on saliency, those measured on a mask."""
     images = image_files(places.image_dir) if places.image_dir.is_dir() else {}
     maps = image_files(places.sal_dir) if places.sal_dir and places.sal_dir.is_dir() else {}
@@ -157,7 +157,7 @@ def _warnings(data: Dataset, lists: _Lists, tags: Mapping[int, int], reports: li
     return warnings
 
 
-def _print_report(report: DataReport, data: Dataset, places: TrainingPlaces) -> None:
+def _print_report(report: DataReport, data: Dataset, places: TrainingPaths) -> None:
     saliency = "without saliency" if places.sal_dir is None else f"saliency from {places.sal_dir}"
     negatives = f" ({report.negatives} negatives, without any class)" if report.negatives else ""
     print(

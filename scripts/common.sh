@@ -2,7 +2,7 @@
 # argument, else what the environment says.
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-# One default for the scripts of a data set, so that they find each other's run; those of COCO name their own.
+# One default for the scripts of a dataset, so that they find each other's run; those of COCO name their own.
 EXP="${1:-${EXP:-${DEFAULT_EXP:-l2g_voc}}}"
 
 CHOSEN_PYTHON="${PYTHON:-}"

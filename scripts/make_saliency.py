@@ -1,4 +1,4 @@
-"""Make saliency maps for the images of a data set that have none, by rembg or a model in an ONNX file.
+"""Make saliency maps for the images of a dataset that have none, by rembg or a model in an ONNX file.
 
 python scripts/make_saliency.py --dataset=data/mine --fetch              rembg where it is installed, else U2-Net
 python scripts/make_saliency.py --dataset=data/mine --onnx=u2net.onnx

@@ -1,4 +1,4 @@
-# Sourced by the scripts of a data set, after common.sh: the whole job and its later parts, the same for every data set.
+# Sourced by the scripts of a dataset, after common.sh: the whole job and its later parts, the same for every dataset.
 
 # On several GPUs with NPROC=4.
 LAUNCH=("$PYTHON")

@@ -16,7 +16,7 @@ if __name__ == "__main__":  # before the imports below, which --help and a misty
 from functools import partial
 
 from scripts.prepare.coco_masks import AnnotatedImage, label_map, read_instances
-from scripts.prepare.linking import place_all
+from scripts.prepare.linking import link_all
 from utils.config.options.prepare import PrepareCocoOptions
 from utils.data import catalog
 from utils.data.image_list import ImageEntry, write_image_list
@@ -54,7 +54,7 @@ def run(options: PrepareCocoOptions) -> Path:
         files = [coco / split / image.file_name for image in images]
         check_present(files, "images", f"unpack {split}.zip again")
         sources |= {out / catalog.IMAGE_FOLDER / file.name: file for file in files}
-    place_all(sources, copy=options.copy, num_workers=options.num_workers, description="placing images")
+    link_all(sources, copy=options.copy, num_workers=options.num_workers, description="placing images")
     record.start(settings)
     _make_masks([*splits["train2014"], *splits["val2014"]], out / catalog.MASK_FOLDER, options)
     write_lines(out / catalog.CLASSES_FILE, catalog.COCO_CLASSES)
@@ -75,7 +75,7 @@ def _check_pieces(coco: Path) -> None:
     missing = [piece for split in LISTS for piece in (split, _annotation_file(split)) if not (coco / piece).exists()]
     if missing:
         remedy = "unpack train2014.zip, val2014.zip and annotations_trainval2014.zip there"
-        raise UserError(f"{coco} lacks {', '.join(missing)}", "--coco", remedy=remedy)
+        raise UserError(f"{coco} is missing {', '.join(missing)}", "--coco", remedy=remedy)
 
 
 def _make_masks(images: list[AnnotatedImage], folder: Path, options: PrepareCocoOptions) -> None:

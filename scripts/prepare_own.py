@@ -25,7 +25,7 @@ from scripts.prepare.photo_names import relative, safe_name
 from scripts.prepare.tag_cells import tag_problem, tidy
 from utils.config.options.prepare import PrepareOwnOptions
 from utils.data import catalog
-from utils.data.check import ImageFiles, ImageReport, look_at_photo, summary
+from utils.data.check import ImageFiles, ImageReport, inspect_photo, summary
 from utils.data.image_list import ImageEntry, write_image_list
 from utils.data.photo_files import find_photos
 from utils.errors import UserError
@@ -56,7 +56,7 @@ def run(options: PrepareOwnOptions) -> Path:
     _check_tags(photos, classes, options.classes, findings)
     items = _with_files(photos, folder, options, findings)
     findings.stop()
-    look = partial(look_at_item, num_classes=len(classes), max_side=options.max_side)
+    look = partial(inspect_item, num_classes=len(classes), max_side=options.max_side)
     reports = list(parallel_map(look, items, num_workers=options.num_workers, description="reading photos"))
     findings.stop(summary([fault for report in reports for fault in report.faults], shown=10))
     by_name = {report.name: report for report in reports}
@@ -185,8 +185,8 @@ def _further(
     return joined
 
 
-def look_at_item(item: Item, *, num_classes: int, max_side: int) -> ImageReport:
-    return look_at_photo(item.files, num_classes=num_classes, max_side=max_side)
+def inspect_item(item: Item, *, num_classes: int, max_side: int) -> ImageReport:
+    return inspect_photo(item.files, num_classes=num_classes, max_side=max_side)
 
 
 def _changes(reports: Iterable[ImageReport]) -> list[str]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from scripts.prepare.linking import place_all, place_folder
+from scripts.prepare.linking import link_all, link_folder
 from scripts.prepare.voc_devkit import ANNOTATION_FOLDER, SPLIT_FOLDER, find_sbd, find_voc, read_box_tags, read_sbd_mask
 from utils.config.options.prepare import PrepareVocOptions
 from utils.data import catalog
@@ -48,7 +48,7 @@ class _Splits:
 
 
 def run(options: PrepareVocOptions) -> Path:
-    """Makes the folders, then the lists, and returns the data set's folder; what is there already is kept.
+    """Makes the folders, then the lists, and returns the dataset's folder; what is there already is kept.
 
     Raises ValueError, FileNotFoundError or FileExistsError, before anything is written, naming what does not fit.
     """
@@ -62,10 +62,10 @@ def run(options: PrepareVocOptions) -> Path:
         check_present(files, "files", "unpack VOC 2012 again")
     tags = _tags(voc, [*splits.tagged, *splits.val], num_workers=options.num_workers)
     for folder in (catalog.IMAGE_FOLDER, catalog.MASK_FOLDER):
-        place_folder(voc / folder, out / folder, copy=options.copy, num_workers=options.num_workers)
+        link_folder(voc / folder, out / folder, copy=options.copy, num_workers=options.num_workers)
     masks = out / catalog.AUG_MASK_FOLDER
     if aug:
-        place_folder(aug, masks, copy=options.copy, num_workers=options.num_workers)
+        link_folder(aug, masks, copy=options.copy, num_workers=options.num_workers)
     elif sbd:
         _convert_sbd(sbd, voc, masks, splits, copy=options.copy, num_workers=options.num_workers)
     _write_lists(out, splits, tags)
@@ -139,7 +139,7 @@ def _convert_sbd(sbd: Path, voc: Path, masks: Path, splits: _Splits, *, copy: bo
     sources = {masks / f"{name}.png": own[name] for name in names if name in own}
     files = [sbd / "cls" / f"{name}.mat" for name in names if name not in own]
     check_present(files, "masks of SBD", "unpack benchmark.tgz again")
-    place_all(sources, copy=copy, num_workers=num_workers, description="VOC's own masks")
+    link_all(sources, copy=copy, num_workers=num_workers, description="VOC's own masks")
     todo = [file for file in files if not (masks / f"{file.stem}.png").is_file()]
     convert = partial(_convert_mask, folder=masks)
     for _ in parallel_map(convert, todo, num_workers=num_workers, description="converting SBD"):

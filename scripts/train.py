@@ -19,7 +19,7 @@ from utils.data.learnable import tag_faults, tag_warnings
 from utils.errors import UserError
 from utils.files.locate import existing_path, weights_path
 from utils.l2g_samples import COMPOSITIONS, L2GDataset, SampleRecipe, check_files, check_headers
-from utils.runs.inputs import training_places
+from utils.runs.inputs import training_paths
 from utils.runs.paths import RunPaths, foreground_bank_dir
 from utils.runtime.log import open_log
 from utils.runtime.process import start_process
@@ -181,7 +181,7 @@ def check_input(options: TrainOptions, dataset: Dataset, *, fresh: bool = True) 
     Initial weights are wanted where training is fresh: neither resumed nor started from a checkpoint. Of images and
     saliency maps the headers are read; scripts/check_data.py reads them whole.
     """
-    image_dir, sal_dir, listing = training_places(
+    image_dir, sal_dir, listing = training_paths(
         dataset, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list
     )
     problems, entries, bank = [], [], None

@@ -1,4 +1,4 @@
-"""A data set of two classes and a run with CAMs, a few pixels large, for tests of the later stages."""
+"""A dataset of two classes and a run with CAMs, a few pixels large, for tests of the later stages."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ HEIGHT, WIDTH = 4, 6
 
 
 def make_small_run(folder: Path) -> dict[str, str]:
-    """Data set `toy` (cat, dog) and run `exp`: a is a cat, b cat and dog, c nothing. Returns options.
+    """Dataset `toy` (cat, dog) and run `exp`: a is a cat, b cat and dog, c nothing. Returns options.
 
     In a, columns 0..2 are cat; the CAM is 0.8 there, 0.4 in column 3, 0.1 elsewhere. In b, the left half is cat, the
     right half dog, both at 1.0. In c everything is background.

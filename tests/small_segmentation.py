@@ -1,4 +1,4 @@
-"""A data set of two classes with labels, and settings of a tiny network, for tests of the segmentation trainer."""
+"""A dataset of two classes with labels, and settings of a tiny network, for tests of the segmentation trainer."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ SIZES = ((40, 48), (44, 36))  # height, width, in turn
 
 
 def make_segmentation_data(folder: Path) -> Path:
-    """Data set `toy` (cat, dog): a bright square (cat) or a dark one (dog) on grey noise.
+    """Dataset `toy` (cat, dog): a bright square (cat) or a dark one (dog) on grey noise.
 
     t0..t5 are for training, v0..v2 have masks for testing, and all of them labels in labels/: the same squares, one
     pixel to the right.

@@ -1,4 +1,4 @@
-"""A data set of two classes and training options, a few pixels large, for tests of training."""
+"""A dataset of two classes and training options, a few pixels large, for tests of training."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from utils.data.images import write_image
 
 
 def make_training_data(folder: Path, *, count: int = 8, saliency: bool = True) -> Path:
-    """Data set `toy` (cat, dog): bright squares on noise, tagged cat, dog or both in turn, saliency on the square."""
+    """Dataset `toy` (cat, dog): bright squares on noise, tagged cat, dog or both in turn, saliency on the square."""
     data, rng = folder / "toy", np.random.default_rng(0)
     lines = []
     for number in range(count):

@@ -61,7 +61,7 @@ def files_below(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A folder with data set and run after every stage, and what each stage printed."""
+    """A folder with dataset and run after every stage, and what each stage printed."""
     folder = tmp_path_factory.mktemp("pipeline")
     options = make_demo_data.DemoDataOptions(out=folder / "mini", num_train=6, num_val=2)
     make_demo_data.run(options)

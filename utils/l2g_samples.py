@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from utils.copy_paste.pasting import Paster
-from utils.data.check import ImageFiles, look_at_headers, summary
+from utils.data.check import ImageFiles, inspect_headers, summary
 from utils.data.image_list import ImageEntry
 from utils.data.images import find_image, image_files, missing_files, read_gray, read_rgb, resize_by_pil
 from utils.errors import UserError
@@ -192,4 +192,4 @@ def check_headers(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path 
     """What the headers of the files that are there tell: no image, another size than its image's; a line each."""
     images, maps = (image_files(folder) if folder and folder.is_dir() else {} for folder in (image_dir, sal_dir))
     listed = [entry.name for entry in entries if entry.name in images]
-    return summary(look_at_headers([ImageFiles(name, images[name], maps.get(name)) for name in listed]))
+    return summary(inspect_headers([ImageFiles(name, images[name], maps.get(name)) for name in listed]))

@@ -53,7 +53,7 @@ def build_segmenter(
     if plain != name:
         net = MultiScale(net.single_scale(), scales=scales)
     elif tuple(scales) not in ((), PUBLISHED_SCALES):
-        raise ModelOptionError("scales", scales, f"{name} looks at one; {name}_MSC looks at several")
+        raise ModelOptionError("scales", scales, f"{name} sees one scale; {name}_MSC sees several")
     return net.freeze_batch_norm() if freeze_batch_norm else net
 
 

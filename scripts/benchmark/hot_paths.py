@@ -130,7 +130,7 @@ def one_thread() -> Iterator[None]:
 
 
 def write_photos(folder: Path, image: np.ndarray, saliency: np.ndarray, count: int) -> list[ImageEntry]:
-    """Writes `count` photographs and saliency maps in a data set's layout, each of one class but the first."""
+    """Writes `count` photographs and saliency maps in a dataset's layout, each of one class but the first."""
     entries = [ImageEntry(str(index), (index % (len(VOC_CLASSES) - 1) + 1,)) for index in range(count)]
     for entry in entries:
         write_image(folder / IMAGE_FOLDER / f"{entry.name}.jpg", np.roll(image, int(entry.name), axis=1))

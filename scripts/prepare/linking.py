@@ -1,4 +1,4 @@
-"""Puts files where a data set has them: as links to where they are, or as copies."""
+"""Puts files where a dataset has them: as links to where they are, or as copies."""
 
 import shutil
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def is_free(source: Path, target: Path, *, copy: bool) -> bool:
     raise UserError(f"already exists and is not {source}", target, remedy="move it away, or give another --out")
 
 
-def place_all(sources: Mapping[Path, Path], *, copy: bool, num_workers: int, description: str) -> None:
+def link_all(sources: Mapping[Path, Path], *, copy: bool, num_workers: int, description: str) -> None:
     """Places many files, target -> source, with a progress bar. Raises UserError before the first is placed."""
     free = [(source, target) for target, source in sources.items() if is_free(source, target, copy=copy)]
     # links are made faster than processes start
@@ -53,7 +53,7 @@ def _place_pair(pair: tuple[Path, Path], *, copy: bool) -> None:
     place(*pair, copy=copy)
 
 
-def place_folder(source: Path, target: Path, *, copy: bool, num_workers: int) -> None:
+def link_folder(source: Path, target: Path, *, copy: bool, num_workers: int) -> None:
     """Links a folder as a whole, or copies the files in it that are not copied yet."""
     if not copy:
         place(source, target, copy=False)
@@ -62,4 +62,4 @@ def place_folder(source: Path, target: Path, *, copy: bool, num_workers: int) ->
         remove_file(target)
     if not target.exists() or target.resolve() != source.resolve():
         files = {target / path.name: path for path in list_folder(source) if path.is_file()}
-        place_all(files, copy=True, num_workers=num_workers, description=f"copying {source.name}")
+        link_all(files, copy=True, num_workers=num_workers, description=f"copying {source.name}")

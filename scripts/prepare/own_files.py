@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scripts.prepare.linking import place_all
+from scripts.prepare.linking import link_all
 from scripts.prepare.own_data import Photo
 from scripts.prepare.photo_names import relative
 from utils.data import catalog
@@ -63,7 +63,7 @@ def place_items(placing: Placing, items: Sequence[Item], reports: Mapping[str, I
             converted.append((item.files.image, target))
     maps = _maps(placing, items)
     links |= {target: source for source, target in maps if not placing.max_side}
-    place_all(links, copy=placing.copy, num_workers=placing.num_workers, description="placing files")
+    link_all(links, copy=placing.copy, num_workers=placing.num_workers, description="placing files")
     write = partial(write_plain_pair, max_side=placing.max_side)
     for _ in parallel_map(write, converted, num_workers=placing.num_workers, description="converting photos"):
         pass

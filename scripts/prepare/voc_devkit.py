@@ -35,7 +35,7 @@ def _with_pieces(places: list[Path], pieces: tuple[str, ...], option: str, remed
     missing = {place: [piece for piece in pieces if not (place / piece).exists()] for place in places}
     best = min(places, key=lambda place: len(missing[place]))
     if missing[best]:
-        raise UserError(f"{best} lacks {', '.join(missing[best])}", option, remedy=remedy)
+        raise UserError(f"{best} is missing {', '.join(missing[best])}", option, remedy=remedy)
     return best
 
 

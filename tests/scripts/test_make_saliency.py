@@ -1,4 +1,4 @@
-"""Saliency maps that a data set lacks are made by others' detectors, once."""
+"""Saliency maps that a dataset lacks are made by others' detectors, once."""
 
 import sys
 import types

@@ -1,4 +1,4 @@
-"""Somebody's own photos become a data set, or all that keeps them from it is told and nothing is written."""
+"""Somebody's own photos become a dataset, or all that keeps them from it is told and nothing is written."""
 
 import csv
 import unicodedata

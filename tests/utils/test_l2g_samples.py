@@ -281,7 +281,7 @@ def test_twin_changes_image_saliency_and_tags_together(data, paster):
 
 
 def test_pasting_never_touches_the_tags_of_the_data_set(data, paster):
-    """The published data set kept the pasted tag for ever, also on the image that nothing was pasted into."""
+    """The published dataset kept the pasted tag for ever, also on the image that nothing was pasted into."""
     dataset = make_dataset(data, paster=paster)
     entries = list(dataset.entries)
     before = dataset[0, 0, PLAIN]

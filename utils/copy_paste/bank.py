@@ -166,7 +166,7 @@ class ForegroundBank:
 
     @classmethod
     def open(cls, folder: Path, classes: Sequence[str]) -> "ForegroundBank":
-        """Opens a bank for a data set with these classes, in tag order; reads the index, and no picture.
+        """Opens a bank for a dataset with these classes, in tag order; reads the index, and no picture.
 
         Raises UserError where there is no finished bank, and where it is empty, of other classes, or lacks files.
         """
@@ -194,7 +194,7 @@ class ForegroundBank:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Foregrounds of every class of the data set, by its name."""
+        """Foregrounds of every class of the dataset, by its name."""
         return {name: len(self._entries.get(tag, ())) for tag, name in enumerate(self.classes)}
 
     def entries(self, tag: int) -> tuple[BankEntry, ...]:

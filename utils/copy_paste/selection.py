@@ -1,4 +1,4 @@
-"""Which objects of a data set can be trusted enough to be pasted into other images."""
+"""Which objects of a dataset can be trusted enough to be pasted into other images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is known about the data sets before they are opened: class names, palette, list names."""
+"""What is known about the datasets before they are opened: class names, palette, list names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ TEST_IMAGES = "test.txt"
 
 @dataclass(frozen=True)
 class KnownDataset:
-    """What a data set's folder need not say: its class names in tag order and the prefix of its checkpoints.
+    """What a dataset's folder need not say: its class names in tag order and the prefix of its checkpoints.
 
     list_sizes: images of its official lists.
     """
@@ -59,5 +59,5 @@ KNOWN_DATASETS = {"voc12": VOC12, "coco14": COCO14}
 DEVKIT_FOLDER = "VOC2012"
 FOLDER_NAMES = {DEVKIT_FOLDER: "voc12"}
 
-# The published scripts name the data sets so; they open the same folders.
+# The published scripts name the datasets so; they open the same folders.
 DATASET_ALIASES = {"pascal_voc": "data/voc12", "voc2012": "data/voc12", "mscoco": "data/coco14"}

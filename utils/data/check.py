@@ -1,4 +1,4 @@
-"""A look at the files of a data set before hours of work: every fault is told, not the first alone."""
+"""A look at the files of a dataset before hours of work: every fault is told, not the first alone."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,17 +23,17 @@ EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "R
 LABEL_MODES = ("P", "L", "1", *SIXTEEN_BIT)
 # kind of fault -> what to do about it
 REMEDIES = {
-    "image lists with wrong lines": "mend these lines",
+    "image lists with wrong lines": "fix these lines",
     "lists of tags that teach nothing": "change the tags, or add images",
-    "images missing": "put them there, or take them off the list",
-    "images unreadable": "replace them, or take them off the list",
+    "images missing": "put them there, or remove them from the list",
+    "images unreadable": "replace them, or remove them from the list",
     "images not of 8 bits a channel": "save them as 8-bit JPEG or PNG",
     "saliency maps missing": "scripts/make_saliency.py makes them, or train with --sal_dir=none",
     "saliency maps unreadable": "make them again",
     "saliency maps that are not grey": "save them as grey PNGs of 0 to 255, or as cut-outs with alpha",
     "saliency maps of another size than their image": "make them again from these images",
-    "masks missing": "put them there, or take them off the list",
-    "masks unreadable": "replace them, or take them off the list",
+    "masks missing": "put them there, or remove them from the list",
+    "masks unreadable": "replace them, or remove them from the list",
     "masks that are no label maps": "convert colours to class indices (mode P or L)",
     "masks of another size than their image": "make them again from these images",
     "masks with values that are no class": f"legal are 0 (background), 1 to the number of classes, {IGNORE_INDEX}",
@@ -77,9 +77,9 @@ class ImageReport:
     changes: tuple[str, ...] = ()
 
 
-def look_at(files: ImageFiles, *, num_classes: int, whole: bool = True) -> ImageReport:
+def inspect_image(files: ImageFiles, *, num_classes: int, whole: bool = True) -> ImageReport:
     """Reads image, saliency map and mask of one image, whole or their headers alone."""
-    look = _Look()
+    look = _Inspection()
     image = look.read(files.image, "images", decode if whole else open_header)
     if image and image.mode not in EIGHT_BIT:
         look.fault("images not of 8 bits a channel", files.image, f"mode {image.mode}")
@@ -88,9 +88,9 @@ def look_at(files: ImageFiles, *, num_classes: int, whole: bool = True) -> Image
     return ImageReport(files.name, tuple(look.faults), labels, turned, tuple(look.readings))
 
 
-def look_at_photo(files: ImageFiles, *, num_classes: int, max_side: int) -> ImageReport:
+def inspect_photo(files: ImageFiles, *, num_classes: int, max_side: int) -> ImageReport:
     """Reads a photo of any form as scripts/prepare_own.py will, and its maps, which have the upright photo's size."""
-    look = _Look()
+    look = _Inspection()
     photo = look.read(files.image, "images", read_photo)
     labels = look.maps(files, photo.image.size if photo else None, num_classes=num_classes, whole=True)
     changes = list(photo.changes) if photo else []
@@ -100,7 +100,7 @@ def look_at_photo(files: ImageFiles, *, num_classes: int, max_side: int) -> Imag
     return ImageReport(files.name, tuple(look.faults), labels, turned, tuple(look.readings), tuple(changes))
 
 
-class _Look:
+class _Inspection:
     """The faults that are found in the files of one image, and what was done to read them."""
 
     def __init__(self) -> None:
@@ -174,9 +174,9 @@ def _pixels(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def look_at_headers(items: Sequence[ImageFiles]) -> Iterator[Fault]:
+def inspect_headers(items: Sequence[ImageFiles]) -> Iterator[Fault]:
     """The faults that headers tell: no image, wrong size; a second for some thousand images."""
-    look = partial(look_at, num_classes=0, whole=False)
+    look = partial(inspect_image, num_classes=0, whole=False)
     # threads: the files may lie behind a network, and a header costs no computing
     with ThreadPoolExecutor(8) as threads:
         bar = tqdm(threads.map(look, items), "checking headers", len(items), unit="image", delay=2, mininterval=2)

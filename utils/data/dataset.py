@@ -14,7 +14,7 @@ from utils.files.text import read_text
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set's folder in VOC's layout. `classes` are the object class names in tag order, without background."""
+    """A dataset's folder in VOC's layout. `classes` are the object class names in tag order, without background."""
 
     root: Path
     name: str
@@ -66,9 +66,9 @@ class Dataset:
 def open_dataset(
     folder: str | Path, *, option: str = "--dataset", classes: Sequence[str] = (), places: Sequence[Path] = ()
 ) -> Dataset:
-    """Opens a data set by its folder: class names as given, else from its classes.txt, else the known ones of its name.
+    """Opens a dataset by its folder: class names as given, else from its classes.txt, else the known ones of its name.
 
-    A known data set may still be empty: what it lacks is for the stage that reads it to tell, all at once.
+    A known dataset may still be empty: what it lacks is for the stage that reads it to tell, all at once.
     Raises UserError where another folder is missing, and where no file states its classes.
     """
     folder = catalog.DATASET_ALIASES.get(str(folder), str(folder))

@@ -48,7 +48,7 @@ def parse_image_list(
     if not path.is_file():
         remedy = "write it, one image a line: `NAME tag tag …`, tags counted from 0"
         also = ", ".join(map(str, published_lists(path, locate.PROJECT_ROOT)))
-        return [], [UserError("no such image list", path, f"also looked at: {also}", remedy)]
+        return [], [UserError("no such image list", path, f"also checked: {also}", remedy)]
     try:
         lines = read_text(path).splitlines()
     except UserError as error:

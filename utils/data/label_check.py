@@ -64,7 +64,7 @@ def check_labels(
     files: name -> image. mask_dir: ground truth, where there is any, to notice if it is what would be trained on.
     Raises UserError that counts and names labels of another size than their image's or with illegal values.
     """
-    look = partial(look_at_label, label_dir=label_dir, mask_dir=mask_dir, num_labels=num_labels)
+    look = partial(inspect_label, label_dir=label_dir, mask_dir=mask_dir, num_labels=num_labels)
     items = [(name, files[name]) for name in names]
     reports = list(parallel_map(look, items, num_workers=num_workers, description="checking labels"))
     problems = [report.problem for report in reports if report.problem]
@@ -79,7 +79,7 @@ def check_labels(
     return LabelSummary(counts, _warnings(reports, label_dir), digest.hexdigest())
 
 
-def look_at_label(item: tuple[str, Path], *, label_dir: Path, mask_dir: Path | None, num_labels: int) -> LabelReport:
+def inspect_label(item: tuple[str, Path], *, label_dir: Path, mask_dir: Path | None, num_labels: int) -> LabelReport:
     """One image's label; item: name and image."""
     name, image_file = item
     path = label_dir / f"{name}.png"

@@ -75,7 +75,7 @@ def read_run(paths: RunPaths) -> RunRecord:
         thresholds = [(row["threshold"], row["mean_iou"]) for row in (cams or {}).get("thresholds", [])]
     except (KeyError, TypeError, AttributeError, StopIteration) as error:
         remedy = f"run evaluate.py --experiment_name {name} again"
-        raise UserError(f"its scores lack {error}", paths.root, remedy=remedy) from error
+        raise UserError(f"its scores have no {error}", paths.root, remedy=remedy) from error
     return RunRecord(
         name=name,
         dataset=next((str(content["dataset"]) for content in (cams, labels) if content), ""),

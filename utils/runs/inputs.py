@@ -72,7 +72,7 @@ def open_run(paths: RunPaths, dataset: str | None, *, trained: TrainOptions | No
 
 
 def find_image_dir(data: Dataset, image_dir: str | None) -> Path:
-    """The named folder of photographs, or the data set's own. The published scripts name the folder above it."""
+    """The named folder of photographs, or the dataset's own. The published scripts name the folder above it."""
     if image_dir is None:
         return data.image_dir
     folder = existing_path(image_dir, "--image_dir")
@@ -100,7 +100,7 @@ def find_sal_dir(data: Dataset, image_dir: str | None, sal_dir: str | None) -> P
     return existing_path(sal_dir, "--sal_dir")
 
 
-class TrainingPlaces(NamedTuple):
+class TrainingPaths(NamedTuple):
     """Where training looks: folders of images and saliency maps (None: without), and the list."""
 
     image_dir: Path
@@ -108,13 +108,13 @@ class TrainingPlaces(NamedTuple):
     train_list: Path
 
 
-def training_places(
+def training_paths(
     data: Dataset, *, image_dir: str | None, sal_dir: str | None, train_list: str | None
-) -> TrainingPlaces:
-    """The named places, or the data set's own, which may be missing. Raises UserError for a named one."""
+) -> TrainingPaths:
+    """The named places, or the dataset's own, which may be missing. Raises UserError for a named one."""
     saliency = find_sal_dir(data, image_dir, sal_dir)
     listing = existing_path(train_list, "--train_list") if train_list else data.train_list
-    return TrainingPlaces(find_image_dir(data, image_dir), saliency, listing)
+    return TrainingPaths(find_image_dir(data, image_dir), saliency, listing)
 
 
 def check_present(paths: Iterable[Path], what: str, remedy: str) -> None:
@@ -140,7 +140,7 @@ def list_sizes(folder: Path, known: KnownDataset) -> list[str]:
 
 
 def next_steps(folder: Path) -> str:
-    """What to run once a data set's lists are written."""
+    """What to run once a dataset's lists are written."""
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     steps = [f"python3 scripts/check_data.py --dataset={quote(str(shown))}"]
     if not (folder / SALIENCY_FOLDER).is_dir():

@@ -94,7 +94,7 @@ class RunPaths:
 
 
 def pseudo_label_dir(dataset_name: str, experiment_name: str) -> Path:
-    """data/NAME/pseudo_seg_labels_EXP in the project, also for a data set kept elsewhere."""
+    """data/NAME/pseudo_seg_labels_EXP in the project, also for a dataset kept elsewhere."""
     return locate.PROJECT_ROOT / "data" / dataset_name / f"pseudo_seg_labels_{experiment_name}"
 
 

@@ -81,13 +81,13 @@ def final_checkpoint(model_dir: Path) -> Path:
     return found[-1][1]
 
 
-def thin_out(model_dir: Path, *, keep: int, kind: str = "epoch") -> None:
+def prune(model_dir: Path, *, keep: int, kind: str = "epoch") -> None:
     """Removes all kept checkpoints but the last `keep`, and those between them."""
     for _, path in _numbered(model_dir, kind)[:-keep] + _numbered(model_dir, "step"):
         remove_file(path)
 
 
-def thin_out_steps(model_dir: Path, *, newest: Path) -> None:
+def prune_steps(model_dir: Path, *, newest: Path) -> None:
     """Removes the checkpoints between kept ones but `newest`."""
     for _, path in _numbered(model_dir, "step"):
         if path != newest:

@@ -51,14 +51,14 @@ class Trainer:
         self.unread: list[
             tuple[int, list[str], dict[str, Tensor]]
         ] = []  # step, names of its losses, sums of all values
-        self.network = self._place(task.network)
+        self.network = self._prepared(task.network)
         self.optimizer = make_optimizer(task.network, task.parameter_groups(), settings.optimiser)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         is_fp16 = AMP_TYPES.get(settings.machine.amp) == torch.float16
         self.average: WeightAverage | None = None  # from the first step on
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=is_fp16)
 
-    def _place(self, network: nn.Module) -> nn.Module:
+    def _prepared(self, network: nn.Module) -> nn.Module:
         """Brings the network to its device and memory layout -> it, or its wrapper that averages gradients."""
         device, machine = self.process.device, self.settings.machine
         network.to(device)
@@ -200,11 +200,11 @@ class Trainer:
         if self.process.is_main:
             if keep:
                 ckpt.write_checkpoint(self._kept_path(), {**self._content(), saving.unit: saving.number(self.done)})
-                ckpt.thin_out(folder, keep=saving.keep, kind=saving.unit)
+                ckpt.prune(folder, keep=saving.keep, kind=saving.unit)
             else:
                 path = ckpt.step_path(folder, self.run.prefix, self.done)
                 ckpt.write_checkpoint(path, self._content())
-                ckpt.thin_out_steps(folder, newest=path)
+                ckpt.prune_steps(folder, newest=path)
         self.process.wait()
 
     def _content(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Files are linked or copied to where a data set has them, once."""
+"""Files are linked or copied to where a dataset has them, once."""
 
 import os
 
 import pytest
 
-from scripts.prepare.linking import place, place_all
+from scripts.prepare.linking import link_all, place
 from utils.errors import UserError
 
 
@@ -50,5 +50,5 @@ def test_a_copy_of_what_was_changed_since_is_renewed(source, tmp_path):
 def test_nothing_is_placed_where_something_else_is(source, tmp_path):
     (tmp_path / "b").write_text("another")
     with pytest.raises(UserError, match=r"b: .*--out"):
-        place_all({tmp_path / "a": source, tmp_path / "b": source}, copy=True, num_workers=1, description="")
+        link_all({tmp_path / "a": source, tmp_path / "b": source}, copy=True, num_workers=1, description="")
     assert not (tmp_path / "a").exists()

@@ -101,7 +101,7 @@ def test_runs_of_other_data_are_told(report):
     write_numbers(other)
     scores = other / "cam_scores.json"
     scores.write_text(scores.read_text().replace('"dataset": "toy"', '"dataset": "zoo"'))
-    assert "scored on different data sets (toy, zoo)" in make(compare=("other",)).read_text()
+    assert "scored on different datasets (toy, zoo)" in make(compare=("other",)).read_text()
 
 
 def test_a_run_to_compare_that_is_missing_is_told_before_anything_is_drawn(report):

@@ -87,13 +87,13 @@ def test_a_checkpoint_inside_the_first_epoch_is_not_final(tmp_path):
 
 def test_thin_out_keeps_the_newest_epochs_and_no_step(tmp_path):
     touch(tmp_path, *(f"a_epoch_{n}.pth" for n in (0, 8, 9, 10)), "a_step_90.pth", "notes.pth")
-    ckpt.thin_out(tmp_path, keep=2)
+    ckpt.prune(tmp_path, keep=2)
     assert names(tmp_path) == ["a_epoch_10.pth", "a_epoch_9.pth", "notes.pth"]
 
 
 def test_thin_out_steps_keeps_the_newest_and_all_epochs(tmp_path):
     touch(tmp_path, "a_epoch_0.pth", "a_step_9.pth", "a_step_10.pth")
-    ckpt.thin_out_steps(tmp_path, newest=ckpt.step_path(tmp_path, "a", 10))
+    ckpt.prune_steps(tmp_path, newest=ckpt.step_path(tmp_path, "a", 10))
     assert names(tmp_path) == ["a_epoch_0.pth", "a_step_10.pth"]
 
 
