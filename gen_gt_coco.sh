@@ -5,4 +5,4 @@ DEFAULT_EXP=l2g_coco
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 source "$ROOT/scripts/pipeline.sh"
 
-pseudo_labels "${@:2}"
+pseudo_labels coco14 "${@:2}"

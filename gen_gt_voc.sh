@@ -4,4 +4,4 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 source "$ROOT/scripts/pipeline.sh"
 
-pseudo_labels "${@:2}"
+pseudo_labels voc12 "${@:2}"

@@ -5,4 +5,4 @@ DEFAULT_EXP=l2g_coco
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 source "$ROOT/scripts/pipeline.sh"
 
-cams_and_scores --save_attention "${@:2}"
+cams_and_scores coco14 --save_attention "${@:2}"

@@ -4,4 +4,4 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 source "$ROOT/scripts/pipeline.sh"
 
-cams_and_scores --save_attention "${@:2}"
+cams_and_scores voc12 --save_attention "${@:2}"

@@ -45,7 +45,7 @@ run_segmentation() {
 
   # the server takes labels of the test images; where their list is missing, what it would take is made of val
   local split=test
-  if [[ ! -f "$ROOT/data/voc12/test.txt" ]]; then
+  if [[ ! -f "$ROOT/data/voc12/test.txt" && ! -f "$deeplab/VOCdevkit/VOC2012/ImageSets/SegmentationAug/test.txt" ]]; then
     split=val
     echo "data/voc12/test.txt is missing: results.tar.gz is made of the val images"
   fi
@@ -53,6 +53,6 @@ run_segmentation() {
 
   # where the classifier's run is here too, its report now tells of the network as well
   if [[ -f "$ROOT/runs/$EXP/cam_scores.json" ]]; then
-    "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report --max_images=1
+    "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --preset="$ROOT/configs/voc12.yaml" --report --max_images=1
   fi
 }

@@ -6,21 +6,25 @@ if [[ "${NPROC:-1}" -gt 1 ]]; then
   LAUNCH=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node="$NPROC")
 fi
 
-# The CAMs of EXP and their scores: cams_and_scores [flags of test_l2g.py]
+# PRESET below is the name of a file in configs/; it stands for the options of a run that has none: published weights
+# that were copied to runs/EXP/model.
+
+# The CAMs of EXP and their scores: cams_and_scores PRESET [flags of test_l2g.py]
 cams_and_scores() {
-  "${LAUNCH[@]}" "$ROOT/test_l2g.py" --experiment_name="$EXP" "$@"
-  "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP"
+  local run=(--experiment_name="$EXP" --preset="$ROOT/configs/$1.yaml")
+  "${LAUNCH[@]}" "$ROOT/test_l2g.py" "${run[@]}" "${@:2}"
+  "$PYTHON" "$ROOT/evaluate.py" "${run[@]}"
 }
 
-# Pseudo labels from the CAMs of EXP: pseudo_labels [flags of gen_gt.py]
+# Pseudo labels from the CAMs of EXP: pseudo_labels PRESET [flags of gen_gt.py]
 pseudo_labels() {
-  "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" "$@"
+  "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" --preset="$ROOT/configs/$1.yaml" "${@:2}"
 }
 
-# CAMs, scores and pseudo labels; those of an earlier stage are replaced
+# CAMs, scores and pseudo labels, which replace those of an earlier stage: renew_labels PRESET
 renew_labels() {
-  cams_and_scores --update
-  pseudo_labels --update
+  cams_and_scores "$1" --update
+  pseudo_labels "$1" --update
 }
 
 # From images with tags to pseudo labels and their pictures: whole_job PRESET PREFIX [flags of train_l2g.py]
@@ -47,8 +51,8 @@ whole_job() {
       "$PYTHON" "$ROOT/scripts/build_foregrounds.py" --published="$ROOT/sem_seg_fg" --dataset="$ROOT/data/$data" \
         --experiment_name="$EXP" --out="$bank" --preview
     else
-      renew_labels
-      "$PYTHON" "$ROOT/scripts/build_foregrounds.py" --experiment_name="$EXP" --out="$bank" --preview
+      renew_labels "$data"
+      "$PYTHON" "$ROOT/scripts/build_foregrounds.py" --experiment_name="$EXP" --preset="$preset" --out="$bank" --preview
     fi
   fi
   if [[ "$stage" =~ ^(all|2)$ && "$CDA_EPOCHS" -gt 0 && ! -f "${model}_$((last + CDA_EPOCHS)).pth" ]]; then
@@ -60,9 +64,9 @@ whole_job() {
       --epochs="$((EPOCHS + CDA_EPOCHS))"
   fi
   if [[ "$stage" =~ ^(all|cams)$ ]]; then
-    renew_labels
-    "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
-    "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report
+    renew_labels "$data"
+    "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --preset="$preset" --mode=png
+    "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --preset="$preset" --report
   fi
 }
 
