@@ -5,6 +5,7 @@ and refuses every other instruction, so that files of others can be opened. Of t
 tensor, which comes back as an array; only such a file imports torch.
 """
 
+import io
 import pickle
 import pickletools
 import sys
@@ -18,7 +19,7 @@ from numpy.lib import format as npy_format
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors
-from utils.files.torch_tensor import tensor_as_array
+from utils.files.torch_tensor import storage_reduction, tensor_as_array
 
 # numpy 1 and numpy 2 name the same function by different modules; both stand in files.
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -178,7 +179,25 @@ def write_npy_dict(path: Path, content: Mapping[str, Any] | Mapping[int, Any]) -
     wrapper[()] = dict(content)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         npy_format.write_array_header_1_0(file, npy_format.header_data_from_array_1_0(wrapper))
-        file.write(_named_as_in_numpy_1(pickle.dumps(wrapper, protocol=_PROTOCOL)))
+        file.write(_named_as_in_numpy_1(_pickled(wrapper)))
+
+
+class _Pickler(pickle.Pickler):
+    """Writes tensors by their values alone: torch also writes where in memory they lie, which differs in every run."""
+
+    def reducer_override(self, value: Any) -> Any:
+        return storage_reduction(value) if _is_storage(value) else NotImplemented
+
+
+def _pickled(wrapper: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file, protocol=_PROTOCOL).dump(wrapper)
+    return file.getvalue()
+
+
+def _is_storage(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.TypedStorage)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -250,3 +250,12 @@ def test_arrays_alone_are_read_without_torch(tmp_path):
     script = "import sys; from utils.files.npy_dict import read_npy_dict; from pathlib import Path; "
     script += f"read_npy_dict(Path({str(tmp_path / 'a.npy')!r})); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[3])
+
+
+def test_tensors_of_equal_values_give_equal_files(tmp_path):
+    tensors = [torch.arange(6.0).reshape(2, 3) for _ in "ab"]
+    for name, tensor in zip("ab", tensors):
+        write_npy_dict(tmp_path / f"{name}.npy", {"cam": tensor, "keys": torch.arange(3)})
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    read = np.load(tmp_path / "a.npy", allow_pickle=True).item()
+    assert torch.equal(read["cam"], torch.arange(6.0).reshape(2, 3)) and torch.equal(read["keys"], torch.arange(3))
