@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import torch
 
@@ -46,3 +47,48 @@ def assert_same_values(one, other):
             assert_same_values(a, b)
     else:
         assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+# what a program asks of the file system, as Python reports it before it happens
+FILE_EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
+
+
+def in_child(work, folder, *, killed_at=None):
+    """Runs `work` in a forked process -> what it asked of the file system below `folder`, counted.
+
+    killed_at: the process is killed just before that request, counted from 0.
+    """
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _run_watched(work, str(folder), killed_at, theirs)
+    os.close(theirs)
+    with open(ours, "rb") as pipe:
+        count = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if killed_at is None:
+        assert status == 0, f"the work failed in the child: status {status}"
+    else:
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    return len(count)
+
+
+def _run_watched(work, folder, killed_at, pipe):
+    seen = 0
+
+    def watch(event, args):
+        nonlocal seen
+        if event in FILE_EVENTS and str(args[0]).startswith(folder):
+            if seen == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            seen += 1
+            os.write(pipe, b".")
+
+    status = 1
+    try:
+        torch.set_num_threads(1)
+        sys.addaudithook(watch)
+        work()
+        status = 0
+    finally:
+        os._exit(status)
