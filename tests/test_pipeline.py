@@ -1,22 +1,33 @@
 """The pipeline as a user runs it: programs and shell scripts on files, and exactly the files that they leave."""
 
+import io
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from PIL import Image
 
-from scripts import make_demo_data, prepare_coco
+from scripts import convert_weights, make_demo_data, prepare_coco
+from tests.small_bank import block, make_small_bank
 from tests.small_downloads import block_mask, make_coco
+from tests.small_weights import write_small_resnet38, write_small_resnet101
 from utils.cam.artefact import read_cam, write_cam
 from utils.config.options import TrainOptions
 from utils.config.parser import load_options
-from utils.copy_paste.bank import read_index
+from utils.copy_paste.bank import ForegroundBank, read_index
+from utils.copy_paste.published import export_bank
+from utils.data.catalog import VOC_CLASSES
 from utils.data.images import read_label, write_image
 from utils.files.locate import PROJECT_ROOT
 
@@ -52,7 +63,14 @@ def program(folder: Path, *command: str, check: bool = True, **variables: str) -
 
 
 def python(folder: Path, script: str, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
-    return program(folder, sys.executable, str(PROJECT_ROOT / script), *flags, check=check)
+    """Runs an entry point as from `folder`, but in this process, which has imported torch already."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = patch.object(sys, "argv", [script, *flags])
+    with chdir(folder), redirect_stdout(out), redirect_stderr(err), argv, pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(PROJECT_ROOT / script), run_name="__main__")
+    done = subprocess.CompletedProcess([script, *flags], ended.value.code, out.getvalue(), err.getvalue())
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 def files_below(folder: Path) -> set[str]:
@@ -137,13 +155,22 @@ def test_a_stage_that_lacks_the_one_before_names_it(finished):
         assert "Traceback" not in done.stderr
 
 
+def copy_project(folder: Path) -> Path:
+    """The project's files without data, runs and environment, as a fresh clone has them."""
+    own = {PROJECT_ROOT / name for name in (".venv", ".git", "runs", "data", "sem_seg_fg", "deeplabv2/data", "tests")}
+
+    def left_out(where: str, names: list[str]) -> set[str]:
+        return {name for name in names if Path(where, name) in own or name == "__pycache__" or name.endswith("_cache")}
+
+    return Path(shutil.copytree(PROJECT_ROOT, folder, ignore=left_out))
+
+
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The project's files without data, runs and environment, as a fresh clone has them."""
-    keep = shutil.ignore_patterns(".venv", ".git", "runs", "data", "__pycache__", ".*_cache")
-    return Path(shutil.copytree(PROJECT_ROOT, tmp_path / "clone", ignore=keep))
+    return copy_project(tmp_path / "clone")
 
 
+@pytest.mark.slow
 def test_the_published_script_says_at_once_what_is_missing_and_where_it_goes(clone: Path, tmp_path: Path):
     done = program(tmp_path, "bash", str(clone / "train_test_L2G_voc.sh"), check=False)
     assert done.returncode == 1
@@ -152,44 +179,131 @@ def test_the_published_script_says_at_once_what_is_missing_and_where_it_goes(clo
     assert not (clone / "runs").exists()
 
 
-def test_the_published_script_does_both_stages_from_any_folder(clone: Path, tmp_path: Path):
-    data, run = clone / "data" / "voc12", clone / "runs" / "exp"
+SMALL = {"width": 0.0625, "resize": 64, "input_size": 48, "crop_size": 32, "batch_size": 2, "num_workers": 0}
+SMALL |= {"cam_scales": [0.5, 1.0], "num_patches": 4, "channels_last": False}
+SMALL_SEGMENTATION = {
+    "MODEL": {"N_BLOCKS": [1, 1, 1, 1], "WIDTH": 0.0625, "ATROUS_RATES": [1, 2], "SCALES": [0.5]},
+    "DATALOADER": {"NUM_WORKERS": 0},
+    "IMAGE": {"SIZE": {"TRAIN": 33}},
+    "SOLVER": {"BATCH_SIZE": {"TRAIN": 2}, "ITER_SIZE": 1, "ITER_MAX": 2, "ITER_SAVE": 2, "LR_DECAY": 1},
+}
+DEVKIT = Path("deeplabv2", "VOCdevkit", "VOC2012")
+EPOCHS = {"EXP": "exp", "EPOCHS": "1", "CDA_EPOCHS": "1"}
+
+
+def make_published_folder(root: Path) -> None:
+    """Data, lists, weights and foregrounds where the published README puts them, of small networks and images."""
+    data, lists = root / "data" / "voc12", root / DEVKIT / "ImageSets" / "SegmentationAug"
     make_demo_data.run(make_demo_data.DemoDataOptions(out=data, num_train=6, num_val=2))
-    flags = [*(flag for flag in TINY if not flag.startswith(("--epochs", "--lr"))), "--init_weights=none"]
-    script = ["bash", str(clone / "train_test_L2G_voc.sh"), "exp", *flags, "--channels_last=false"]
-    epochs = {"EPOCHS": "1", "CDA_EPOCHS": "1"}
-    early = program(tmp_path, *script, check=False, STAGE="2", **epochs)
-    assert early.returncode == 1 and "run with STAGE=1 first" in early.stderr
-    program(tmp_path, *script, STAGE="1", **epochs)
-    assert files_below(run / "model") == {"pascal_voc_epoch_0.pth"}
-    show_the_masks(clone, tmp_path)
-    program(tmp_path, *script, **epochs)
+    (data / "classes.txt").unlink()
+    lists.mkdir(parents=True)
+    shutil.copy(data / "train.txt", lists / "train_aug.txt")
+    shutil.copy(data / "val.txt", lists / "test.txt")
+    (data / "val.txt").rename(lists / "val.txt")
+    (data / "train.txt").rename(data / "train1.txt")
+    write_small_resnet38(root / "models" / "ilsvrc-cls_rna-a1_cls1000_ep-0001.params", width=SMALL["width"])
+    size = {name.lower(): value for name, value in SMALL_SEGMENTATION["MODEL"].items() if name != "SCALES"}
+    write_small_resnet101(root / "deeplabv2" / "weights" / "deeplabv1_resnet101-coco.pth", **size)
+    objects = [block(20, 20, tag=tag) for tag in range(len(VOC_CLASSES))]
+    bank = make_small_bank(root / "bank", objects, VOC_CLASSES)
+    export_bank(ForegroundBank.open(bank, VOC_CLASSES), root / "sem_seg_fg", bgr=False)
+    shrink(root / "configs" / "voc12.yaml", SMALL)
+    shrink(root / "deeplabv2" / "configs" / "voc12_coco_pretrained.yaml", SMALL_SEGMENTATION)
+
+
+def shrink(preset: Path, values: dict) -> None:
+    """Writes the values into a preset, so that published commands train a small network as they stand."""
+    content = yaml.safe_load(preset.read_text())
+    for key, value in values.items():
+        content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
+    preset.write_text(yaml.safe_dump(content))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with the published folders, after the published training script."""
+    root = copy_project(tmp_path_factory.mktemp("published") / "clone")
+    make_published_folder(root)
+    program(root, "bash", "train_test_L2G_voc.sh", **EPOCHS)
+    return root
+
+
+@pytest.mark.slow
+def test_the_published_script_does_both_stages_with_the_published_bank(published: Path):
+    run = published / "runs" / "exp"
     assert files_below(run / "model") == {"pascal_voc_epoch_0.pth", "pascal_voc_epoch_1.pth"}
     assert [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [0, 1]
     trained = load_options(TrainOptions, run / "config.yaml")
     assert (trained.cda, trained.epochs, trained.lr) == ("cda+", 2, 0.0005)
-    assert len(read_index(clone / "sem_seg_fg" / "exp")) >= 1
+    assert len(read_index(published / "sem_seg_fg" / "exp")) == len(VOC_CLASSES)
     assert json.loads((run / "cam" / "settings.json").read_text())["checkpoint"] == "pascal_voc_epoch_1.pth"
-    assert len(list((data / "pseudo_seg_labels_exp").glob("*.png"))) == 6
+    assert len(list((published / "data" / "voc12" / "pseudo_seg_labels_exp").glob("*.png"))) == 6
     assert len(list((run / "ms" / "accu_att_zoom").glob("*.png"))) >= 6
     assert "pseudo_seg_labels_exp" in (run / "report" / "index.html").read_text()
-    again = program(tmp_path, *script, **epochs)
+
+
+@pytest.mark.slow
+def test_the_published_readme_goes_on_to_the_end_from_any_folder(published: Path, tmp_path: Path):
+    run, segmentation = published / "runs" / "exp", published / "deeplabv2" / "data"
+    before = (run / "cam_scores.json").read_bytes()
+    python_of(published, "evaluate.py", "--experiment_name", "exp")
+    assert (run / "cam_scores.json").read_bytes() == before
+    done = program(tmp_path, "bash", str(published / "test_l2g_voc.sh"), EXP="exp")
+    assert "6 images are there" not in done.stdout and len(list((run / "ms" / "attention").glob("*.png"))) >= 6
+    program(tmp_path, "bash", str(published / "gen_gt_voc.sh"), EXP="exp")
+    python_of(published, "res.py", "--experiment_name", "exp")
+    program(published / "deeplabv2", "bash", "run_voc12_coco_pretrained.sh", EXP="exp")
+    [scores] = segmentation.glob("scores/exp/**/scores.json")
+    assert json.loads(scores.read_text())["images"] == 2 and (scores.parent / "scores_crf.json").is_file()
+    with tarfile.open(scores.parent / "results.tar.gz") as archive:
+        names = {Path(member.name).name for member in archive.getmembers() if member.isfile()}
+    assert names == {"demo_val_00000.png", "demo_val_00001.png"}
+    again = program(tmp_path, "bash", str(published / "train_test_L2G_voc.sh"), **EPOCHS)
     assert "epoch 1/" not in again.stderr and "epoch 2/" not in again.stderr  # nothing is trained twice
     assert "6 images are there, 0 to do" in again.stdout
 
 
-def show_the_masks(clone: Path, folder: Path) -> None:
+@pytest.mark.slow
+def test_published_weights_that_were_laid_in_give_labels_a_bank_and_the_second_stage(published: Path):
+    run, bank = published / "runs" / "laid", published / "sem_seg_fg" / "laid"
+    epochs = {"EXP": "laid", "EPOCHS": "10", "CDA_EPOCHS": "1"}
+    early = program(published, "bash", "train_test_L2G_voc.sh", check=False, STAGE="2", **epochs)
+    assert early.returncode == 1 and "run with STAGE=1 first" in early.stderr
+    weights = run / "model" / "pascal_voc_epoch_9.pth"
+    weights.parent.mkdir(parents=True)
+    own = published / "runs" / "exp" / "model" / "pascal_voc_epoch_0.pth"
+    convert_weights.run(convert_weights.ConvertOptions(str(own), str(weights), to="published"))
+    torch.save({**torch.load(weights, weights_only=True), "epoch": 9}, weights)
+    program(published, "bash", "test_l2g_voc.sh", "laid")
+    program(published, "bash", "gen_gt_voc.sh", "laid")
+    labels = published / "data" / "voc12" / "pseudo_seg_labels_laid"
+    assert len(list(labels.glob("*.png"))) == 6 and not (run / "config.yaml").exists()
+    show_the_masks(published, run)
+    listing = published / "sem_seg_fg" / "seg_fg_dirs.npy"
+    listing.unlink()  # the bank is then made of the labels
+    program(published, "bash", "train_test_L2G_voc.sh", STAGE="bank", **epochs)
+    assert len(read_index(bank)) >= 1
+    program(published, "bash", "train_test_L2G_voc.sh", STAGE="2", **epochs)
+    assert files_below(run / "model") == {"pascal_voc_epoch_9.pth", "pascal_voc_epoch_10.pth"}
+    assert load_options(TrainOptions, run / "config.yaml").cda_bank == str(bank)
+
+
+def python_of(clone: Path, script: str, *flags: str) -> subprocess.CompletedProcess:
+    return program(clone, sys.executable, script, *flags)
+
+
+def show_the_masks(clone: Path, run: Path) -> None:
     """Puts the masks in the place of the CAMs of a run that has hardly been trained: a bank needs objects."""
-    program(folder, sys.executable, str(clone / "test_l2g.py"), "--experiment_name=exp", "--num_workers=0")
-    for path in (clone / "runs" / "exp" / "cam").glob("*.npz"):
+    for path in (run / "cam").glob("*.npz"):
         mask = read_label(clone / "data" / "voc12" / "SegmentationClass" / f"{path.stem}.png")
         keys, _ = read_cam(path)
         write_cam(path, keys, np.stack([(mask == key + 1) * np.uint8(255) for key in keys]))
 
 
+@pytest.mark.slow
 def test_the_coco_script_does_its_one_stage_and_the_others_take_its_run(clone: Path, tmp_path: Path):
     data, run = clone / "data" / "coco14", clone / "runs" / "l2g_coco"
-    prepare_coco.run(prepare_coco.PrepareCocoOptions(str(make_coco(tmp_path)), out=data, num_workers=1))
+    prepare_coco.run(prepare_coco.PrepareCocoOptions(coco=str(make_coco(tmp_path)), out=data, num_workers=1))
     for path in (data / "JPEGImages").iterdir():
         write_image(data / "Sal" / f"{path.stem}.png", block_mask(255))
     flags = [*(flag for flag in TINY if not flag.startswith("--epochs")), "--init_weights=none"]

@@ -181,6 +181,7 @@ def test_folder_of_other_pictures_is_left_alone(options, tmp_path):
         make(options, overwrite=True)
 
 
+@pytest.mark.slow
 def test_number_of_workers_changes_nothing(options, tmp_path):
     one, two = make(options), make(options, out=str(tmp_path / "again"), num_workers=2)
     contents = [{p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in (one, two)]
@@ -305,6 +306,7 @@ def test_options_that_contradict_are_refused(flags, capsys):
     assert [flag for flag in flags if flag.split("=")[0] not in message] == []
 
 
+@pytest.mark.slow
 def test_script_runs_by_path_from_any_folder(options, tmp_path):
     given = {key: value for key, value in vars(options).items() if value != getattr(ForegroundOptions(), key)}
     command = [sys.executable, PROJECT_ROOT / "scripts" / "build_foregrounds.py"]

@@ -155,6 +155,7 @@ def test_what_is_missing_or_broken_is_named(trained, tmp_path):
         make(trained)
 
 
+@pytest.mark.slow
 def test_processes_share_the_images(trained):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     flags = ["--experiment_name=exp", f"--runs_dir={trained.root.parent}", "--scales=0.5", "--device=cpu"]

@@ -263,6 +263,7 @@ def test_settings_of_the_run_are_followed(named, tmp_path):
     assert sorted(path.name for path in folder.glob("*.png")) == ["a.png"]
 
 
+@pytest.mark.slow
 def test_shell_script_works_from_any_folder(named, tmp_path):
     flags = [f"--{key}={value}" for key, value in named.items() if key != "experiment_name"]
     command = [PROJECT_ROOT / "gen_gt_voc.sh", "exp", *flags, "--threshold=0.2", "--num_workers=2"]

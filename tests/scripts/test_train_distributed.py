@@ -36,6 +36,7 @@ def read_run(options):
     return line, read_checkpoint(paths.model_dir / "toy_epoch_0.pth")
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_and_weights_of_one(tmp_path):
     data = make_training_data(tmp_path)
     torch.manual_seed(1)

@@ -51,6 +51,7 @@ def wait_for(condition, seconds):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_truncated_image_ends_training_with_one_line_that_names_it(tmp_path, workers):
     data = make_training_data(tmp_path)
@@ -67,6 +68,7 @@ def test_a_truncated_image_ends_training_with_one_line_that_names_it(tmp_path, w
     assert len(named) == 1 and errors.rstrip().endswith(named[0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
 def test_training_ends_with_its_workers_when_one_is_killed(tmp_path):
     process, paths = start(make_training_data(tmp_path), tmp_path, num_workers=2)

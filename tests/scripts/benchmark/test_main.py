@@ -47,6 +47,7 @@ def test_ways_that_disagree_are_an_error(monkeypatch):
         run(BenchmarkOptions(only="cams", **TINY))
 
 
+@pytest.mark.slow
 def test_all_sections_give_their_rows(tmp_path, capsys):
     rows = run(BenchmarkOptions(out=str(tmp_path / "rows.json"), **TINY))
     written = json.loads((tmp_path / "rows.json").read_text())
@@ -97,7 +98,7 @@ def test_options_parse_and_refuse_nonsense(capsys):
     for argv in (["--repeats=0"], ["--only=nothing"], ["--size=0,3"]):
         with pytest.raises(SystemExit):
             parse_options(BenchmarkOptions, argv)
-    assert "repeats=0" in capsys.readouterr().err
+        assert argv[0].partition("=")[0] in capsys.readouterr().err
 
 
 def test_every_section_can_be_chosen():
