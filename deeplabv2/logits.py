@@ -1,10 +1,11 @@
 """A network's answer for an image on disk: logits in half precision at the network's resolution, NAME.npz.
 
-labels (K,) uint8: those at least STORED_RATIO times as probable as the strongest one on some pixel
+labels (K,) uint8: those that may be STORED_RATIO times as probable as the strongest one on some pixel
 logits (K, h, w) float16
 size   (2,) int32: height and width of the image, pixels
 """
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,15 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deeplabv2.seen_size import bounded
-from utils.crf.competing import competing_labels
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors
 
 # labels below it win nowhere, before the CRF or after it
 STORED_RATIO = 0.01
-WORK_SIDE = 1024  # longer side, pixels, at which it is found out which labels those are
 WHOLE = 2**24  # values that are enlarged at once; more are enlarged row by row
 REMEDY = "delete it and run main.py test again"
 
@@ -96,9 +94,21 @@ def reduce_logits(logits: Tensor, size: tuple[int, int]) -> StoredLogits:
         raise UserError(
             "the network's logits are not finite", remedy="give --SOLVER.AMP=off, or check how the network was trained"
         )
-    probabilities = enlarged(logits.float(), bounded(size, WORK_SIDE)).softmax(dim=0)
-    labels = competing_labels(probabilities, ratio=STORED_RATIO).cpu()
+    labels = _labels_to_store(logits.float()).cpu()
     return StoredLogits(labels.numpy().astype(np.uint8), logits.cpu()[labels].numpy(), size)
+
+
+def _labels_to_store(logits: Tensor) -> Tensor:
+    """Labels (K,) of logits (L, h, w) that may come within STORED_RATIO of the strongest one, however enlarged.
+
+    Between four neighbours, a bilinear value lies between the least and the largest of them: no label leads the
+    strongest one by more than its own largest neighbour minus the best of the least ones. So nothing is enlarged here.
+    """
+    window = (min(2, logits.shape[1]), min(2, logits.shape[2]))
+    largest = F.max_pool2d(logits[None], window, stride=1)
+    least = -F.max_pool2d(-logits[None], window, stride=1)
+    lead = (largest - least.amax(dim=1, keepdim=True)).amax(dim=(0, 2, 3))
+    return torch.nonzero(lead >= math.log(STORED_RATIO))[:, 0]
 
 
 def write_logits(path: Path, stored: StoredLogits) -> None:

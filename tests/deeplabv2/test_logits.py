@@ -41,6 +41,16 @@ def test_label_is_that_of_all_logits_in_half_precision():
     assert (reduce_logits(logits, (70, 90)).label() == expected.numpy()).all()
 
 
+def test_no_label_that_comes_near_the_strongest_one_when_enlarged_is_left_out():
+    generator = torch.Generator().manual_seed(2)
+    for scale in (1.0, 3.0, 9.0):
+        logits = scale * torch.randn(12, 5, 7, generator=generator)
+        probabilities = enlarged(logits.half().float(), (61, 83)).softmax(dim=0)
+        near = (probabilities >= 0.01 * probabilities.amax(dim=0)).flatten(1).any(dim=1)
+        stored = reduce_logits(logits, (61, 83)).labels
+        assert set(torch.nonzero(near)[:, 0].tolist()) <= set(stored.tolist())
+
+
 @pytest.mark.parametrize("value", [float("nan"), 1e6])
 def test_logits_that_half_precision_cannot_hold_are_refused(value):
     logits = torch.zeros(3, 4, 4)
