@@ -10,6 +10,9 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+# saliency, 0..1, of a pixel that may be either: detectors are faint on parts of objects. Measured: docs/results.md
+SALIENCY_BORDER = 0.25
+
 
 def to_uint8(cams: "Tensor | np.ndarray") -> np.ndarray:
     """0..1 -> 0..255, rounded to the nearest."""
@@ -60,11 +63,11 @@ def foreground_strength(strongest: np.ndarray, saliency: np.ndarray | None, weig
 
 
 def balanced_threshold(of_cams: float, weight: float) -> float:
-    """The threshold on the joined strength of a pixel about which both are undecided: CAM at `of_cams`, saliency 1/2.
+    """The joined strength of a pixel about which both are undecided: CAM at `of_cams`, saliency at SALIENCY_BORDER.
 
     of_cams in 0..1 is the best threshold of the CAMs alone, `weight` the saliency's in foreground_strength.
     """
-    return round(weight / 2 + (1 - weight) * of_cams, 4)
+    return round(weight * SALIENCY_BORDER + (1 - weight) * of_cams, 4)
 
 
 def disagreement(cams: np.ndarray, saliency: np.ndarray, allowed: float) -> np.ndarray:

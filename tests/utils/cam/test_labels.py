@@ -40,9 +40,9 @@ def test_an_image_without_tags_is_background_however_salient():
 
 
 def test_threshold_of_labels_is_where_both_are_undecided():
-    threshold = balanced_threshold(0.25, 0.5)
-    assert threshold == pytest.approx(0.375)
-    at_both = foreground_strength(np.float32([[0.25]]), np.uint8([[128]]), 0.5)
+    threshold = balanced_threshold(0.45, 0.5)
+    assert threshold == pytest.approx(0.35)
+    at_both = foreground_strength(np.float32([[0.45]]), np.uint8([[64]]), 0.5)
     assert at_both[0, 0] == pytest.approx(threshold, abs=0.002)
     assert balanced_threshold(0.3, 0.0) == 0.3
 
