@@ -5,7 +5,8 @@
 # TAGS.csv  columns file and tags (an empty cell: none of the classes; ?: not known), or file and 0/1 per class; or .xlsx
 # NAME      of the dataset, the run and the results; default the name of the folder
 # Run again it resumes. The masks, the network and the report end up in results/NAME. Variables, before or behind:
-#   SALIENCY=auto         auto: rembg where it is installed, else U2-Net, fetched once (165 MB); rembg; none; or FILE.onnx
+#   SALIENCY=auto         auto: rembg where it is installed, else U2-Net, fetched once (165 MB); rembg; none; FILE.onnx; or a
+#                         FOLDER of maps, NAME.png
 #   NEGATIVES=FOLDER      photos that show none of the classes
 #   MASKS=FOLDER          masks of some photos, to measure on: NAME.png, 0 background, 1 the first class, 255 ignored
 #   CLASSES=FILE          names of the classes, one a line, in the order that masks count them; default sorted

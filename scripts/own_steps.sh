@@ -12,9 +12,11 @@ LABELS="$DATA/pseudo_seg_labels_$NAME"
 read -r -a L2G_WORDS <<<"${L2G_FLAGS:-}"
 read -r -a SEG_WORDS <<<"${SEG_FLAGS:-}"
 SAL_DIR=() STEPS=(prepare check saliency train cams threshold labels segmentation masks report)
+if [[ "$SALIENCY" == none || -d "$SALIENCY" ]]; then
+  STEPS=(prepare check train cams threshold labels segmentation masks report)
+fi
 if [[ "$SALIENCY" == none ]]; then
   SAL_DIR=(--sal_dir=none)
-  STEPS=(prepare check train cams threshold labels segmentation masks report)
 fi
 
 own_photos() {
@@ -53,6 +55,7 @@ step_prepare() {
   [[ -z "$TABLE" ]] || flags+=(--tags="$TABLE")
   [[ -z "${NEGATIVES:-}" ]] || flags+=(--negatives="$NEGATIVES")
   [[ -z "${MASKS:-}" ]] || flags+=(--masks="$MASKS")
+  [[ ! -d "$SALIENCY" ]] || flags+=(--saliency="$SALIENCY")
   [[ -z "${CLASSES:-}" ]] || flags+=(--classes="$CLASSES")
   [[ -z "${SEPARATOR:-}" ]] || flags+=(--separator="$SEPARATOR")
   [[ -z "${SKIP_MISSING:-}" ]] || flags+=(--skip_missing)

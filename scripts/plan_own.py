@@ -20,7 +20,8 @@ from utils.data.image_list import read_image_list
 from utils.files.atomic import append_line
 from utils.files.disk import disk_errors
 
-LEAST = 5.0  # seconds that a program takes to start, under which a step says nothing of the machine's speed
+LEAST = 5.0  # seconds under which a step says nothing of the machine's speed
+START = 4.0  # seconds that a step takes to start and to read its lists, however few photos there are
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def run(options: PlanOptions) -> float:
     total = 0.0
     for number, name in enumerate(options.steps, 1):
         step = STEPS[name]
-        expected = sizes[step.per] * step.seconds * factor
+        expected = _expected(step, sizes) * factor
         total += expected
         print(f"  {number:2d}. {step.text}" + (f": about {duration(expected)}" if factor else ""))
     if factor and options.steps:
@@ -96,9 +97,14 @@ def _measured(record: Path) -> dict[str, float]:
     return longest
 
 
+def _expected(step: Step, sizes: Mapping[str, float]) -> float:
+    """Seconds of a step on the machine of STEPS."""
+    return START + sizes[step.per] * step.seconds
+
+
 def _factor(measured: Mapping[str, float], sizes: Mapping[str, float]) -> float:
     """How much slower this machine is than the one of STEPS; 0 while nothing is measured."""
-    expected = {name: sizes[STEPS[name].per] * STEPS[name].seconds for name in measured if name in STEPS}
+    expected = {name: _expected(STEPS[name], sizes) for name in measured if name in STEPS}
     total = sum(expected.values())
     return sum(measured[name] for name in expected) / total if total else 0.0
 

@@ -1,4 +1,4 @@
-"""The README's way from one's own photos to labels, with the commands that stand there."""
+"""The way from one's own photos to labels, step by step, with the commands that stand in docs/own_photos.md."""
 
 import re
 import shlex
@@ -13,27 +13,36 @@ from utils.data.image_list import read_image_list
 from utils.data.images import read_label
 from utils.files.locate import PROJECT_ROOT
 
-NAMES = ["IMG_0001", "IMG_0002", "IMG_0003", "Köln"]
+NAMES = ["IMG_0001", "IMG_0002", "IMG_0003", "IMG_0004", "Köln"]
 SMALL = ["--resize=64", "--input_size=48", "--crop_size=32", "--batch_size=2", "--epochs=1"]
 
 
-def readme_example(heading: str) -> tuple[str, list[list[str]]]:
-    """A section's table of tags, and the Python commands of its shell blocks, split into words."""
-    section = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
-    (table,) = re.findall(r"```\n(file,tags\n.*?)```", section, flags=re.DOTALL)
-    blocks = re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    return table, [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("python3 ")]
+TABLE = """file,tags
+IMG_0001.jpg,cat
+IMG_0002.jpg,dog
+garden/IMG 0003.jpg,cat;dog
+holiday/Köln.JPG,dog;traffic light
+IMG_0004.jpg,
+IMG_0005.jpg,?
+"""
+
+
+def documented_commands() -> list[list[str]]:
+    """The Python commands of the page's section, split into words."""
+    page = (PROJECT_ROOT / "docs" / "own_photos.md").read_text(encoding="utf-8")
+    assert all(line in page for line in TABLE.splitlines())
+    (block,) = re.findall(r"```bash\n(.*?)```", page.split("## Step by step\n")[1], flags=re.DOTALL)
+    return [shlex.split(line, comments=True)[1:] for line in block.splitlines() if line.startswith("python3 ")]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with photos and a table of tags, after every command of the README's section."""
+    """A folder with photos and a table of tags, after every command of the page's section."""
     folder = tmp_path_factory.mktemp("own")
-    table, commands = readme_example("Your own photos")
-    for number, line in enumerate(table.splitlines()[1:]):
+    commands = documented_commands()
+    for number, line in enumerate(TABLE.splitlines()[1:]):
         photo(folder / "photos" / line.split(",")[0], seed=number, size=(36, 44))
-    (folder / "tags.csv").write_text(table, encoding="utf-8")
+    (folder / "tags.csv").write_text(TABLE, encoding="utf-8")
     more = {
         "train_l2g.py": [*SMALL, "--num_workers=0"],
         "test_l2g.py": ["--scales=1", "--base_size=64", "--num_workers=0"],
@@ -60,7 +69,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_data_set_is_made_of_the_table(finished):
     entries = read_image_list(finished / "data" / "mine" / "train_cls.txt", 3, need_tags=True)
     assert [entry.name for entry in entries] == NAMES
-    assert [entry.tags for entry in entries] == [(0,), (1,), (0, 1), (1, 2)]
+    assert [entry.tags for entry in entries] == [(0,), (1,), (0, 1), (), (1, 2)]
     assert (finished / "data" / "mine" / "classes.txt").read_text() == "cat\ndog\ntraffic light\n"
 
 
@@ -76,8 +85,8 @@ def test_pictures_are_drawn(finished):
     assert (finished / "runs" / "mine" / "contact_sheet.png").is_file()
 
 
-def test_the_segmentation_network_labels_the_photos(finished):
+def test_the_segmentation_network_labels_all_photos_in_all_folders(finished):
     assert files_below(finished / "seen" / "labels") == {
-        *(f"{path.stem}.png" for path in (finished / "photos").iterdir() if path.is_file()),
+        *(str(Path(line.split(",")[0]).with_suffix(".png")) for line in TABLE.splitlines()[1:]),
         "settings.json",
     }
