@@ -1,0 +1,144 @@
+"""The one command from a folder of photos to masks: exactly the files that it leaves, also after a kill."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.scripts.test_make_saliency import model
+from tests.test_pipeline import files_below
+from utils.files.locate import PROJECT_ROOT
+
+CODE = ("models", "utils", "scripts", "deeplabv2", "configs")
+NUM_PHOTOS, NUM_LISTED = 14, 12
+SMALL_CLASSIFIER = (
+    "--backbone=resnet38 --init_weights=none --output_stride=8 --channels_last=false --width=0.0625 --frozen_stages=0 "
+    "--freeze_batch_norm=false --new_lr_factor=1 --resize=36 --input_size=32 --crop_size=24 --num_patches=4 "
+    "--batch_size=4 --num_workers=0 --cam_base_size=36 --cam_scales=[1]"
+)
+SMALL_SEGMENTER = (
+    "--MODEL.NAME=DeepLabV3Plus_timm:tf_efficientnet_lite0 --IMAGE.SIZE.BASE=48 --IMAGE.SIZE.TRAIN=33 "
+    "--SOLVER.BATCH_SIZE.TRAIN=4 --DATALOADER.NUM_WORKERS=0"
+)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the project, without data and runs, in a folder whose name a shell would split."""
+    root = tmp_path_factory.mktemp("own") / "my project (it's)"
+    for name in CODE:
+        ignored = shutil.ignore_patterns("__pycache__", "data" if name == "deeplabv2" else "__pycache__")
+        shutil.copytree(PROJECT_ROOT / name, root / name, ignore=ignored)
+    for path in [*PROJECT_ROOT.glob("*.py"), *PROJECT_ROOT.glob("*.sh")]:
+        shutil.copy(path, root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory) -> Path:
+    """Photos of cats (red), dogs (blue) and nothing, in two folders, with a table; two are not in it."""
+    folder, rng = tmp_path_factory.mktemp("album of mine"), np.random.default_rng(0)
+    rows = []
+    for number in range(NUM_PHOTOS):
+        pixels, kind = rng.integers(0, 100, (36, 44, 3), dtype=np.uint8), number % 3
+        if kind < 2:
+            pixels[8:26, 8:26, 2 * kind] += 150
+        file = folder / "photos" / ("more" if number % 2 else ".") / f"it's {number}.{'webp' if number == 4 else 'jpg'}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+        rows.append([file.relative_to(folder / "photos").as_posix(), ("cat", "Dog", "")[kind]])
+    with (folder / "tags.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=";").writerows([["image", "label"], *rows[:NUM_LISTED]])
+    model(folder / "bright.onnx", weights=(1.0, 0.0, 1.0))
+    return folder
+
+
+def command(project: Path, *words: str) -> list[str]:
+    return ["bash", str(project / "train_test_L2G_own.sh"), *words]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, **more}
+
+
+def whole_command(project: Path) -> list[str]:
+    return command(
+        project, "photos", "tags.csv", "mine", "SALIENCY=bright.onnx", "EPOCHS=1", "SEG_EPOCHS=1",
+        f"L2G_FLAGS={SMALL_CLASSIFIER}", f"SEG_FLAGS={SMALL_SEGMENTER}",
+    )  # fmt: skip
+
+
+def stop_when_there(words: list[str], folder: Path, path: Path) -> None:
+    """Starts the command, and kills all of it as soon as `path` is there."""
+    process = subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 600
+    while process.poll() is None and not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None and path.exists()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_from_photos_to_masks_with_a_kill_between(project, album):
+    stop_when_there(whole_command(project), album, project / "runs" / "mine" / "model" / "mine_epoch_0.pth")
+    done = subprocess.run(whole_command(project), cwd=album, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = project / "results" / "mine"
+    photos = [path.relative_to(album / "photos") for path in (album / "photos").rglob("*") if path.is_file()]
+    assert len(photos) == NUM_PHOTOS
+    assert files_below(results) - {".times.jsonl"} == {
+        *(str("masks" / path.with_suffix(".png")) for path in photos),
+        *(str("overlays" / path.with_suffix(".jpg")) for path in photos),
+        "report.html", "network.pth", "classes.txt", "names.csv", "judgement.json", "label_more.txt",
+    }  # fmt: skip
+    assert (results / "classes.txt").read_text() == "Dog\ncat\n"
+    listed = (project / "data" / "mine" / "train_cls.txt").read_text().splitlines()
+    assert len(listed) == NUM_LISTED and sum(line.endswith(" -") for line in listed) == 4
+    with Image.open(results / "masks" / "it's 0.png") as mask:
+        assert mask.mode == "P" and mask.size == (44, 36)
+    for part in ("4 of them negatives", "trained already", "to go", "label_more.txt"):
+        assert part in done.stdout, part
+
+
+def test_the_command_for_more_photos_runs(project, album):
+    line = (project / "results" / "mine" / "label_more.txt").read_text()
+    line = line.replace("FOLDER_OF_MASKS", "more_masks").replace("=FOLDER", "=photos/more")
+    subprocess.run(["bash", "-c", line], cwd=album, env=environment(), check=True, capture_output=True)
+    assert len(list((album / "more_masks" / "labels").glob("*.png"))) == NUM_PHOTOS // 2
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "part"),
+    [
+        (["--help"], 0, "SALIENCY=auto"),
+        ([], 2, "PHOTOS"),
+        (["nowhere"], 1, "nowhere"),
+        (["photos", "none.csv"], 1, "none.csv"),
+        (["photos", "SALIENSY=none"], 2, "SALIENSY"),
+        (["photos", "--crf"], 2, "VARIABLE=value"),
+        (["photos", "tags.csv", "a/b"], 2, "a/b"),
+        (["photos", "tags.csv", "voc12"], 2, "voc12"),
+    ],
+)
+def test_wrong_words_are_refused_in_a_line(project, album, words, status, part):
+    done = subprocess.run(command(project, *words), cwd=album, env=environment(), capture_output=True, text=True)
+    assert done.returncode == status
+    assert part in (done.stderr if status else done.stdout)
+
+
+def test_one_class_without_negatives_stops_before_training(project, album):
+    (album / "one.csv").write_text("file;tags\n" + "".join(f"it's {n};cat\n" for n in range(6)))
+    done = subprocess.run(
+        command(project, "photos", "one.csv", "one"), cwd=album, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "the same tags (cat)" in done.stdout and "FORCE=1" in done.stderr
+    assert not (project / "runs" / "one" / "model").exists()
