@@ -15,6 +15,9 @@ CAUGHT_FOR_GOOD = {
     "utils/copy_paste/published.py:_listed": "what numpy refuses goes to the reader of published files, which raises",
     "utils/training/recorder.py:_step": "half a line, of a run that was killed while it wrote, is not kept",
     "models/timm_features.py:_attempt": "returns the error, which its caller raises with the model's name",
+    "scripts/prepare/tag_cells.py:items_of": "a cell that is not JSON is read by the rules of lists",
+    "scripts/plan_own.py:_measured": "half a line, of a run that was killed while it wrote, is not counted",
+    "utils/files/downloads.py:is_reachable": "that no server answers is what it was asked",
     "models/suppression.py:suppression_control": "what is not a number fails the range check below it",
 }
 BROAD = {"Exception", "BaseException", "ValueError", "OSError"}

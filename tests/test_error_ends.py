@@ -37,7 +37,7 @@ def script(folder: Path) -> Program:
     for name in ("a", "b"):
         write_image(photos / "cat" / f"{name}.png", np.random.default_rng(0).integers(0, 256, (9, 9), dtype=np.uint8))
     words = ["scripts/prepare_own.py", f"--images={photos}", f"--out={folder / 'mine'}", "--num_workers=1"]
-    return Program(words, photos, photos / "cat" / "b.png", "utils.data.check.inspect_image")
+    return Program(words, photos, photos / "cat" / "b.png", "utils.data.check.inspect_photo")
 
 
 def segmentation(folder: Path) -> Program:

@@ -106,10 +106,10 @@ def results_below(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_step_run_again_leaves_the_files_of_a_whole_one(step, tmp_path, monkeypatch):
     monkeypatch.setattr("utils.runs.segmentation.locate.PROJECT_ROOT", tmp_path / "project")
-    monkeypatch.setattr(atomic, "_swept", set())  # what a process that starts has not looked at yet
     (start, work), folder, begun = STEPS[step], tmp_path / "work", tmp_path / "begun"
     folder.mkdir()
     start(folder)
+    monkeypatch.setattr(atomic, "_swept", set())  # a process that starts has not looked at any folder yet
     shutil.copytree(folder, begun, symlinks=True)
     count = in_child(lambda: work(folder), folder)
     whole = results_below(folder)

@@ -83,6 +83,7 @@ def test_every_option_named_in_the_table_is_one():
             "debug",
             "nproc_per_node",
             "flag",
+            "fast",
             "config",
             "config_path",
         }
