@@ -22,7 +22,7 @@ SMALL = {
     "cam_activation": "softmax", "optimizer": "adamw", "lr": 0.002, "new_lr_factor": 1, "weight_decay": 0.001,
     "clip_grad": 5, "schedule": "poly", "epochs": 12, "batch_size": 8,
 }  # fmt: skip
-ABOVE_CHANCE, ABOVE_PLAIN = 0.1, 0.05
+ABOVE_CHANCE, ABOVE_PLAIN = 0.2, 0.05
 COLOURS = ((220, 40, 40), (40, 190, 60), (50, 70, 230))  # of the classes' marks
 
 
@@ -102,7 +102,7 @@ def score_of_chance(data: Path) -> float:
 def test_labels_of_l2g_beat_chance_and_the_cams_of_a_classifier_alone(tmp_path: Path):
     """Measured, % mIoU with seeds 0, 1, 2: L2G 45.7, 43.1, 44.7; the classifier alone 30.7, 34.7, 29.2; chance 20.4.
 
-    The margins hold for every seed: 22 above chance and 8 above the classifier at the least.
+    With tags shuffled among the images in training, saliency alone is left to learn from: 37.0, which fails here.
     """
     data = make_marked_objects(tmp_path)
     l2g = score_of_labels(data, "l2g")
