@@ -71,6 +71,7 @@ report() {
 }
 
 make_environment
+STARTED=$SECONDS # after the environment, which takes as long as the download
 mkdir -p "$ROOT/runs"
 : >"$LOG"
 
