@@ -127,7 +127,7 @@ step_labels() {
   elif [[ "$SALIENCY" == none && -z "${MASKS:-}" ]]; then
     flags+=(--threshold=0.3) # nothing measures a better one
   fi
-  pseudo_labels "${flags[@]}"
+  "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$NAME" "${flags[@]}"
 }
 
 # The settings of the segmentation network, in SEG: as many steps as SEG_EPOCHS have
