@@ -17,6 +17,9 @@ from tests.scripts.test_make_saliency import model
 from tests.test_pipeline import files_below
 from utils.files.locate import PROJECT_ROOT
 
+# whole programs, minutes of them
+pytestmark = pytest.mark.slow
+
 CODE = ("models", "utils", "scripts", "deeplabv2", "configs")
 NUM_PHOTOS, NUM_LISTED = 14, 12
 SMALL_CLASSIFIER = (

@@ -18,6 +18,9 @@ from tests.small_segmentation import make_segmentation_data, small_flags, small_
 from utils.files.locate import PROJECT_ROOT
 from utils.training.checkpoint import read_checkpoint
 
+# whole programs, minutes of them
+pytestmark = pytest.mark.slow
+
 TINY = [
     "--DATASET.N_CLASSES=3", "--DATALOADER.NUM_WORKERS=0", "--MODEL.N_BLOCKS=1,1,1,1", "--MODEL.WIDTH=0.0625",
     "--MODEL.ATROUS_RATES=1,2", "--MODEL.SCALES=0.5", "--MODEL.INIT_MODEL=none", "--MODEL.FREEZE_BATCH_NORM=false",
