@@ -7,7 +7,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
-from utils.files.disk import list_folder, remove_file
+from utils.files.disk import disk_errors, list_folder, make_folder, remove_file
 from utils.files.parallel import parallel_map
 
 
@@ -21,6 +21,11 @@ def place(source: Path, target: Path, *, copy: bool) -> None:
     if copy:
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
+        return
+    if not target.is_symlink():  # a new link is whole at once, without another name first
+        make_folder(target.parent)
+        with disk_errors(target, "written"):
+            target.symlink_to(source.resolve())
         return
     with atomic_path(target) as temporary:
         temporary.symlink_to(source.resolve())
