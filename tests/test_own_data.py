@@ -17,6 +17,9 @@ NAMES = ["IMG_0001", "IMG_0002", "IMG_0003", "IMG_0004", "Köln"]
 SMALL = ["--resize=64", "--input_size=48", "--crop_size=32", "--batch_size=2", "--epochs=1"]
 
 
+# whole programs, one after the other
+pytestmark = pytest.mark.slow
+
 TABLE = """file,tags
 IMG_0001.jpg,cat
 IMG_0002.jpg,dog

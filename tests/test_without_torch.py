@@ -17,6 +17,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "flags"),
     [("evaluate.py", []), ("gen_gt.py", ["--threshold=0.2", "--crf=true", "--label_dir={folder}/labels"])],

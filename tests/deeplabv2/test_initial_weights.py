@@ -104,6 +104,7 @@ def test_torchvision_weights_land_where_they_belong():
     assert [n for n, t in names.items() if n not in stem and not torch.equal(own[n], theirs[t])] == []
 
 
+@pytest.mark.slow
 def test_torchvision_stem_sees_the_same_through_the_published_input():
     theirs = resnet101(num_classes=2).eval()
     theirs.bn1.running_mean.normal_()

@@ -120,6 +120,7 @@ def test_labels_enlarged_row_by_row_are_those_enlarged_at_once(monkeypatch):
         assert parts.shape == size and (parts == whole).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_a_photograph_of_twelve_megapixels_is_never_held_as_probabilities(monkeypatch):
     largest = []
     monkeypatch.setattr("deeplabv2.logits.enlarged", lambda maps, size: largest.append(size) or enlarged(maps, size))

@@ -56,6 +56,7 @@ def assert_same_training(one, other):
     assert lines[0] == lines[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "left"), [(1, "checkpoint_step_1.pth"), (2, "checkpoint_step_2.pth"), (4, "checkpoint_iter_4.pth")]
 )
@@ -139,6 +140,7 @@ def test_an_existing_training_is_not_overwritten(make):
     assert final.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -77,6 +77,7 @@ def test_artefacts_are_the_networks_cams_of_the_listed_tags(trained):
     assert read_cam(folder / "c.npz")[1].shape == (0, 33, 48)
 
 
+@pytest.mark.slow
 def test_batches_and_worker_processes_change_nothing(trained):
     single = {name: read_cam(make(trained) / f"{name}.npz")[1] for name in "abc"}
     folder = make(trained, batch_size=2, num_workers=2, overwrite=True)
@@ -113,6 +114,7 @@ def test_a_changed_tag_list_makes_that_image_again(trained, tmp_path):
     assert read_cam(folder / "a.npz")[0].tolist() == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"scales": (1.0,)}, {"activation": "softmax"}, {"network": "local"}])
 def test_cams_of_other_settings_are_not_mixed_in(trained, change):
     folder = make(trained)

@@ -43,6 +43,7 @@ def scenes():
     return [draw_scene(np.random.default_rng([9, index])) for index in range(40)]
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bytes_with_any_number_of_workers(demo, tmp_path):
     assert digests(make(tmp_path / "again", num_workers=2)) == digests(demo)
 
@@ -120,6 +121,7 @@ def test_two_classes_share_each_body():
         assert np.array_equal(one[~either_part], other[~either_part])
 
 
+@pytest.mark.slow
 def test_bound_classes_nearly_always_stand_on_their_background(scenes):
     for name, background in BACKGROUND_BOUND.items():
         tag = CLASS_NAMES.index(name)

@@ -49,6 +49,7 @@ def test_scores_and_plot_are_written_into_the_run(named, capsys):
     assert "Best Th=0.40, mIoU=100.000%" in printed and "dog" in printed
 
 
+@pytest.mark.slow
 def test_number_of_processes_changes_nothing(named):
     assert score(named, num_workers=1) == score(named, num_workers=2)
 

@@ -111,6 +111,7 @@ def test_every_trainable_parameter_is_in_one_group_and_gets_a_gradient(options, 
     assert all(".conv1a" in n or ".b2" in n or ".bn" in n for n in frozen), frozen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 4, 6])
 def test_a_stopped_and_resumed_run_is_the_uninterrupted_run(options, monkeypatch, step):
     """Four steps an epoch: in the middle of an epoch, at its end, and after the rate's decay. Dropout is on."""
@@ -137,6 +138,7 @@ def test_a_run_asked_to_stop_in_its_last_step_is_complete(options, monkeypatch):
     assert len(metrics_of(options())) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_newest_checkpoint(options, monkeypatch):
     common = {"epochs": 2, "save_minutes": 0.0, "accumulate": 2, "batch_size": 1}
     whole, killed = options(experiment_name="whole", **common), options(resume=True, **common)
@@ -159,6 +161,7 @@ def test_resuming_a_finished_run_changes_nothing(options):
     assert len(metrics_of(options())) == 1
 
 
+@pytest.mark.slow
 def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_checkpoint(options):
     path = train.run(options())
     before = path.read_bytes()
@@ -181,6 +184,7 @@ def test_an_existing_run_is_not_overwritten(options):
     assert load_options(TrainOptions, paths_of(options()).config) == options()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -272,6 +276,7 @@ def test_collapse_is_warned_of(options, fast_steps, share, warned):
     assert ("--kd_loss=balanced" in text) is warned
 
 
+@pytest.mark.slow
 def test_a_run_leaves_exactly_these_files(options, fast_steps):
     fast_steps()
     chosen = options(epochs=4, keep_checkpoints=2, save_minutes=0.0)
@@ -303,6 +308,7 @@ def test_every_epoch_has_its_own_averages(options, fast_steps):
     assert [line["transfer"] for line in metrics_of(options())] == [1.5, 5.5]
 
 
+@pytest.mark.slow
 def test_bf16_trains_on_the_cpu(options):
     state = read_checkpoint(train.run(options(amp="bf16")))
     assert all(value.isfinite().all() for value in state["state_dict"].values())
@@ -416,6 +422,7 @@ def bank(tmp_path_factory):
     return str(make_small_bank(tmp_path_factory.mktemp("bank"), foregrounds, ("cat", "dog")))
 
 
+@pytest.mark.slow
 def test_the_second_stage_goes_on_with_networks_optimiser_and_epochs(options, bank):
     """In the same run with --resume, or in a new one with --load_checkpoint and --start_epoch: the same weights."""
     second = {"epochs": 2, "lr": 5e-5, "cda": "cda+", "cda_bank": bank}
@@ -440,6 +447,7 @@ def test_the_second_stage_goes_on_with_networks_optimiser_and_epochs(options, ba
     )
 
 
+@pytest.mark.slow
 def test_the_rate_of_the_second_stage_is_what_its_options_say(options, bank, monkeypatch):
     first = train.run(options())
     seen = []
@@ -455,6 +463,7 @@ def test_the_rate_of_the_second_stage_is_what_its_options_say(options, bank, mon
     assert first.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 4])
 def test_a_second_stage_stopped_in_the_middle_gives_the_same_weights(options, bank, monkeypatch, step):
     first = str(train.run(options(experiment_name="first")))
@@ -516,6 +525,7 @@ def published_checkpoint_of(path, target):
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["load_checkpoint", "resume"])
 def test_published_weights_start_the_second_stage(options, tmp_path, way, caplog, capsys):
     first = train.run(options(experiment_name="first"))
@@ -536,6 +546,7 @@ def test_published_weights_start_the_second_stage(options, tmp_path, way, caplog
     assert sum(str(target) in line for line in log.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_checkpoint_to_start_from_needs_no_initial_weights(options, tmp_path):
     first = train.run(options(experiment_name="first"))
     again = options(experiment_name="again", load_checkpoint=str(first), init_weights="absent.params")
@@ -550,6 +561,7 @@ def test_published_weights_that_are_longer_than_the_run_are_refused(options):
     assert "--epochs" in raised.value.remedy
 
 
+@pytest.mark.slow
 def test_a_step_between_readings_reads_nothing_from_the_device(data, options):
     """Meta tensors have no values: reading one is an error."""
     chosen = options()

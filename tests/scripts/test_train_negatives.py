@@ -44,6 +44,7 @@ def background_of(checkpoint, options, folder):
         return network.eval()((pixels - mean) / std).cams.softmax(dim=1)[:, -1].mean().item()
 
 
+@pytest.mark.slow
 def test_negatives_become_background_and_every_loss_is_finite(data):
     more = {"kd_loss": "balanced", "kd_weight": 1.0, "background_target": "complement", "clip_grad": 5.0, "lr": 0.01}
     shares = {}

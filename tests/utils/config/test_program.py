@@ -122,6 +122,7 @@ def sleep_deaf(started):
     time.sleep(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [UserError("a file is cut"), RuntimeError("a bug")])
 def test_a_fatal_error_ends_workers_that_ignore_signals(error):
     def run(options):

@@ -23,6 +23,7 @@ def test_points_in_one_place_get_their_mean():
     np.testing.assert_allclose(filtered, [[3, 3, 3], [1, 1, 1]], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "tolerance"), [(1, 0.05), (2, 0.08), (3, 0.12)])
 def test_a_dense_cloud_is_filtered_as_by_the_gaussian_itself(size, tolerance):
     place = points(0, 4000, size, 8)

@@ -43,6 +43,7 @@ def test_shares_are_of_labelled_pixels_and_ignored_ones_of_all(folder):
     assert summary.warnings == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_labels_of_another_size_or_value_are_refused_together(folder, workers):
     write_label_png(folder / "labels" / "b.png", np.zeros((8, 6), np.uint8))

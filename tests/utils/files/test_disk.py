@@ -40,6 +40,7 @@ for word in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_a_write_that_ends_in_its_middle_leaves_the_old_file_whatever_library_writes(tmp_path):
     for kind in WRITERS:
         (tmp_path / f"a.{kind}").write_text("old")

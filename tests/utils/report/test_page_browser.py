@@ -13,6 +13,8 @@ from scripts import draw_cams
 from tests.report_run import make_long_run, write_numbers
 from utils.config.options import DrawOptions
 
+pytestmark = pytest.mark.slow  # a browser starts
+
 COUNT = 40
 CLASSES = ("<img src=x onerror=alert(1)>", "dog & cat", '"cow"')
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -94,6 +94,7 @@ def test_workers_outlive_the_signals_that_ask_the_run_to_stop():
         assert len(list(batches)) == 49
 
 
+@pytest.mark.slow
 @needs_proc
 def test_workers_end_with_a_killed_parent():
     root = str(Path(__file__).parents[3])
