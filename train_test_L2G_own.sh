@@ -14,7 +14,7 @@
 #   SKIP_MISSING=1        leave out rows of the table whose photo is missing
 #   EPOCHS=4              epochs of the classifier
 #   SEG_EPOCHS=12         epochs of the segmentation network
-#   CRF=1                 refine the masks by a dense CRF: sharper edges, some seconds a photo
+#   CRF=1                 refine the masks by a dense CRF: sharper edges, up to some seconds a photo; 0 does not
 #   THRESHOLD=0.3         of the labels; default the one at which CAMs and saliency agree best
 #   MAX_SIDE=640          longer side of the photos that are trained on, pixels; masks have the photos' own size
 #   FORCE=1               go on where the check says that nothing can be learnt

@@ -5,6 +5,7 @@ SALIENCY="${SALIENCY:-auto}"
 EPOCHS="${EPOCHS:-4}"
 SEG_EPOCHS="${SEG_EPOCHS:-12}"
 MAX_SIDE="${MAX_SIDE:-640}"
+CRF="${CRF:-1}"
 SALIENCY_WEIGHT=0.5 # of CAMs joined with saliency: see docs/own_photos.md
 SEG_BATCH=16        # of deeplabv2/configs/voc_light.yaml
 DATA="$ROOT/data/$NAME" RUN="$ROOT/runs/$NAME" RESULTS="$ROOT/results/$NAME"
@@ -17,6 +18,11 @@ if [[ "$SALIENCY" == none || -d "$SALIENCY" ]]; then
 fi
 if [[ "$SALIENCY" == none ]]; then
   SAL_DIR=(--sal_dir=none)
+fi
+
+REFINE=(--crf)
+if [[ "$CRF" == 0 ]]; then
+  REFINE=()
 fi
 
 own_photos() {
@@ -147,7 +153,7 @@ step_segmentation() {
 step_masks() {
   segmentation_settings
   local flags=(--image_dir="$PHOTOS" --out="$RUN/photos" --overwrite)
-  [[ -z "${CRF:-}" ]] || flags+=(--crf)
+  flags+=("${REFINE[@]}")
   [[ -z "${MASKS:-}" ]] || flags+=(--without="$MASKS")
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" predict "${SEG[@]}" "${flags[@]}"
 }
@@ -171,7 +177,7 @@ step_report() {
 # The command that labels more photos, quoted for a shell
 more_photos() {
   segmentation_settings
-  printf '%q ' "$PYTHON" "$ROOT/deeplabv2/main.py" predict "${SEG[@]}" ${CRF:+--crf}
+  printf '%q ' "$PYTHON" "$ROOT/deeplabv2/main.py" predict "${SEG[@]}" "${REFINE[@]}"
   echo "--image_dir=FOLDER --out=FOLDER_OF_MASKS"
 }
 
