@@ -152,8 +152,7 @@ step_segmentation() {
 
 step_masks() {
   segmentation_settings
-  local flags=(--image_dir="$PHOTOS" --out="$RUN/photos" --overwrite)
-  flags+=("${REFINE[@]}")
+  local flags=(--image_dir="$PHOTOS" --out="$RUN/photos" --overwrite "${REFINE[@]}")
   [[ -z "${MASKS:-}" ]] || flags+=(--without="$MASKS")
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" predict "${SEG[@]}" "${flags[@]}"
 }

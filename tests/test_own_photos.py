@@ -113,9 +113,20 @@ def test_from_photos_to_masks_with_a_kill_between(project, album):
 
 def test_the_command_for_more_photos_runs(project, album):
     line = (project / "results" / "mine" / "label_more.txt").read_text()
+    assert "--crf" in line
     line = line.replace("FOLDER_OF_MASKS", "more_masks").replace("=FOLDER", "=photos/more")
     subprocess.run(["bash", "-c", line], cwd=album, env=environment(), check=True, capture_output=True)
     assert len(list((album / "more_masks" / "labels").glob("*.png"))) == NUM_PHOTOS // 2
+
+
+@pytest.mark.parametrize(("crf", "flags"), [("", "--crf"), ("1", "--crf"), ("0", "")])
+def test_the_crf_refines_unless_told_not_to(crf, flags):
+    steps = 'set -u; source scripts/own_steps.sh; echo "${REFINE[*]}"'
+    variables = environment(ROOT=".", NAME="mine", CRF=crf)
+    done = subprocess.run(
+        ["bash", "-c", steps], cwd=PROJECT_ROOT, env=variables, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == flags
 
 
 @pytest.mark.parametrize(
