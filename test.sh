@@ -27,7 +27,7 @@ if [[ "${1:-}" == --fast ]]; then
   shift
 fi
 
-make_environment
+make_environment dev
 install_browser
 cd "$ROOT"
 "$PYTHON" -m ruff check .
@@ -36,4 +36,5 @@ cd "$ROOT"
 
 # a process a core, each with one thread; -n 0 among the arguments runs all in this process
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-"$PYTHON" -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder "${MARKED[@]}" "$@"
+# (the + form of MARKED: bash 3 on macOS takes an empty array for an unset one)
+"$PYTHON" -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder ${MARKED[@]+"${MARKED[@]}"} "$@"

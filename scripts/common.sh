@@ -13,21 +13,7 @@ if [[ -z "$CHOSEN_PYTHON" ]]; then
   fi
 fi
 
-# The environment of demo.sh and test.sh: .venv with requirements.txt, made once and renewed when the list changes.
-# A PYTHON that the caller chose is used as it is.
-make_environment() {
-  if [[ -n "$CHOSEN_PYTHON" ]]; then
-    return
-  fi
-  local stamp="$ROOT/.venv/requirements.txt"
-  if ! cmp -s "$ROOT/requirements.txt" "$stamp"; then
-    echo "making the environment in $ROOT/.venv (some minutes the first time) ..."
-    python3 -m venv "$ROOT/.venv"
-    "$ROOT/.venv/bin/python" -m pip install --quiet --requirement "$ROOT/requirements.txt"
-    cp "$ROOT/requirements.txt" "$stamp"
-  fi
-  PYTHON="$ROOT/.venv/bin/python"
-}
+source "$ROOT/scripts/environment.sh"
 
 # The segmentation trainer from EXP's pseudo labels to scores and the archive: run_segmentation CONFIG [flags].
 # Each step skips what is done and goes on where it was stopped.
