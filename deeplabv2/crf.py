@@ -18,7 +18,9 @@ from deeplabv2.scoring import report_scores, score_files
 from deeplabv2.seen_size import bounded
 from deeplabv2.step_settings import StepSettings
 from deeplabv2.test import masked_split
+from utils.config.valid import CrfBackend
 from utils.crf.competing import COMPETING_AREA, COMPETING_RATIO, refine
+from utils.crf.original import backend_record, check_backend
 from utils.crf.strengths import Strengths
 from utils.data.images import open_header, read_label, read_rgb, write_label_png
 from utils.errors import UserError
@@ -72,13 +74,16 @@ def label_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:
 
 @dataclass(frozen=True)
 class Crf:
-    """The dense CRF: strengths under the names of utils.crf.dense_crf, and the longer side that it works at most on."""
+    """The dense CRF: strengths under the names of utils.crf.dense_crf, the longer side that it works at most on, and
+    what computes it."""
 
     strengths: Strengths
     size: int | None
+    backend: CrfBackend = "lattice"
 
     @classmethod
     def of(cls, settings: StepSettings) -> Self:
+        check_backend(settings.crf_backend)
         crf = settings.CRF
         strengths: Strengths = {
             "iterations": crf.ITER_MAX,
@@ -88,12 +93,12 @@ class Crf:
             "bi_xy_std": crf.BI_XY_STD,
             "bi_rgb_std": crf.BI_RGB_STD,
         }
-        return cls(strengths, None if settings.full_size else crf.SIZE)
+        return cls(strengths, None if settings.full_size else crf.SIZE, settings.crf_backend)
 
     def as_json(self) -> dict[str, Any]:
         # which labels compete is no setting, but labels that were made by another rule are other labels
         rule = {"competing_ratio": COMPETING_RATIO, "competing_area": COMPETING_AREA}
-        return {**self.strengths, **rule, "size": self.size}
+        return {**self.strengths, **rule, "size": self.size, **backend_record(self.backend)}
 
 
 def refine_all(
@@ -146,5 +151,5 @@ def _refined(stored: StoredLogits, photo: Image.Image, crf: Crf) -> np.ndarray:
     size = bounded(stored.size, crf.size)
     if size != stored.size:
         photo = photo.resize(size[::-1], Image.Resampling.BILINEAR)
-    labels, refined = refine(np.asarray(photo), stored.probabilities(size), **crf.strengths)
+    labels, refined = refine(np.asarray(photo), stored.probabilities(size), backend=crf.backend, **crf.strengths)
     return stored.labels[labels[strongest(torch.from_numpy(refined), stored.size)]]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from deeplabv2.settings import Settings
 from utils.config.published_flags import FLAGS_OF
-from utils.config.valid import Processes
+from utils.config.valid import CrfBackend, Processes
 from utils.errors import UserError
 
 
@@ -19,6 +19,8 @@ class StepSettings(Settings):
     """Processes for the CRF, scores and pictures; 0 is one per core."""
     full_size: bool = False
     """Let the network and the CRF see every image at its own size, whatever IMAGE.SIZE and CRF.SIZE are."""
+    crf_backend: CrfBackend = "lattice"
+    """What computes the CRF: lattice is built in; pydensecrf is the original package, where it is installed."""
 
     PUBLISHED = FLAGS_OF["deeplabv2/main.py test, crf"]
 

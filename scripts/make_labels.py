@@ -12,7 +12,9 @@ import numpy as np
 from utils.cam.folders import CamFiles, CamFolder
 from utils.cam.labels import disagreement, to_label
 from utils.config.options import LabelOptions
+from utils.config.valid import CrfBackend
 from utils.crf.dense import refine_label
+from utils.crf.original import backend_record, check_backend
 from utils.crf.strengths import CAM_CONFIDENCE, CAM_CRF
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.image_list import read_image_list
@@ -53,7 +55,7 @@ class _Rule:
     ignore_below: float | None
     saliency_weight: float
     ignore_disagreement: float | None
-    crf: bool
+    crf: CrfBackend | None
 
     @property
     def joins(self) -> bool:
@@ -66,7 +68,7 @@ class _Rule:
             "ignore_below": self.ignore_below,
             "saliency_weight": self.saliency_weight or None,
             "ignore_disagreement": self.ignore_disagreement,
-            "crf": {**CAM_CRF, "confidence": CAM_CONFIDENCE} if self.crf else None,
+            "crf": {**CAM_CRF, "confidence": CAM_CONFIDENCE, **backend_record(self.crf)} if self.crf else None,
         }
 
 
@@ -113,7 +115,10 @@ def _rule(options: LabelOptions, paths: RunPaths, cam_dir: Path) -> _Rule:
     ):
         if value is not None and not 0 <= value <= 1:
             raise UserError(f"--{name}={value}", rule="it lies in 0..1")
-    return _Rule(threshold, options.ignore_below, options.saliency_weight, options.ignore_disagreement, options.crf)
+    if options.crf:
+        check_backend(options.crf_backend)
+    crf = options.crf_backend if options.crf else None
+    return _Rule(threshold, options.ignore_below, options.saliency_weight, options.ignore_disagreement, crf)
 
 
 def _best_threshold(paths: RunPaths, cam_dir: Path, *, saliency_weight: float) -> float:
@@ -198,12 +203,15 @@ def _make_label(job: _Job, *, rule: _Rule, palette: bool) -> None:
     doubtful = np.zeros(label.shape, bool)
     if rule.ignore_disagreement is not None and saliency is not None:
         doubtful = disagreement(cams, saliency, rule.ignore_disagreement)
-    image = np.asarray(read_rgb(job.image)) if rule.crf else None
-    if image is not None:
-        label = refine_label(image, label)
+    refined = label_at
+    if rule.crf is not None:
+        image, backend = np.asarray(read_rgb(job.image)), rule.crf
+
+        def refined(threshold: float) -> np.ndarray:
+            return refine_label(image, label_at(threshold), backend=backend)
+
+    label = refined(rule.threshold)
     if rule.ignore_below is not None:
         # sure of an object by the upper threshold, of background by the lower one, and of nothing between
-        lower = label_at(rule.ignore_below)
-        lower = lower if image is None else refine_label(image, lower)
-        doubtful |= (label == 0) & (lower != 0)
+        doubtful |= (label == 0) & (refined(rule.ignore_below) != 0)
     write_label_png(job.label, np.where(doubtful, np.uint8(IGNORE_INDEX), label), palette=palette)

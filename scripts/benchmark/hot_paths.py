@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scripts.benchmark.measuring import Row, in_turns
-from scripts.benchmark.plain_ways import blobs, plain_crf, plain_paste, scene_with_labels, scene_with_object
+from scripts.benchmark.plain_ways import blobs, plain_paste, scene_with_labels, scene_with_object
 from utils.cam.artefact import read_cam, write_cam
 from utils.cam.labels import to_label
 from utils.config.options import ScoreOptions, TrainOptions
@@ -21,6 +21,7 @@ from utils.copy_paste.bank import Foreground, ForegroundBank, write_foreground, 
 from utils.copy_paste.pasting import Pasted, Paster, paste
 from utils.crf.competing import crf_label
 from utils.crf.dense import dense_crf
+from utils.crf.original import check_backend, pydensecrf
 from utils.crf.strengths import DEEPLAB_CRF
 from utils.data.catalog import IMAGE_FOLDER, SALIENCY_FOLDER, VOC_CLASSES
 from utils.data.image_list import ImageEntry
@@ -167,13 +168,14 @@ def published_samples(
 
 def measure_crf(*, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
     """The dense CRF over the labels that compete in an image, against all of them, at the published strengths."""
+    check_backend("pydensecrf")
     image, probabilities = scene_with_labels(seed, size, len(VOC_CLASSES) + 1)
     with one_thread():
         dense_crf(image[:9, :9], probabilities[:8, :9, :9], **DEEPLAB_CRF)  # compiles the filter for 4, 2 and 1 rows
         ways: dict[str, Callable[[], np.ndarray]] = {
             "CRF, competing labels": partial(crf_label, image, probabilities, **DEEPLAB_CRF),
             "CRF, all labels": lambda: dense_crf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),
-            "CRF, all labels, pydensecrf": lambda: plain_crf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),
+            "CRF, all labels, pydensecrf": lambda: pydensecrf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),
         }
         seconds, labels = in_turns(ways, repeats)
     ours, whole, library = seconds.values()

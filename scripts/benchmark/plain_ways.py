@@ -1,16 +1,11 @@
-"""Made-up pictures to measure on, and what to measure against: pasting pixel by pixel, the CRF of pydensecrf."""
-
-from typing import Unpack
+"""Synthetic images to measure on, and what to measure against: pasting pixel by pixel."""
 
 import cv2
 import numpy as np
-from pydensecrf.densecrf import DenseCRF2D
-from pydensecrf.utils import unary_from_softmax
 
 from utils.cam.labels import to_uint8
 from utils.copy_paste.bank import SALIENT, Foreground
 from utils.copy_paste.pasting import MAX_SHARE, PLACES, SCALES, Pasted, smooth_interpolation
-from utils.crf.strengths import Strengths
 
 
 def blobs(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.ndarray:
@@ -77,20 +72,3 @@ def scene_with_labels(seed: int, size: tuple[int, int], num_labels: int) -> tupl
     full = np.stack([cv2.resize(logit, size[::-1], interpolation=cv2.INTER_LINEAR) for logit in logits])
     powers = np.exp(full - full.max(axis=0))
     return image, powers / powers.sum(axis=0)
-
-
-def plain_crf(image: np.ndarray, probabilities: np.ndarray, **strengths: Unpack[Strengths]) -> np.ndarray:
-    """As utils.crf.dense_crf, by pydensecrf, which published implementations call. -> (L, H, W) float32."""
-    labels, height, width = probabilities.shape
-    # it takes only memory that is contiguous and writable, which pictures of PIL are not
-    unary = unary_from_softmax(np.array(probabilities, dtype=np.float32, order="C"))
-    crf = DenseCRF2D(width, height, labels)
-    crf.setUnaryEnergy(np.ascontiguousarray(unary))
-    crf.addPairwiseGaussian(sxy=strengths["pos_xy_std"], compat=strengths["pos_w"])
-    crf.addPairwiseBilateral(
-        sxy=strengths["bi_xy_std"],
-        srgb=strengths["bi_rgb_std"],
-        rgbim=np.array(image, order="C"),
-        compat=strengths["bi_w"],
-    )
-    return np.array(crf.inference(strengths["iterations"]), dtype=np.float32).reshape(labels, height, width)

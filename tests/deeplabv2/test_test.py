@@ -132,6 +132,19 @@ def test_other_weights_and_other_crf_settings_make_everything_again(make, capsys
     assert capsys.readouterr().err.count(" of other ") == 2
 
 
+def test_both_backends_of_the_crf_give_the_same_labels(make, capsys):
+    pytest.importorskip("pydensecrf", reason="pip install pydensecrf2: the reference of the CRF (a C++ compiler)")
+    test.run(make())
+    folder = places_of(make()).crf_dir("val")
+    crf.run(make())
+    ours = [read_label(folder / f"{name}.png") for name in ("v0", "v1", "v2")]
+    capsys.readouterr()
+    crf.run(make(crf_backend="pydensecrf"))
+    assert "3 labels of other" in capsys.readouterr().err
+    for name, label in zip(("v0", "v1", "v2"), ours):
+        assert (read_label(folder / f"{name}.png") == label).mean() > 0.999
+
+
 def test_labels_of_another_rule_for_competing_labels_are_made_again(make, capsys, monkeypatch):
     settings = make()
     test.run(settings)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ Pixels = Annotated[int, Range(8, 4096)]
 PixelsOrOwn = Annotated[int, Range(8, 4096, also=(0,))]
 LoaderWorkers = Annotated[int, Range(0, 256), NoWorkers(0)]
 Processes = Annotated[int, Range(0, 256), NoWorkers(1)]
+# of several programs, and of utils/crf
+CrfBackend = Literal["lattice", "pydensecrf"]
 
 
 def rule_of(hint: Any) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.config.valid import CrfBackend
 from utils.crf.dense import dense_crf
 from utils.crf.strengths import Strengths
 
@@ -37,7 +38,11 @@ def crf_label(image: np.ndarray, probabilities: np.ndarray, **strengths: Unpack[
 
 
 def refine(
-    image: np.ndarray, probabilities: np.ndarray, **strengths: Unpack[Strengths]
+    image: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    backend: CrfBackend = "lattice",
+    **strengths: Unpack[Strengths],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The labels (K,) uint8 that compete in an image, and their probabilities (K, H, W) after the dense CRF."""
     chosen = competing_labels(torch.from_numpy(probabilities), ratio=COMPETING_RATIO, area=COMPETING_AREA)
@@ -45,4 +50,4 @@ def refine(
     kept = probabilities[labels]
     if len(labels) == 1:
         return labels, np.ones_like(kept)
-    return labels, dense_crf(image, kept / kept.sum(axis=0), **strengths)
+    return labels, dense_crf(image, kept / kept.sum(axis=0), **strengths, backend=backend)

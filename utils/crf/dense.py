@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from utils.config.valid import CrfBackend
 from utils.crf.lattice import PermutohedralLattice
+from utils.crf.original import pydensecrf
 from utils.crf.strengths import CAM_CONFIDENCE, CAM_CRF
 from utils.errors import UserError
 
@@ -20,11 +22,13 @@ def dense_crf(
     bi_w: float,
     bi_xy_std: float,
     bi_rgb_std: float,
+    backend: CrfBackend = "lattice",
 ) -> np.ndarray:
     """Probabilities (L, H, W) float32 after `iterations` of mean field.
 
     image (H, W, 3) uint8 RGB; probabilities (L, H, W), their sum over L is 1. pos_w weighs neighbours within
-    pos_xy_std pixels, bi_w those within bi_xy_std pixels whose colour lies within bi_rgb_std.
+    pos_xy_std pixels, bi_w those within bi_xy_std pixels whose colour lies within bi_rgb_std. backend: the lattice of
+    this project, or pydensecrf where it is installed; tests hold their results together.
     Raises ValueError where shapes or types differ, UserError for a width of 0 or less. Krähenbühl & Koltun, NIPS 2011.
     """
     if image.dtype != np.uint8 or image.shape != (*probabilities.shape[1:], 3):
@@ -32,7 +36,22 @@ def dense_crf(
             f"image {image.shape} {image.dtype}, probabilities {probabilities.shape}: "
             "need (H, W, 3) uint8 and (L, H, W) of one size"
         )
-    position, appearance = _kernels(image, pos_xy_std=pos_xy_std, bi_xy_std=bi_xy_std, bi_rgb_std=bi_rgb_std)
+    widths = {"pos_xy_std": pos_xy_std, "bi_xy_std": bi_xy_std, "bi_rgb_std": bi_rgb_std}
+    for name, width in widths.items():
+        if not width > 0:
+            raise UserError(f"{name}={width}", rule="the width of a kernel is above 0")
+    if backend == "pydensecrf":
+        return pydensecrf(
+            image,
+            probabilities,
+            iterations=iterations,
+            pos_w=pos_w,
+            pos_xy_std=pos_xy_std,
+            bi_w=bi_w,
+            bi_xy_std=bi_xy_std,
+            bi_rgb_std=bi_rgb_std,
+        )
+    position, appearance = _kernels(image, **widths)
 
     def support(belief: np.ndarray) -> np.ndarray:
         """What the other pixels add to each pixel's log-probability of a label that they believe in so much."""
@@ -58,9 +77,6 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def _kernels(image: np.ndarray, **widths: float) -> tuple[PermutohedralLattice, PermutohedralLattice]:
     """Gaussians over the pixels of image (H, W, 3): of positions, and of positions and colours. Widths as dense_crf."""
-    for name, width in widths.items():
-        if not width > 0:
-            raise UserError(f"{name}={width}", rule="the width of a kernel is above 0")
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     places = np.stack([columns, rows], axis=2).reshape(-1, 2).astype(np.float32)
     colours = image.reshape(-1, 3) / np.float32(widths["bi_rgb_std"])
@@ -68,7 +84,7 @@ def _kernels(image: np.ndarray, **widths: float) -> tuple[PermutohedralLattice, 
     return position, PermutohedralLattice(np.hstack([places / np.float32(widths["bi_xy_std"]), colours]))
 
 
-def refine_label(image: np.ndarray, label: np.ndarray) -> np.ndarray:
+def refine_label(image: np.ndarray, label: np.ndarray, *, backend: CrfBackend = "lattice") -> np.ndarray:
     """A CAM's label after the dense CRF, in which each pixel starts with its own label at probability 0.7.
 
     image (H, W, 3) uint8 RGB, label (H, W) uint8 -> (H, W) uint8; no label appears that was not there.
@@ -79,5 +95,5 @@ def refine_label(image: np.ndarray, label: np.ndarray) -> np.ndarray:
         return label.copy()
     rest = (1 - CAM_CONFIDENCE) / (len(present) - 1)
     own = np.arange(len(present)).reshape(-1, 1, 1) == index.reshape(label.shape)
-    refined = dense_crf(image, np.where(own, np.float32(CAM_CONFIDENCE), np.float32(rest)), **CAM_CRF)
+    refined = dense_crf(image, np.where(own, np.float32(CAM_CONFIDENCE), np.float32(rest)), **CAM_CRF, backend=backend)
     return present[refined.argmax(axis=0)]

@@ -5,9 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scripts.benchmark.plain_ways import plain_crf
-from utils.crf.competing import COMPETING_AREA, COMPETING_RATIO, competing_labels, crf_label
+from utils.crf import original
+from utils.crf.competing import COMPETING_AREA, COMPETING_RATIO, competing_labels, crf_label, refine
 from utils.crf.dense import dense_crf, refine_label
+from utils.crf.original import check_backend
 from utils.crf.strengths import CAM_CRF, DEEPLAB_CRF
 from utils.errors import UserError
 
@@ -31,15 +32,35 @@ def test_crf_agrees_with_the_published_implementation():
 
 @pytest.mark.parametrize("labels", [1, 2, 3, 4, 7, 21])
 @pytest.mark.parametrize("strengths", [DEEPLAB_CRF, CAM_CRF, DEEPLAB_CRF | {"iterations": 1, "bi_rgb_std": 13.0}])
-def test_crf_agrees_with_pydensecrf(labels, strengths):
+def test_both_backends_agree(labels, strengths):
+    pytest.importorskip("pydensecrf", reason="pip install pydensecrf2: the reference of the CRF (a C++ compiler)")
     image, probabilities, _ = scene(labels)
     kept = probabilities[:labels].numpy()
-    given, expected = (crf(image, kept / kept.sum(axis=0), **strengths) for crf in (dense_crf, plain_crf))
+    given, expected = (
+        dense_crf(image, kept / kept.sum(axis=0), **strengths, backend=backend) for backend in ("lattice", "pydensecrf")
+    )
     assert given.dtype == expected.dtype == np.float32
     np.testing.assert_allclose(given.sum(axis=0), 1, rtol=1e-5)
     # ten iterations amplify the last digits where two labels are as good
     assert np.quantile(np.abs(given - expected), 0.999) < 1e-4
     assert (given.argmax(axis=0) == expected.argmax(axis=0)).mean() > 0.9999
+
+
+def test_labels_agree_whatever_the_backend():
+    pytest.importorskip("pydensecrf", reason="pip install pydensecrf2: the reference of the CRF (a C++ compiler)")
+    image, probabilities, truth = scene()
+    rough = np.roll(truth, 3, axis=1)
+    ours, theirs = (refine_label(image, rough, backend=backend) for backend in ("lattice", "pydensecrf"))
+    assert (ours == theirs).mean() > 0.999 and (ours == truth).mean() > (rough == truth).mean()
+    ours, theirs = (refine(image, probabilities.numpy(), **SETTINGS, backend=b) for b in ("lattice", "pydensecrf"))
+    assert (ours[0] == theirs[0]).all() and np.abs(ours[1] - theirs[1]).mean() < 1e-4
+
+
+def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
+    monkeypatch.setattr(original, "find_spec", lambda name: None)
+    check_backend("lattice")
+    with pytest.raises(UserError, match="pydensecrf2"):
+        check_backend("pydensecrf")
 
 
 def test_no_iteration_gives_the_probabilities_back():

@@ -5,7 +5,7 @@ from typing import Literal
 
 from utils.config.options.groups import PresetOptions, RunOptions, WorkerOptions
 from utils.config.published_flags import FLAGS_OF
-from utils.config.valid import Fraction, Processes
+from utils.config.valid import CrfBackend, Fraction, Processes
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class LabelMethodOptions:
     ignore_disagreement: Fraction | None = None
     """Pixels whose saliency and strongest CAM differ by more than this (0..1) become 255."""
     crf: bool = False
-    """Refine the CAMs by a dense CRF first."""
+    """Refine the labels by a dense CRF."""
+    crf_backend: CrfBackend = "lattice"
+    """What computes the CRF: lattice is built in; pydensecrf is the original package, where it is installed."""
 
 
 @dataclass(frozen=True)
