@@ -106,7 +106,7 @@ check_space() {
 
 suggest_cpu_packages() {
   if ! is_cpu_build && ! command -v nvidia-smi >/dev/null; then
-    echo "no NVIDIA GPU was found. To leave out 3 GB of CUDA libraries, stop here (Ctrl-C) and set" \
+    echo "no NVIDIA GPU was found. To leave out 4 GB of CUDA libraries, stop here (Ctrl-C) and set" \
       "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
   fi
 }

@@ -1,4 +1,4 @@
-"""The README is true: its commands name programs and options that there are, its links lead somewhere."""
+"""README and docs are true: their commands name programs and options that exist, their links lead somewhere."""
 
 import re
 import shlex
@@ -12,7 +12,9 @@ from deeplabv2.predict import PredictSettings
 from deeplabv2.settings import Settings
 from scripts.benchmark.__main__ import BenchmarkOptions
 from scripts.check_data import CheckOptions
+from scripts.convert_weights import ConvertOptions
 from scripts.draw_pastes import DrawPastesOptions
+from scripts.import_labels import ImportLabelsOptions
 from scripts.make_saliency import SaliencyOptions
 from scripts.prepare_coco import PrepareCocoOptions
 from scripts.prepare_own import PrepareOwnOptions
@@ -20,9 +22,10 @@ from scripts.prepare_voc import PrepareVocOptions
 from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.config.parser import parse_options
+from utils.config.published_flags import FLAGS_OF
 from utils.files.locate import DEEPLAB_ROOT, PROJECT_ROOT
 
-README = (PROJECT_ROOT / "README.md").read_text()
+PAGES = [PROJECT_ROOT / "README.md", PROJECT_ROOT / "CONTRIBUTING.md", *sorted((PROJECT_ROOT / "docs").glob("*.md"))]
 OPTIONS = {
     "train_l2g.py": TrainOptions,
     "test_l2g.py": CamOptions,
@@ -31,7 +34,9 @@ OPTIONS = {
     "res.py": DrawOptions,
     "scripts/benchmark": BenchmarkOptions,
     "scripts/build_foregrounds.py": ForegroundOptions,
+    "scripts/convert_weights.py": ConvertOptions,
     "scripts/draw_pastes.py": DrawPastesOptions,
+    "scripts/import_labels.py": ImportLabelsOptions,
     "scripts/prepare_voc.py": PrepareVocOptions,
     "scripts/prepare_coco.py": PrepareCocoOptions,
     "scripts/prepare_own.py": PrepareOwnOptions,
@@ -39,64 +44,114 @@ OPTIONS = {
     "scripts/check_data.py": CheckOptions,
     "deeplabv2/eval.py": ArchiveSettings,
 }
-# the segmentation trainer's commands are given in its folder, and name a step
+# the segmentation trainer's commands name a step
 STEPS = {"train": Settings, "test": StepSettings, "crf": StepSettings, "predict": PredictSettings}
+# not of a program: pip, torchrun, test.sh, and what every program has
+OTHER_FLAGS = {"help", "print_config", "debug", "nproc_per_node", "flag", "fast", "config", "config_path"}
+# pages and the number of lines that they may have
+LONGEST = {"README.md": 150, "CONTRIBUTING.md": 70}
 
 
-def commands() -> list[list[str]]:
-    """Every command of the README's shell blocks and inline code, split into words, comments dropped."""
-    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
-    lines = [line.strip() for block in blocks for line in block.splitlines()]
-    lines += re.findall(r"`([^`\n]+)`", README)
-    words = [
-        shlex.split(line, comments=True) for line in lines if re.match(r"(\w+=\S+ )?(bash|python3) |\w+\.py ", line)
-    ]
-    assert len(words) > 10
-    return words
+def short(page: Path) -> str:
+    return str(page.relative_to(PROJECT_ROOT))
+
+
+def prose(page: Path) -> str:
+    """A page without the generated table of published flags, which has tests of its own."""
+    return re.sub(r"<!-- flags: .*?<!-- end of flags -->", "", page.read_text(), flags=re.DOTALL)
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Every command of the pages' shell blocks and inline code, split into words, comments dropped."""
+    found = {}
+    for page in PAGES:
+        text = prose(page)
+        blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+        lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        lines += [
+            " ".join(code.split()) for code in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+        ]
+        for line in lines:
+            if re.match(r"(\w+=\S* )?(bash|python3) |[\w/]+\.py ", line) and "FILE" not in line:
+                words = tuple(shlex.split(line, comments=True))
+                found[words] = short(page)
+    assert len(found) > 40
+    return list(found)
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_every_command_names_a_program_and_options_that_there_are(words: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_every_command_names_a_program_and_options_that_exist(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
     program = next(word for word in words if word.endswith((".py", ".sh")) or word in OPTIONS)
-    flags = words[words.index(program) + 1 :]
+    flags = list(words[words.index(program) + 1 :])
     if program in ("main.py", "eval.py"):  # after `cd deeplabv2`
         program = f"deeplabv2/{program}"
         monkeypatch.chdir(DEEPLAB_ROOT)
+    else:
+        monkeypatch.chdir(PROJECT_ROOT)
     assert (PROJECT_ROOT / program).exists()
+    if not flags or not any(flag.startswith("-") for flag in flags) or "--help" in flags:
+        return
     if program == "deeplabv2/main.py":
         parse_options(STEPS[flags[0]], flags[1:], places=(DEEPLAB_ROOT,))
-    elif program in OPTIONS and "--help" not in flags:
+    elif program in OPTIONS:
         parse_options(OPTIONS[program], flags, places=(DEEPLAB_ROOT,))
 
 
-def test_links_and_pictures_lead_to_files():
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (PROJECT_ROOT / target).is_file(), target
+@pytest.mark.parametrize("page", PAGES, ids=short)
+def test_links_lead_to_files_and_headings(page: Path):
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+        name, _, heading = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.is_file(), target
+        if heading:
+            assert heading in anchors(file), target
 
 
-def test_every_option_named_in_the_table_is_one():
-    known = (
-        {f for options in OPTIONS.values() for f in options.__dataclass_fields__}
-        | {
-            "help",
-            "print_config",
-            "debug",
-            "nproc_per_node",
-            "flag",
-            "fast",
-            "config",
-            "config_path",
-        }
-        | {f for options in (Settings, PredictSettings, ArchiveSettings) for f in option_fields(options)}
-    )
-    named = set(re.findall(r"--([a-z_]+)", README))
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub names them in links."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=short)
+def test_every_option_named_is_one(page: Path):
+    classes = (*OPTIONS.values(), Settings, StepSettings, PredictSettings, ArchiveSettings)
+    known = {field for options in classes for field in option_fields(options)} | OTHER_FLAGS
+    known |= {row.name.lstrip("-") for rows in FLAGS_OF.values() for row in rows}
+    named = set(re.findall(r"(?<![\w-])--([a-z_-]+)\b", prose(page)))
     assert named <= known
 
 
-def test_no_number_is_left_to_fill_in():
-    assert not re.search(r"[A-Z]+_(HERE|MINUTES)", README)
+@pytest.mark.parametrize("page", PAGES, ids=short)
+def test_presets_and_programs_named_on_a_page_exist(page: Path):
+    for name in re.findall(
+        r"(?<![\w/])((?:deeplabv2/)?configs/\w+\.yaml|(?:scripts|tests|utils|models)/[\w/]+\.\w+)", prose(page)
+    ):
+        if "NAME" not in name:
+            assert (PROJECT_ROOT / name).is_file() or (DEEPLAB_ROOT / name).is_file(), name
 
 
-def test_presets_named_in_the_readme_exist():
-    for name in re.findall(r"configs/(\w+\.yaml)", README):
-        assert (Path(PROJECT_ROOT) / "configs" / name).is_file()
+def test_the_front_door_stays_short():
+    for name, lines in LONGEST.items():
+        assert len((PROJECT_ROOT / name).read_text().splitlines()) <= lines
+
+
+def test_every_page_is_linked_from_the_readme_or_its_pages():
+    linked = {
+        (page.parent / target.split("#")[0]).resolve()
+        for page in PAGES
+        for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text())
+    }
+    assert {page for page in PAGES if page.name != "README.md"} <= linked
+
+
+def test_every_bibtex_entry_is_complete_and_in_the_table_of_methods():
+    text = (PROJECT_ROOT / "docs" / "citation.md").read_text()
+    entries = re.findall(r"@\w+\{(\w+),(.*?)\n\}", text, flags=re.DOTALL)
+    assert len(entries) > 10
+    for key, body in entries:
+        assert text.count(f"`{key}`") >= 1, key
+        assert {"title", "author", "year"} <= set(re.findall(r"^ +(\w+) +=", body, flags=re.MULTILINE)), key
+        assert body.count("{") == body.count("}"), key
+    assert set(re.findall(r"`([a-z0-9]+\d{4}\w+)`", text)) == {key for key, _ in entries}

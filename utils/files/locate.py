@@ -31,7 +31,7 @@ def existing_path(path: str | Path, what: str, *, places: Sequence[Path] = ()) -
 
 def weights_path(
     value: str,
-    what: str = "--init_weights (ImageNet weights of the backbone: see README)",
+    what: str = "--init_weights (ImageNet weights of the backbone: see docs/voc.md)",
     *,
     places: Sequence[Path] = (),
 ) -> Path:
