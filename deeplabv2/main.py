@@ -8,12 +8,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from deeplabv2.settings import Settings
-from deeplabv2.step_settings import PredictSettings, StepSettings
+from deeplabv2.step_settings import PredictSettings, StepSettings, TrainSettings
 from utils.config.program import main
 from utils.files.locate import DEEPLAB_ROOT
 
-COMMANDS = {"train": Settings, "test": StepSettings, "crf": StepSettings, "predict": PredictSettings}
+COMMANDS = {"train": TrainSettings, "test": StepSettings, "crf": StepSettings, "predict": PredictSettings}
 
 if __name__ == "__main__":
     command, *flags = sys.argv[1:] or ["--help"]

@@ -81,6 +81,8 @@ class SolverSettings:
     """Mixed precision."""
     CHANNELS_LAST: bool = False
     """Channels-last memory layout: faster on GPUs with mixed precision."""
+    CHECKPOINT_ACTIVATIONS: bool = False
+    """Activation checkpointing: compute activations of blocks again in the backward pass instead of storing them."""
     DEVICE: str = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
     SEED: Seed = 0

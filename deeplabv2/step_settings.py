@@ -1,12 +1,26 @@
-"""The options of the steps after training: the settings of training, and flags of their own."""
+"""The options of each step: the settings, and flags of its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from deeplabv2.settings import Settings
+from utils.config.options.plan import PlanOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import CrfBackend, Processes
 from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainSettings(Settings, PlanOptions):
+    """Train DeepLab v2 on pseudo labels."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_plan()
+
+    def without_plan(self) -> Settings:
+        """The settings alone, as a training stores them and later steps read them."""
+        return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
 
 @dataclass(frozen=True)

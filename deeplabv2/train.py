@@ -1,5 +1,6 @@
 """Step 1: train the segmentation network on pseudo labels -> data/models/EXP/checkpoint_final.pth."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,26 @@ from deeplabv2.inputs import LabelledSplit
 from deeplabv2.losses import MeanOver, total_loss
 from deeplabv2.models import Segmenter
 from deeplabv2.settings import Settings, SolverSettings
+from deeplabv2.step_settings import TrainSettings
+from utils.data.catalog import VOC_CLASSES
 from utils.data.dataset import Dataset
+from utils.data.image_list import read_image_list
 from utils.data.label_check import LabelSummary, check_labels
 from utils.errors import UserError
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.log import open_log
 from utils.runtime.process import Process, start_process
 from utils.training import checkpoint as ckpt
+from utils.training.measure import without_values
+from utils.training.plan import Length, Names, Plan
 from utils.training.resume import check_new
 from utils.training.settings import Machine, Optimiser, Run, Sampling, Saving, Schedule, TrainerSettings
+from utils.training.show_plan import show_plan
 from utils.training.task import Losses
 from utils.training.trainer import Trainer
 
 PREFIX = "checkpoint"
+NAMES = Names("--SOLVER.BATCH_SIZE.TRAIN", "--SOLVER.ITER_SIZE", "--SOLVER.AMP", "--SOLVER.CHECKPOINT_ACTIVATIONS")
 
 
 class LossOfSegmenter(nn.Module):
@@ -45,11 +53,14 @@ class LossOfSegmenter(nn.Module):
 class SegmentationTask:
     """A segmentation network for the engine: see utils.training.task.Task."""
 
-    on_host = ()
-
     def __init__(self, segmenter: Segmenter, samples: SegmentationDataset, solver: SolverSettings) -> None:
         self.segmenter, self.samples, self.solver = segmenter, samples, solver
         self.network = LossOfSegmenter(segmenter, kind=solver.LOSS, gamma=solver.FOCAL_GAMMA, mean=solver.LOSS_MEAN)
+
+    def example(self, count: int) -> dict[str, Tensor]:
+        """A batch of `count` samples whose values mean nothing."""
+        side = self.samples.augmentation.crop_size
+        return {"images": torch.zeros(count, 3, side, side), "labels": torch.zeros(count, side, side).long()}
 
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> Losses:
         return Losses({"loss": network(**batch)}, {})
@@ -73,8 +84,13 @@ class SegmentationTask:
         return None
 
 
-def run(settings: Settings) -> Path:
-    """Trains to the last step and returns its checkpoint. Raises UserError, ValueError, FileNotFoundError."""
+def run(settings: Settings) -> Path | None:
+    """Trains to the last step and returns its checkpoint; --plan shows the plan alone. Raises UserError."""
+    if isinstance(settings, TrainSettings):
+        if settings.plan:
+            plan(settings)
+            return None
+        settings = settings.without_plan()
     data = inputs.open_data(settings.DATASET)
     paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
     split = check_input(settings, data)
@@ -94,6 +110,10 @@ def run(settings: Settings) -> Path:
             f"{settings.MODEL.NAME}, {process.world_size} x {process.device}, loss {described_loss(settings.SOLVER)}"
         )
         task = SegmentationTask(network, make_samples(settings, split, network), settings.SOLVER)
+        if process.is_main:
+            length = length_of(settings, len(split.entries), process.world_size)
+            for line in Plan(task, make_settings(settings), length).headline():
+                log.info(line)
         run_ = Run(
             paths,
             PREFIX,
@@ -103,10 +123,42 @@ def run(settings: Settings) -> Path:
             length="--SOLVER.ITER_MAX",
             initial="--MODEL.INIT_MODEL",
             remedy="lower --SOLVER.LR, set --SOLVER.CLIP_GRAD=5, or train with --SOLVER.AMP=off",
+            memory_remedy=NAMES.out_of_memory,
             latest=latest,
             final=paths.final,
         )
         return Trainer(task, make_settings(settings), run_, process).fit()
+
+
+def plan(settings: TrainSettings) -> None:
+    """Shows what the training needs. Neither images nor weights are read."""
+    try:
+        data = inputs.open_data(settings.DATASET)
+    except UserError as error:
+        labels = settings.DATASET.N_CLASSES or len(VOC_CLASSES) + 1
+        data = Dataset(Path(settings.DATASET.folder), "planned", ("",) * (labels - 1), "planned")
+        print(f"plan: with {labels} labels, as there is no dataset ({error})")
+    with without_values():
+        network = make_network(settings.MODEL, data.num_labels)
+    split = LabelledSplit(Path(), [], {}, Path())
+    task = SegmentationTask(network, make_samples(settings, split, network), settings.SOLVER)
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    images = settings.plan_images or listed_images(settings, data)
+    length = length_of(settings, images, world_size)
+    show_plan(Plan(task, make_settings(settings), length), settings, NAMES, device=settings.SOLVER.DEVICE)
+
+
+def listed_images(settings: Settings, data: Dataset) -> int | None:
+    """The number of images in the training list, None where there is no list."""
+    listing = inputs.list_path(data, settings.DATASET.SPLIT.TRAIN, "DATASET.SPLIT.TRAIN")
+    return len(read_image_list(listing, len(data.classes))) if listing.is_file() else None
+
+
+def length_of(settings: Settings, images: int | None, world_size: int) -> Length:
+    """How long the training is; its steps are set, whatever the number of images."""
+    solver = settings.SOLVER
+    step = solver.BATCH_SIZE.TRAIN * solver.ITER_SIZE * world_size
+    return Length(images, solver.ITER_MAX, images / step if images else None, world_size)
 
 
 def described_loss(solver: SolverSettings) -> str:
@@ -206,6 +258,7 @@ def make_settings(settings: Settings) -> TrainerSettings:
         machine=Machine(
             amp=solver.AMP,
             channels_last=solver.CHANNELS_LAST,
+            recompute=solver.CHECKPOINT_ACTIVATIONS,
             sync_batch_norm=not settings.MODEL.FREEZE_BATCH_NORM,
             num_workers=settings.DATALOADER.NUM_WORKERS,
         ),

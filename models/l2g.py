@@ -102,26 +102,38 @@ def cut_maps(maps: Tensor, boxes: Tensor, *, size: Sequence[int], stride: float)
     return roi_align(maps.float(), list(corners), output_size=tuple(size), spatial_scale=1.0 / stride, aligned=False)
 
 
-def cut_patches(images: Tensor, boxes: Tensor) -> Tensor:
-    """Cuts square patches of one size out of images (N, K, H, W); boxes (N, P, 4) whole pixels -> (N * P, K, s, s)."""
-    cut = [image[:, y0:y1, x0:x1] for image, rows in zip(images, boxes.tolist()) for x0, y0, x1, y1 in rows]
-    return torch.stack(cut).contiguous(
-        memory_format=torch.channels_last
-        if images.is_contiguous(memory_format=torch.channels_last)
-        else torch.contiguous_format
+def cut_patches(images: Tensor, boxes: Tensor, *, side: int | None = None) -> Tensor:
+    """Cuts square patches of one size out of images (N, K, H, W); boxes (N, P, 4) whole pixels -> (N * P, K, s, s).
+
+    side: s, which is otherwise read from the boxes; where these are on a GPU, reading waits for it.
+    """
+    side = int(boxes[0, 0, 2] - boxes[0, 0, 0]) if side is None else side
+    boxes, steps = boxes.to(images.device, non_blocking=True), torch.arange(side, device=images.device)
+    rows, columns = boxes[..., 1, None, None] + steps[:, None], boxes[..., 0, None, None] + steps
+    numbers = torch.arange(len(images), device=images.device)[:, None, None, None]
+    cut = images.permute(0, 2, 3, 1)[numbers, rows, columns]
+    return (
+        cut.flatten(0, 1)
+        .permute(0, 3, 1, 2)
+        .contiguous(
+            memory_format=torch.channels_last
+            if images.is_contiguous(memory_format=torch.channels_last)
+            else torch.contiguous_format
+        )
     )
 
 
-def saliency_patches(saliency: Tensor, boxes: Tensor) -> Tensor:
+def saliency_patches(saliency: Tensor, boxes: Tensor, *, side: int | None = None) -> Tensor:
     """The saliency of an image's patches as the transfer target takes it. L2G's published code.
 
     saliency (N, 1, H, W), the crops' grey values in 0..255 or 0..1; boxes (N, P, 4), whole pixels, or (N, P, 5) with
     an ignored first column -> (N * P, 1, s, s) float32 in 0..1. The whole crop is divided by its maximum before the
-    patches are cut, so that a patch that holds only haze stays haze; a crop of zeros stays zeros.
+    patches are cut, so that a patch that holds only haze stays haze; a crop of zeros stays zeros. side: s, see
+    cut_patches.
     """
     saliency = saliency.float()
     scaled = saliency / (saliency.amax(dim=(2, 3), keepdim=True) + 1e-10)
-    return cut_patches(scaled, boxes[..., -4:].long())
+    return cut_patches(scaled, boxes[..., -4:].long(), side=side)
 
 
 def active_tags(cams: Tensor, tags: Tensor, *, has_background: bool) -> Tensor:
@@ -157,7 +169,9 @@ class L2G(nn.Module):
         background_target: BackgroundTarget,
         local_cls_weight: float,
         global_cls_weight: float,
+        patch_side: int | None = None,
     ) -> None:
+        """patch_side: pixels of the square patches, which are otherwise read from each batch's boxes."""
         super().__init__()
         self.global_net = global_net
         self.local_net = local_net
@@ -167,6 +181,7 @@ class L2G(nn.Module):
         self.background_target = background_target
         self.local_cls_weight = local_cls_weight
         self.global_cls_weight = global_cls_weight
+        self.patch_side = patch_side
 
     def forward(self, images: Tensor, tags: Tensor, boxes: Tensor, saliency: Tensor | None = None) -> L2GOutput:
         """images (N, 3, S, S), tags (N, C), boxes (N, P, 4) whole pixels, saliency (N, 1, S, S) in 0..1 or None."""
@@ -176,7 +191,7 @@ class L2G(nn.Module):
             classification = F.multilabel_soft_margin_loss(seen.scores.float(), tags)
             losses["global_cls"] = self.global_cls_weight * classification
         if self.local_net is not None:
-            local = self.local_net(cut_patches(images, boxes))
+            local = self.local_net(cut_patches(images, boxes, side=self.patch_side))
             stride = images.shape[-1] / seen.cams.shape[-1]
             losses |= self._transfer(local, seen.cams, tags, boxes, saliency, stride=stride)
         return L2GOutput(losses, active_tags(seen.cams.detach(), tags, has_background=self.local_net is not None))
@@ -193,7 +208,7 @@ class L2G(nn.Module):
     ) -> dict[str, Tensor]:
         """The losses of the patches, of which `local` is what the local network gives."""
         if saliency is not None:
-            saliency = saliency_patches(saliency, boxes)
+            saliency = saliency_patches(saliency, boxes, side=self.patch_side)
         target = transfer_target(
             local.cams, tags, saliency, threshold=self.bg_threshold, background=self.background_target
         )

@@ -25,11 +25,13 @@ COLLAPSE_WARNING = (
 class ClassifierTask:
     """L2G for the engine: see utils.training.task.Task."""
 
-    on_host = ("boxes",)
-
     def __init__(self, network: L2G, samples: L2GDataset, *, lr: float, new_lr_factor: float) -> None:
         self.network, self.samples = network, samples
         self.lr, self.new_lr_factor = lr, new_lr_factor
+
+    def example(self, count: int) -> dict[str, Tensor]:
+        """A batch of `count` samples whose values mean nothing."""
+        return self.samples.example(count)
 
     @property
     def networks(self) -> dict[str, CamNet]:

@@ -1,5 +1,6 @@
 """Step 1: train the L2G classifier from image tags -> runs/EXP/model/PREFIX_epoch_N.pth."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -13,6 +14,7 @@ from scripts.networks import build_network, freeze_layers, load_backbone_file
 from utils.config.options import TrainOptions
 from utils.copy_paste.bank import ForegroundBank
 from utils.copy_paste.pasting import Paster
+from utils.data.catalog import VOC_CLASSES
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.learnable import tag_faults, tag_warnings
@@ -24,8 +26,11 @@ from utils.runs.paths import RunPaths, foreground_bank_dir
 from utils.runtime.log import open_log
 from utils.runtime.process import start_process
 from utils.training import checkpoint as ckpt
+from utils.training.measure import without_values
+from utils.training.plan import Length, Names, Plan
 from utils.training.resume import check_new
 from utils.training.settings import Machine, Optimiser, Run, Sampling, Saving, Schedule, TrainerSettings
+from utils.training.show_plan import show_plan
 from utils.training.trainer import Trainer
 from utils.training.weights import require_weights
 
@@ -33,10 +38,14 @@ from utils.training.weights import require_weights
 LOCAL_CLS_WEIGHT = 1.0
 DECAY_FACTOR = 0.1
 WARMUP_START = 0.01
+NAMES = Names("--batch_size", "--accumulate", "--amp", "--checkpoint_activations")
 
 
-def run(options: TrainOptions) -> Path:
-    """Trains to the last epoch and returns its checkpoint. Raises UserError for bad input."""
+def run(options: TrainOptions) -> Path | None:
+    """Trains to the last epoch and returns its checkpoint; --plan shows the plan alone. Raises UserError."""
+    if options.plan:
+        plan(options)
+        return None
     dataset = open_dataset(options.dataset)
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     latest = ckpt.latest_checkpoint(paths.model_dir)
@@ -68,6 +77,10 @@ def run(options: TrainOptions) -> Path:
             log.info(f"WARNING: {problem}")
         if inputs.bank:
             log.info(about_bank(options, inputs.bank, dataset))
+        if process.is_main:
+            length = Length(len(samples), settings.schedule.steps, settings.saving.interval, process.world_size)
+            for line in Plan(task, settings, length).headline():
+                log.info(line)
         run_ = Run(
             paths,
             dataset.checkpoint_prefix,
@@ -77,6 +90,7 @@ def run(options: TrainOptions) -> Path:
             length="--epochs",
             initial="--load_checkpoint",
             remedy="lower --lr, set --clip_grad=5, or train with --amp=off",
+            memory_remedy=NAMES.out_of_memory,
             latest=latest,
         )
         trainer = Trainer(task, settings, run_, process)
@@ -87,6 +101,33 @@ def run(options: TrainOptions) -> Path:
             if options.start_epoch:
                 trainer.continue_from(path, state, epoch=options.start_epoch)
         return trainer.fit()
+
+
+def plan(options: TrainOptions) -> None:
+    """Shows what the training needs. Neither images nor weights are read."""
+    try:
+        dataset = open_dataset(options.dataset)
+    except UserError as error:
+        dataset = Dataset(Path(options.dataset), "planned", VOC_CLASSES, "planned")
+        print(f"plan: with {len(VOC_CLASSES)} classes, as there is no dataset ({error})")
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    images = options.plan_images or listed_images(options, dataset)
+    with without_values():
+        model = build_model(options, len(dataset.classes), fresh=False)
+    sal_dir = None if options.sal_dir == "none" else dataset.sal_dir
+    samples = make_samples(options, dataset, Inputs([], dataset.image_dir, sal_dir, None), model)
+    task = ClassifierTask(model, samples, lr=options.lr, new_lr_factor=options.new_lr_factor)
+    one_step = options.batch_size * options.accumulate * world_size
+    settings = make_settings(options, num_images=images or one_step, world_size=world_size)
+    epoch = settings.saving.interval
+    length = Length(images, settings.schedule.steps, epoch, world_size) if images else Length(None, None, None)
+    show_plan(Plan(task, settings, length), options, NAMES, device=options.device)
+
+
+def listed_images(options: TrainOptions, dataset: Dataset) -> int | None:
+    """The number of images in the training list, None where there is no list."""
+    listing = existing_path(options.train_list, "--train_list") if options.train_list else dataset.train_list
+    return len(read_image_list(listing, len(dataset.classes))) if listing.is_file() else None
 
 
 def about_images(entries: Sequence[ImageEntry]) -> str:
@@ -144,6 +185,7 @@ def make_settings(options: TrainOptions, *, num_images: int, world_size: int) ->
         machine=Machine(
             amp=options.amp,
             channels_last=options.channels_last,
+            recompute=options.checkpoint_activations,
             sync_batch_norm=not options.freeze_batch_norm,
             num_workers=options.num_workers,
         ),
@@ -250,6 +292,7 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
         background_target=options.background_target,
         local_cls_weight=LOCAL_CLS_WEIGHT,
         global_cls_weight=options.global_cls_weight,
+        patch_side=options.crop_size,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from deeplabv2.main import COMMANDS
 from deeplabv2.settings import Settings
-from deeplabv2.step_settings import ArchiveSettings, PredictSettings, StepSettings
+from deeplabv2.step_settings import ArchiveSettings, PredictSettings, StepSettings, TrainSettings
 from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.config.options.benchmark import BenchmarkOptions
@@ -26,7 +26,7 @@ from utils.config.options.weights import ConvertOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.files.locate import DEEPLAB_ROOT, PROJECT_ROOT
 
-SEGMENTATION = (Settings, StepSettings, PredictSettings, ArchiveSettings)
+SEGMENTATION = (Settings, TrainSettings, StepSettings, PredictSettings, ArchiveSettings)
 # program -> the options of its commands
 PROGRAMS = {
     "train_l2g.py": (TrainOptions,),

@@ -133,6 +133,18 @@ class L2GDataset(Dataset):
             sample["saliency"] = saliency.as_subclass(Tensor).float() / 255
         return sample
 
+    def example(self, count: int) -> dict[str, Tensor]:
+        """A batch of `count` samples whose values mean nothing; shapes and types are those of true ones."""
+        recipe, side = self.recipe, self.recipe.input_size
+        batch = {
+            "images": torch.zeros(count, 3, side, side),
+            "tags": torch.zeros(count, recipe.num_classes),
+            "boxes": torch.zeros(count, recipe.num_patches, 4).long(),
+        }
+        if self.sal_dir is not None:
+            batch["saliency"] = torch.zeros(count, 1, side, side)
+        return batch
+
     def _resized(
         self, image: np.ndarray, saliency: np.ndarray | None, mask: np.ndarray | None
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask | None, tv_tensors.Mask | None]:

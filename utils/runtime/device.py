@@ -1,6 +1,8 @@
 """The device, its precision and memory layout."""
 
-from contextlib import AbstractContextManager, nullcontext
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -25,6 +27,24 @@ def pick_device(name: str) -> torch.device:
 def autocast(device: torch.device, amp: str) -> AbstractContextManager:
     """Mixed precision by name: off, bf16, fp16."""
     return torch.autocast(device.type, dtype=AMP_TYPES[amp]) if amp != "off" else nullcontext()
+
+
+# of errors that torch raises where memory runs out, beside its own class
+OUT_OF_MEMORY = ("can't allocate memory", "ALLOC_FAILED")
+
+
+@contextmanager
+def memory_errors(device: torch.device, remedy: str) -> Iterator[None]:
+    """Turns the error of memory that has run out into a UserError with the remedy."""
+    try:
+        yield
+    except RuntimeError as error:
+        is_cuda = isinstance(error, torch.OutOfMemoryError)
+        if not is_cuda and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise
+        wanted = re.search(r"allocate ([\d.]+ [GMK]iB)", str(error))
+        what = f"memory ran out (wanted: {wanted[1]} more)" if wanted else "memory ran out"
+        raise UserError(what, f"--device={device.type}", remedy=remedy) from error
 
 
 def unsafe_in_channels_last(model: nn.Module, device: torch.device) -> str | None:

@@ -54,11 +54,15 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Machine:
-    """How steps are computed: precision, memory layout, batch norms over processes, worker processes that read."""
+    """How steps are computed: precision, memory layout, batch norms over processes, worker processes that read.
+
+    recompute: activation checkpointing.
+    """
 
     amp: Literal["off", "bf16", "fp16"] = "off"
     channels_last: bool = False
     sync_batch_norm: bool = False
+    recompute: bool = False
     num_workers: int = 0
 
 
@@ -127,7 +131,8 @@ class Run:
     options: a dataclass, written to config.yaml and into checkpoints. facts: by the option's name, what decides which
     samples a step draws and what moves the parameters; resuming demands the same. latest: the checkpoint to resume
     from. final: what the last checkpoint is renamed to. length and initial: the options that set the run's length and
-    the weights that it starts from. remedy: what to do about a loss that is not finite.
+    the weights that it starts from. remedy, memory_remedy: what to do about a loss that is not finite, and where memory
+    runs out.
     """
 
     paths: RunPaths
@@ -138,5 +143,6 @@ class Run:
     length: str
     initial: str
     remedy: str
+    memory_remedy: str = ""
     latest: Path | None = None
     final: Path | None = None

@@ -1,6 +1,6 @@
 """What differs between trainings: the Task that each program gives to the engine."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -32,9 +32,8 @@ class Task(Protocol):
     def samples(self) -> Samples:
         """What is drawn from."""
 
-    @property
-    def on_host(self) -> Collection[str]:
-        """Parts of a batch whose values the losses read on the CPU: they stay there, as reading would wait."""
+    def example(self, count: int) -> Batch:
+        """A batch of `count` samples in the shapes and types of true ones; its values mean nothing."""
 
     def losses(self, network: nn.Module, batch: Batch) -> Losses:
         """Runs `network`: self.network, or its wrapper that averages gradients over processes."""

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from utils.config.parser import save_options
 from utils.errors import UserError
 from utils.files.disk import move_file
-from utils.runtime.device import AMP_TYPES, autocast, unsafe_in_channels_last
+from utils.runtime.device import AMP_TYPES, autocast, memory_errors, unsafe_in_channels_last
 from utils.runtime.process import Process
 from utils.runtime.seeds import derived_seed
 from utils.runtime.stop import StopRequest
@@ -25,6 +25,7 @@ from utils.training import checkpoint as ckpt
 from utils.training.averaging import WeightAverage
 from utils.training.loading import Batch, read_ahead
 from utils.training.optimiser import make_optimizer, restore_optimizer, set_rates
+from utils.training.recompute import recompute_blocks
 from utils.training.recorder import Averages, Clock, Recorder
 from utils.training.resume import check_epoch_before, check_length, check_same_run, is_foreign
 from utils.training.sampling import Batches
@@ -69,6 +70,8 @@ class Trainer:
             else:
                 self.layout = torch.channels_last
                 network.to(memory_format=self.layout)
+        if machine.recompute:
+            recompute_blocks(network)
         if self.process.world_size == 1:
             return network
         if device.type == "cuda" and machine.sync_batch_norm:
@@ -99,7 +102,8 @@ class Trainer:
             saving = self.settings.saving
             recorder = Recorder(self.run, saving, step=self.done, total=self.total, is_main=self.process.is_main)
             clock = Clock(saving.minutes)
-            with StopRequest() as stop, recorder as self.recorder, self._reader() as self.batches:
+            memory = memory_errors(self.process.device, self.run.memory_remedy)
+            with memory, StopRequest() as stop, recorder as self.recorder, self._reader() as self.batches:
                 for step in range(self.done, self.total):
                     if step % saving.interval == 0:
                         self.averages = Averages()
@@ -137,8 +141,7 @@ class Trainer:
             self.average.update(step)
 
     def _to_device(self, batch: Batch) -> Batch:
-        here = self.task.on_host
-        return {k: v if k in here else v.to(self.process.device, non_blocking=True) for k, v in batch.items()}
+        return {name: value.to(self.process.device, non_blocking=True) for name, value in batch.items()}
 
     def _exchange(self, *, is_last: bool) -> AbstractContextManager:
         """Processes exchange gradients once per step: with the backward pass of its last batch."""

@@ -1,12 +1,13 @@
 """The engine on a linear network: accumulation, clipping, when values are read, losses that are not finite."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import nn
 
+from utils.errors import UserError
 from utils.runs.paths import RunPaths
 from utils.runtime.process import Process
 from utils.training.checkpoint import read_checkpoint
@@ -33,18 +34,17 @@ class Options:
 class Linear:
     """Brings a linear layer's outputs to 0. `bad` maps a step to the factor on its loss."""
 
-    on_host = ("weights",)
-
     def __init__(self, *, bad=None):
         torch.manual_seed(0)
         self.network = nn.Linear(3, 2)
         self.samples = Points()
-        self.bad, self.calls = bad or {}, 0
+        self.bad, self.calls, self.fails = bad or {}, 0, None
 
     def losses(self, network, batch):
         factor = self.bad.get(self.calls, 1.0)
         self.calls += 1
-        self.seen = {name: value.device.type for name, value in batch.items()}
+        if self.fails:
+            raise self.fails
         output = network(batch["images"].flatten(1)).square()
         return Losses({"first": factor * output[:, 0].mean(), "second": output[:, 1].mean()}, {"value": output.sum()})
 
@@ -177,11 +177,36 @@ def test_a_step_between_readings_reads_nothing_from_the_device(tmp_path):
     """Meta tensors have no values: reading one is an error."""
     task = Linear()
     trainer = make_trainer(tmp_path, task, process=Process(0, 1, torch.device("meta")), accumulate=2, clip_grad=1.0)
-    trainer.batches = iter([{"images": torch.ones(2, 1, 1, 3), "weights": torch.ones(2)}] * 4)
+    trainer.batches = iter([{"images": torch.ones(2, 1, 1, 3)}] * 4)
     trainer.step(1)
     trainer.step(2)
     assert [step for step, _, _ in trainer.unread] == [1, 2]
-    assert task.seen == {"images": "meta", "weights": "cpu"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_memory_that_runs_out_is_one_line_with_the_remedy(tmp_path, error):
+    task = Linear()
+    task.fails = error
+    trainer = make_trainer(tmp_path, task)
+    trainer.run = replace(trainer.run, memory_remedy="see --plan")
+    with pytest.raises(UserError) as caught:
+        trainer.fit()
+    assert caught.value.remedy == "see --plan" and "memory ran out" in caught.value.what
+    assert ("2.50 GiB" in caught.value.what) is ("2.50" in str(error))
+
+
+def test_other_errors_of_the_device_stay_what_they_are(tmp_path):
+    task = Linear()
+    task.fails = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="illegal"):
+        make_trainer(tmp_path, task).fit()
 
 
 def test_parameters_are_not_moved_by_a_bad_loss_where_every_step_is_read(tmp_path):

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from utils.config.options.groups import RunOptions
 from utils.config.options.method import CopyPasteOptions, NetworkOptions, TransferOptions
+from utils.config.options.plan import PlanOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import (
     Batches,
@@ -121,6 +122,8 @@ class MachineOptions:
     """Mixed precision."""
     channels_last: bool = False
     """Channels-last memory layout: faster on GPUs with mixed precision."""
+    checkpoint_activations: bool = False
+    """Activation checkpointing: compute activations of blocks again in the backward pass instead of storing them."""
     num_workers: LoaderWorkers = 2
     """Processes that read images; the samples are the same for any number."""
     seed: Seed = 0
@@ -152,6 +155,7 @@ class TrainOptions(
     MachineOptions,
     SavingOptions,
     CamSettings,
+    PlanOptions,
 ):
     """Train the L2G classifier: a global network taught by a local one, from image tags (and saliency)."""
 
@@ -160,6 +164,7 @@ class TrainOptions(
     RETIRED: ClassVar[dict[str, float]] = {"local_cls_weight": 1.0, "decay_factor": 0.1, "warmup_factor": 0.01}
 
     def __post_init__(self) -> None:
+        self.check_plan()
         if self.crop_size > self.input_size or self.input_size > self.resize:
             raise UserError(
                 f"--crop_size={self.crop_size} --input_size={self.input_size} --resize={self.resize}",

@@ -1,0 +1,113 @@
+"""What a batch needs: the published sizes' figures, and a narrow network against a step that really runs."""
+
+import pytest
+import torch
+from torch import nn
+
+from deeplabv2.settings import Settings
+from tests.planned import classifier_task, filled, segmentation_task
+from utils.config.options import TrainOptions
+from utils.config.parser import parse_options
+from utils.files.locate import PROJECT_ROOT
+from utils.runtime.device import autocast
+from utils.training.measure import GIVEN, Meter, measure_batch
+from utils.training.recompute import recompute_blocks
+
+TERA, GIB = 1e12, 2**30
+VOC = [f"--config={PROJECT_ROOT / 'configs' / 'voc12.yaml'}"]
+NARROW = {"width": 0.125, "resize": 64, "input_size": 64, "crop_size": 48, "num_patches": 4, "frozen_stages": 0}
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "amp", "forward", "both", "saved"),
+    [(1, "off", 3.26, 9.07, 3.67), (3, "off", 9.78, 27.20, 11.02), (3, "bf16", 9.78, 27.20, 5.99)],
+)
+def test_the_published_classifier_needs_what_its_table_says(batch_size, amp, forward, both, saved):
+    needs = measure_batch(
+        classifier_task(parse_options(TrainOptions, VOC)), batch_size=batch_size, amp=amp, recompute=False
+    )
+    assert needs.flop_forward / TERA == pytest.approx(forward, rel=0.02)
+    assert needs.flop / TERA == pytest.approx(both, rel=0.02)
+    assert needs.saved / GIB == pytest.approx(saved, rel=0.02)
+    assert needs.parameters == pytest.approx(258e6, rel=0.005) and needs.trainable < needs.parameters
+    assert (needs.weights + 2 * needs.gradients) / GIB == pytest.approx(2.87, rel=0.02)
+
+
+def test_the_published_segmentation_network_needs_what_its_table_says():
+    needs = measure_batch(segmentation_task(Settings()), batch_size=5, amp="off", recompute=False)
+    assert needs.flop_forward / TERA == pytest.approx(1.38, rel=0.02)
+    assert needs.flop / TERA == pytest.approx(4.13, rel=0.02)
+    assert needs.saved / GIB == pytest.approx(6.4, rel=0.02)
+
+
+def saved_by_a_real_step(task, *, amp, recompute):
+    """Bytes that wait for the backward pass, parameters and images left out, and the loss."""
+    batch, network = filled(task.example(2)), task.network.train()
+    if recompute:
+        recompute_blocks(network)
+    given = {t.untyped_storage()._cdata for t in (*network.parameters(), *network.buffers(), *batch.values())}
+    found = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata not in given:
+            found[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), autocast(torch.device("cpu"), amp):
+        loss = task.losses(network, batch).total()
+    saved = sum(storage.nbytes() for storage in found.values())
+    loss.backward()
+    return saved
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_saved_activations_are_those_of_a_real_step(amp, recompute):
+    options = TrainOptions(**NARROW, attention="se", suppression="learnable")
+    planned = measure_batch(classifier_task(options), batch_size=2, amp=amp, recompute=recompute)
+    real = saved_by_a_real_step(classifier_task(options, values=True), amp=amp, recompute=recompute)
+    assert planned.saved == pytest.approx(real, rel=0.05)
+
+
+def test_saved_activations_of_a_segmentation_network_are_those_of_a_real_step():
+    flags = ["--MODEL.WIDTH=0.0625", "--MODEL.N_BLOCKS=[1,1,1,1]", "--IMAGE.SIZE.TRAIN=65"]
+    settings = parse_options(Settings, flags)
+    planned = measure_batch(segmentation_task(settings), batch_size=2, amp="off", recompute=False)
+    real = saved_by_a_real_step(segmentation_task(settings, values=True), amp="off", recompute=False)
+    assert planned.saved == pytest.approx(real, rel=0.05)
+
+
+def test_measuring_leaves_network_and_random_states_alone():
+    task = classifier_task(TrainOptions(**NARROW), values=True)
+    before, state = {n: v.clone() for n, v in task.network.state_dict().items()}, torch.get_rng_state()
+    measure_batch(task, batch_size=1, amp="off", recompute=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in task.network.state_dict().items())
+    assert all(p.grad is None and p.device.type == "cpu" for p in task.network.parameters())
+
+
+@pytest.mark.parametrize(("groups", "stride"), [(1, 1), (1, 2), (8, 1)])
+def test_a_convolution_counts_two_operations_a_weight_and_output_and_pass(groups, stride):
+    layer, images = nn.Conv2d(8, 8, 3, stride, padding=1, groups=groups, bias=False), torch.ones(2, 8, 6, 6)
+    images.requires_grad_()
+    with Meter([images, layer.weight]) as meter:
+        output = layer(images)
+        forward = meter.flop
+        output.sum().backward()
+    assert forward == 2 * output.numel() * (8 // groups) * 9
+    assert meter.flop == 3 * forward
+
+
+def test_memory_is_counted_while_it_lives():
+    given = torch.ones(10)
+    with Meter([given]) as meter:
+        first = given + 1
+        second = first + 1
+        view = second.view(2, 5)
+        del first, second
+        assert meter.live.total() == 40 and meter.most["all"] == 80
+        del view
+        assert meter.live.total() == 0
+        given.add_(1)
+        assert meter.live.total() == 0 and meter.kinds == {given.untyped_storage()._cdata: GIVEN}

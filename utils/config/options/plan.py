@@ -1,0 +1,30 @@
+"""Options of the plan that both trainings give before they start."""
+
+from dataclasses import dataclass
+
+from utils.config.valid import Count, Positive
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Plan."""
+
+    plan: bool = False
+    """Report work, memory and time of this training, and end: it needs no images, weights or GPU."""
+    plan_images: Count | None = None
+    """Number of training images; default those of the list."""
+    plan_tflops: Positive | None = None
+    """TFLOP per second of one device; default: measured here by two seconds of matrix products."""
+    plan_memory: Positive | None = None
+    """GiB of one device's memory: report the largest batch that fits."""
+    plan_json: str | None = None
+    """Also write the plan to this JSON file."""
+
+    def check_plan(self) -> None:
+        """Raises UserError for options of a plan without --plan."""
+        for name in ("plan_images", "plan_tflops", "plan_memory", "plan_json"):
+            if getattr(self, name) is not None and not self.plan:
+                raise UserError(
+                    f"--{name}={getattr(self, name)}", rule="it is an option of --plan", remedy="add --plan"
+                )

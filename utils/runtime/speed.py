@@ -1,0 +1,24 @@
+"""How fast a device computes."""
+
+import time
+
+import torch
+
+from utils.runtime.device import AMP_TYPES
+
+SIDES = {"cpu": 1024, "cuda": 8192}  # of the matrices: large enough that their reading takes no time beside the work
+
+
+def matrix_tflops(device: torch.device, amp: str, *, seconds: float = 2.0) -> float:
+    """TFLOP per second of matrix products on the device in the precision `amp`; convolutions reach a part of it."""
+    side = SIDES.get(device.type, SIDES["cpu"])
+    matrix = torch.ones(side, side, device=device, dtype=AMP_TYPES.get(amp, torch.float32))
+    result = matrix @ matrix  # the first product also starts the library
+    count, start = 0, time.monotonic()
+    while time.monotonic() - start < seconds:
+        for _ in range(8):
+            torch.mm(matrix, matrix, out=result)
+        count += 8
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return 2 * side**3 * count / (time.monotonic() - start) / 1e12

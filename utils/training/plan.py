@@ -1,0 +1,184 @@
+"""The plan of a training: its work, its memory by part, and its time, known before it starts."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from utils.training.measure import BatchNeeds, measure_batch
+from utils.training.settings import TrainerSettings
+from utils.training.task import Task
+
+GIB = 2**30
+PRECISIONS = {"off": "float32", "bf16": "bf16 and float32", "fp16": "fp16 and float32"}
+# of a card's memory: what CUDA and its libraries take, and the part that gaps between blocks take
+CONTEXT_GIB, GAPS = 1.0, 0.05
+LARGEST_BATCH = 4096  # that the options take
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a program calls the options that a plan advises."""
+
+    batch_size: str
+    accumulate: str
+    amp: str
+    recompute: str
+
+    @property
+    def out_of_memory(self) -> str:
+        """What to do where memory has run out."""
+        return (
+            f"see what fits with --plan --plan_memory=GIB; lower {self.batch_size} and raise {self.accumulate} as "
+            f"much, or give {self.amp}=bf16 or {self.recompute}"
+        )
+
+
+@dataclass(frozen=True)
+class Length:
+    """Training images and optimiser steps, None where they are not known; world_size: processes, one a device."""
+
+    images: int | None
+    steps: int | None
+    steps_per_epoch: float | None
+    world_size: int = 1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device by part, and the most that is alive at once."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    saved: int
+    workspace: int
+    peak: int
+
+
+class Plan:
+    """What `task`, trained as `settings` say, needs on each device."""
+
+    def __init__(self, task: Task, settings: TrainerSettings, length: Length) -> None:
+        self.task, self.settings, self.length = task, settings, length
+        self.sampling, self.machine = settings.sampling, settings.machine
+        self.needs = self.measure()
+        self.memory = self.memory_of(self.needs)
+
+    def measure(self, *, batch_size: int | None = None, recompute: bool | None = None) -> BatchNeeds:
+        """The needs of one batch of another size, or with or without activation checkpointing."""
+        return measure_batch(
+            self.task,
+            batch_size=(batch_size or self.sampling.batch_size) * len(self.sampling.variants),
+            amp=self.machine.amp,
+            recompute=self.machine.recompute if recompute is None else recompute,
+        )
+
+    def memory_of(self, needs: BatchNeeds, *, accumulate: int | None = None) -> Memory:
+        """The memory of a training whose batches have these needs."""
+        optimiser = self.settings.optimiser
+        moments = 2 if optimiser.name == "adamw" else int(optimiser.momentum > 0)
+        state = moments * needs.gradients + (needs.weights if optimiser.average else 0)
+        # gradients of earlier batches of a step are there during the next; else they grow while activations go
+        waiting = needs.gradients if (accumulate or self.sampling.accumulate) > 1 else 0
+        alive = max(needs.alive + waiting + needs.batch, 2 * needs.gradients)
+        return Memory(
+            needs.weights, needs.gradients, state, needs.saved, needs.workspace, needs.weights + state + alive
+        )
+
+    @property
+    def flop_forward(self) -> int:
+        """Of an optimiser step on one device."""
+        return self.needs.flop_forward * self.sampling.accumulate
+
+    @property
+    def flop_step(self) -> int:
+        """Forward and backward pass of an optimiser step on one device."""
+        return self.needs.flop * self.sampling.accumulate
+
+    @property
+    def flop_run(self) -> int | None:
+        """Of the whole run on one device."""
+        return None if self.length.steps is None else self.flop_step * self.length.steps
+
+    def headline(self) -> list[str]:
+        """Two lines: the work, and the memory."""
+        needs, sampling, length = self.needs, self.sampling, self.length
+        images = f"{sampling.batch_size} images"
+        if sampling.accumulate > 1:
+            images = f"{sampling.accumulate} x {images}"
+        steps, run = "", ""
+        if length.steps is not None and self.flop_run is not None:
+            epoch = f" ({length.steps_per_epoch:,.6g} per epoch)" if length.steps_per_epoch else ""
+            steps, run = f"{length.steps:,} steps{epoch} of ", f", {self.flop_run / 1e12:,.0f} for the run"
+        work = (
+            f"plan: {needs.parameters:,} parameters, {needs.trainable:,} learn; {steps}{images} on each of "
+            f"{length.world_size} device(s); {self.flop_step / 1e12:.4g} TFLOP per step (forward "
+            f"{self.flop_forward / 1e12:.4g}){run}"
+        )
+        return [work, f"plan: memory of a device, {self._described(self.memory, recompute=self.machine.recompute)}"]
+
+    def _described(self, memory: Memory, *, recompute: bool) -> str:
+        how = PRECISIONS[self.machine.amp] + (", activation checkpointing" if recompute else "")
+        return (
+            f"{how}: {memory.peak / GIB:.2f} GiB at most; weights {memory.weights / GIB:.2f}, gradients "
+            f"{memory.gradients / GIB:.2f}, optimiser {memory.optimizer / GIB:.2f}, saved activations "
+            f"{memory.saved / GIB:.2f}, largest workspace {memory.workspace / GIB:.2f}"
+        )
+
+    def other_memory(self) -> tuple[str, Memory]:
+        """The same with activation checkpointing, or without it where it is chosen: a line, and the memory."""
+        recompute = not self.machine.recompute
+        needs = self.measure(recompute=recompute)
+        memory = self.memory_of(needs)
+        line = (
+            f"plan: or, {self._described(memory, recompute=recompute)}; {needs.flop / self.needs.flop:.2f} x the work"
+        )
+        return line, memory
+
+    def hours(self, tflops: float) -> float | None:
+        """Of the whole run, at this rate of one device."""
+        return None if self.flop_run is None else self.flop_run / (tflops * 1e12) / 3600
+
+    def largest_batch(self, gib: float) -> int:
+        """The largest batch of a device with this memory; 0 where one image does not fit."""
+        budget, planned = (gib * (1 - GAPS) - CONTEXT_GIB) * GIB, self.sampling.batch_size
+        larger = self.memory.peak <= budget or planned == 1
+        # a smaller batch than the planned one needs accumulation, which keeps gradients
+        accumulate = self.sampling.accumulate if larger else 2
+        other = 2 * planned if larger else 1
+        here = self.memory_of(self.needs, accumulate=accumulate).peak
+        there = self.memory_of(self.measure(batch_size=other), accumulate=accumulate).peak
+        image = (there - here) / (other - planned)  # every image needs as much
+        return max(0, min(LARGEST_BATCH, planned + math.floor((budget - here) / image)))
+
+    def split(self, largest: int) -> tuple[int, int]:
+        """Batch size and accumulation that keep the images of a step, in batches of at most `largest`."""
+        images = self.sampling.batch_size * self.sampling.accumulate
+        batch_size = max(size for size in range(1, min(largest, images) + 1) if images % size == 0)
+        return batch_size, images // batch_size
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Numbers under the names that --plan_json has; TFLOP and GiB of one device."""
+        memory, run = self.memory, self.flop_run
+        return {
+            "parameters": self.needs.parameters,
+            "trainable": self.needs.trainable,
+            "images": self.length.images,
+            "batch_size": self.sampling.batch_size,
+            "accumulate": self.sampling.accumulate,
+            "devices": self.length.world_size,
+            "amp": self.machine.amp,
+            "checkpoint_activations": self.machine.recompute,
+            "steps": self.length.steps,
+            "steps_per_epoch": self.length.steps_per_epoch,
+            "tflop_forward": self.flop_forward / 1e12,
+            "tflop_step": self.flop_step / 1e12,
+            "tflop_run": None if run is None else run / 1e12,
+            "saved_activations_gib": memory.saved / GIB,
+            "workspace_gib": memory.workspace / GIB,
+            "weights_gib": memory.weights / GIB,
+            "gradients_gib": memory.gradients / GIB,
+            "optimizer_gib": memory.optimizer / GIB,
+            "peak_gib": memory.peak / GIB,
+        }

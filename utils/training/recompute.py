@@ -1,0 +1,70 @@
+"""Activation checkpointing: blocks whose activations are computed again in the backward pass instead of stored."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils.checkpoint import checkpoint
+
+# a module with fewer convolutions stores hardly more than its own input
+CONVOLUTIONS = 2
+
+
+def recompute_blocks(network: nn.Module) -> int:
+    """Makes the blocks of `network` store their input alone while they train -> how many blocks there are.
+
+    A block is an innermost module with two or more convolutions of its own; the names of the weights stay. Gradients
+    are the same, and statistics of batch norms are taken once. One whose inner modules have forward hooks (taps of
+    feature maps) is left as it is.
+    """
+    found = list(blocks_of(network))
+    for block in found:
+        block.forward = partial(_recomputed, block, type(block).forward)  # type: ignore[method-assign]
+    return len(found)
+
+
+def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
+    """The innermost modules with two or more convolutions of which none holds another such module."""
+    inner = [block for child in module.children() for block in blocks_of(child)]
+    if inner:
+        yield from inner
+        return
+    parts = list(module.modules())[1:]
+    is_tapped = any(part._forward_hooks for part in parts)
+    if sum(isinstance(part, nn.Conv2d) for part in parts) >= CONVOLUTIONS and not is_tapped:
+        yield module
+
+
+def _recomputed(block: nn.Module, forward: Any, *inputs: Any) -> Any:
+    if not (block.training and torch.is_grad_enabled()):
+        return forward(block, *inputs)
+    return checkpoint(
+        partial(forward, block),
+        *inputs,
+        use_reentrant=False,
+        preserve_rng_state=any(isinstance(part, _DropoutNd) and part.p > 0 for part in block.modules()),
+        context_fn=partial(_contexts, block),
+    )
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    return nullcontext(), _statistics_kept(block)
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Batch norms of the block count a batch once: the second time they write into copies of their statistics."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
+    own = [dict(norm._buffers) for norm in norms]
+    for norm, buffers in zip(norms, own):
+        norm._buffers.update({name: None if value is None else value.clone() for name, value in buffers.items()})
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, own):
+            norm._buffers.update(buffers)

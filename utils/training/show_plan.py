@@ -1,0 +1,55 @@
+"""What --plan prints and writes."""
+
+from pathlib import Path
+from typing import Any
+
+from utils.config.options.plan import PlanOptions
+from utils.files.atomic import write_json
+from utils.runtime.device import pick_device
+from utils.runtime.speed import matrix_tflops
+from utils.training.plan import CONTEXT_GIB, GAPS, GIB, Names, Plan
+
+
+def show_plan(plan: Plan, options: PlanOptions, names: Names, *, device: str) -> None:
+    """Prints the plan, and writes it where the options say so."""
+    found: dict[str, Any] = dict(plan.as_json())
+    for line in plan.headline():
+        print(line)
+    line, other = plan.other_memory()
+    print(line)
+    name = "without_checkpointing" if plan.machine.recompute else "with_checkpointing"
+    found[name] = {"saved_activations_gib": other.saved / GIB, "peak_gib": other.peak / GIB}
+    found |= _time(plan, options, device)
+    if options.plan_memory is not None:
+        found |= _batches(plan, options.plan_memory, names)
+    if options.plan_json is not None:
+        write_json(Path(options.plan_json), found)
+
+
+def _time(plan: Plan, options: PlanOptions, device: str) -> dict[str, Any]:
+    if options.plan_tflops is not None:
+        tflops, source = options.plan_tflops, "--plan_tflops"
+    else:
+        here = pick_device(device)
+        tflops, source = matrix_tflops(here, plan.machine.amp), f"matrix products on {here.type}, measured"
+    hours = plan.hours(tflops)
+    if hours is None:
+        print("plan: time: give --plan_images=N, the number of training images: there is no list to count")
+    else:
+        print(f"plan: time: {hours:,.3g} hours at {tflops:.3g} TFLOP per second ({source})")
+    return {"tflops": tflops, "hours": hours}
+
+
+def _batches(plan: Plan, gib: float, names: Names) -> dict[str, Any]:
+    largest = plan.largest_batch(gib)
+    what = f"plan: {gib:g} GiB, of which {CONTEXT_GIB:g} and {GAPS:.0%} are left to CUDA"
+    if largest == 0:
+        print(f"{what}: not one image fits; give {names.amp}=bf16, {names.recompute}, or smaller images")
+        return {"largest_batch": 0}
+    batch_size, accumulate = plan.split(largest)
+    images = batch_size * accumulate
+    print(
+        f"{what}: the largest batch is {largest}; {names.batch_size}={batch_size} {names.accumulate}={accumulate} "
+        f"keep the {images} images of a step"
+    )
+    return {"largest_batch": largest, "fitting_batch_size": batch_size, "fitting_accumulate": accumulate}
