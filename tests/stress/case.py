@@ -1,0 +1,197 @@
+"""A row of the table: how to make a bad input, what to run, what is expected; and the running of one."""
+
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.files.locate import PROJECT_ROOT
+
+SECONDS = 60  # after which a case counts as hanging
+ENDING = 5.0  # seconds in which the processes of a program that ended must be gone
+LINES = 12  # that an error may have, its list of options among them
+MOST_OUTPUT = 1_000_000  # bytes
+
+Check = Callable[[Path, str], str | None]  # the case's folder and what was printed -> what is wrong
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How a program must end. words: what it must say (regular expressions); check: what else must be true."""
+
+    what: str
+    statuses: tuple[int, ...]
+    words: tuple[str, ...] = ()
+    check: Check | None = None
+
+
+def refused(*words: str, check: Check | None = None) -> Expected:
+    """One error without a traceback that says all of `words`."""
+    return Expected("refused", (1, 2), words, check)
+
+
+def works(*words: str, check: Check | None = None) -> Expected:
+    return Expected("works", (0,), words, check)
+
+
+def either(*words: str, check: Check | None = None) -> Expected:
+    """Refused or done, never a traceback or a hang."""
+    return Expected("refused or works", (0, 1, 2), words, check)
+
+
+@dataclass(frozen=True)
+class Case:
+    """world: the folder that it begins with (see worlds.py); make: changes it; run: words of a program, or a shell line,
+    in which $PY is the interpreter and $ROOT the project's folder.
+
+    before: programs that run first and must succeed.
+    """
+
+    name: str
+    world: str
+    run: Sequence[str] | str
+    expected: Expected
+    make: Callable[[Path], object] = lambda folder: None
+    before: tuple[Sequence[str], ...] = ()
+    seconds: float = SECONDS
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended. status None: it was killed after its time."""
+
+    status: int | None
+    output: str
+    seconds: float
+    orphans: int
+
+
+def start(run: Sequence[str] | str, folder: Path, output: Path) -> int:
+    """Starts words of a program in a fork of this process, or a line in a shell -> the id of its own session."""
+    if isinstance(run, str):
+        with output.open("ab") as file:
+            names = {"PY": sys.executable, "ROOT": str(PROJECT_ROOT)}
+            return subprocess.Popen(
+                ["bash", "-c", run],
+                cwd=folder,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                env=os.environ | names,
+            ).pid
+    child = os.fork()
+    if child:
+        return child
+    status = 70
+    try:
+        os.setsid()
+        os.chdir(folder)
+        target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for number in (1, 2):
+            os.dup2(target, number)
+        program = PROJECT_ROOT / run[0]
+        sys.argv, sys.path[0] = [str(program), *run[1:]], str(program.parent)
+        runpy.run_path(str(program), run_name="__main__")
+    except SystemExit as request:
+        if isinstance(request.code, str):
+            print(request.code, file=sys.stderr)
+        status = request.code if isinstance(request.code, int) else 0 if request.code is None else 1
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def run(words: Sequence[str] | str, folder: Path, output: Path, *, seconds: float = SECONDS) -> Ended:
+    """Runs to the end, or kills what takes too long."""
+    begun = time.monotonic()
+    child = start(words, folder, output)
+    status = None
+    while time.monotonic() - begun < seconds:
+        found, code = os.waitpid(child, os.WNOHANG)
+        if found:
+            status = os.waitstatus_to_exitcode(code)
+            break
+        time.sleep(0.02)
+    taken = time.monotonic() - begun
+    orphans = _left(child, ENDING if status is not None else 0)
+    end_session(child)
+    if status is None:
+        os.waitpid(child, 0)
+    return Ended(status, output.read_text(errors="replace") if output.exists() else "", taken, orphans)
+
+
+def _left(session: int, seconds: float) -> int:
+    """How many processes of the session live on after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while (members := members_of(session)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return len(members)
+
+
+def members_of(session: int) -> list[int]:
+    """Processes of a session, those that ended and wait for their parent left out."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z" and int(fields[3]) == session:
+            found.append(int(folder.name))
+    return found
+
+
+def end_session(session: int) -> None:
+    for member in members_of(session):
+        try:
+            os.kill(member, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def judge(case: Case, folder: Path) -> tuple[str | None, Ended]:
+    """What went wrong, None if nothing did."""
+    case.make(folder)
+    for number, words in enumerate(case.before):
+        ended = run(words, folder, folder / f".before{number}.txt")
+        if ended.status != 0:
+            return f"the program before it ended with {ended.status}: {last_line(ended.output)}", ended
+    ended = run(case.run, folder, folder / ".output.txt", seconds=case.seconds)
+    return _wrong(case, ended, folder), ended
+
+
+def _wrong(case: Case, ended: Ended, folder: Path) -> str | None:
+    expected, text = case.expected, ended.output
+    if ended.status is None:
+        return f"hangs (killed after {case.seconds:g} s)"
+    if ended.orphans:
+        return f"{ended.orphans} processes live on"
+    if "Traceback (most recent call last)" in text:
+        return "traceback"
+    if ended.status not in expected.statuses:
+        return f"status {ended.status}"
+    if len(text) > MOST_OUTPUT:
+        return f"{len(text)} bytes printed"
+    if ended.status in (1, 2) and len(text[text.find("error:") :].splitlines()) > LINES:
+        return "a long error"
+    for word in expected.words:
+        if not re.search(word, text, re.IGNORECASE | re.DOTALL):
+            return f"does not say {word!r}"
+    return expected.check(folder, text) if expected.check else None
+
+
+def last_line(text: str) -> str:
+    lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error:") or ": error:" in line]
+    return (errors or lines or [""])[-1][:300]

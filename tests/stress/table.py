@@ -1,0 +1,10 @@
+"""The table: a row per kind of fault that was seen in this software or is told of such software."""
+
+from tests.stress.case import Case
+from tests.stress.table_data import DATA
+from tests.stress.table_options import OPTIONS
+from tests.stress.table_runs import RUNS
+from tests.stress.table_segmentation import SEGMENTATION
+from tests.stress.table_surroundings import SURROUNDINGS
+
+CASES: tuple[Case, ...] = (*OPTIONS, *RUNS, *DATA, *SEGMENTATION, *SURROUNDINGS)

@@ -1,0 +1,73 @@
+"""Rows about the segmentation network: weights, sizes, pictures, small objects in the CRF."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tests.stress.case import Case, either, refused, works
+from tests.stress.inputs import cut, dated, every, picture, pth, text
+from tests.stress.worlds import segment
+
+PREDICT = "$PY $ROOT/" + "deeplabv2/main.py predict "
+
+
+def predict(*flags: str) -> str:
+    return segment("predict", "--image_dir=p", "--out=o", "--num_workers=1", *flags)
+
+
+def _pictures(folder: Path, printed: str) -> str | None:
+    found = list((folder / "o/labels").rglob("*.png"))
+    return None if found else "no label was written"
+
+
+def _small_object(folder: Path, printed: str) -> str | None:
+    """A red square of 6 x 6 pixels in a grey photograph, with a network that is sure of it, after the CRF."""
+    label = np.asarray(Image.open(folder / "label.png"))
+    return None if 30 <= (label == 1).sum() <= 42 else f"{(label == 1).sum()} of 36 pixels are left"
+
+
+_CRF = (
+    'PYTHONPATH=$ROOT $PY -c "import numpy as np; from PIL import Image; from utils.crf.competing import crf_label; '
+    "from utils.crf.strengths import DEEPLAB_CRF; image = np.full((200, 200, 3), 128, np.uint8); "
+    "p = np.full((3, 200, 200), 0.01, np.float32); p[0] = 0.98; s = np.s_[97:103, 97:103]; image[s] = (255, 0, 0); "
+    "p[0][s] = 0.01; p[1][s] = 0.98; Image.fromarray(crf_label(image, p, **DEEPLAB_CRF)).save('label.png')\""
+)
+AGAIN = f"{segment('test')} && {segment('test')} | tail -40"
+
+SEGMENTATION = (
+    Case("segmentation labels of another size", "segmentation", segment("train"), refused("t1"), picture("labels/t1.png", "L", size=(9, 9))),
+    Case("segmentation labels in RGB", "segmentation", segment("train"), refused("t1"), picture("labels/t1.png", "RGB", size=(36, 44))),
+    Case("segmentation labels cut", "segmentation", segment("train"), refused("t1.png"), cut("labels/t1.png")),
+    Case("segmentation image cut", "segmentation", segment("train", "--DATALOADER.NUM_WORKERS=2"), refused("t1.png"), cut("toy/JPEGImages/t1.png")),
+    Case("segmentation layers frozen at random", "segmentation", segment("train", "--MODEL.FREEZE_BATCH_NORM=true"), refused("INIT_MODEL")),
+    Case("segmentation model_path a list", "tested", segment("test", "--model_path=w.pth"), refused("w.pth"), pth("w.pth", [1])),
+    Case("segmentation model_path with NaN", "tested", segment("test", "--model_path=w.pth"), refused("w.pth"), lambda folder: _nan(folder)),
+    Case("segmentation after a class was renamed", "tested", segment("test"), refused("cat", "horse"), text("toy/classes.txt", "dog\nhorse\n")),
+    Case("segmentation predict after a class was renamed", "tested", predict(), refused("cat", "horse"), every(picture("p/a.jpg", "RGB"), text("toy/classes.txt", "dog\nhorse\n"))),
+    Case("segmentation resume after a class was renamed", "tested", segment("train", "--SOLVER.RESUME=true", "--SOLVER.ITER_MAX=4"), refused("cat", "horse"), text("toy/classes.txt", "dog\nhorse\n")),
+    Case("segmentation scores.json says what was ignored", "tested", segment("test"), works("ignored")),
+    Case("segmentation logits cut", "tested", segment("crf"), refused("v0.npz"), cut("out/features/exp/val/logits/v0.npz")),
+    Case("predict a 1 x 1 picture", "tested", predict(), either(), picture("p/a.png", "RGB", size=(1, 1))),
+    Case("predict a 1 x 500 picture", "tested", predict(), either(), picture("p/a.png", "RGB", size=(1, 500))),
+    Case("predict 16-bit grey", "tested", predict(), works("converted", check=_pictures), picture("p/a.png", "I;16")),
+    Case("predict palette, CMYK, alpha", "tested", predict(), works(check=_pictures), every(picture("p/a.png", "P"), picture("p/b.jpg", "CMYK"), picture("p/c.png", "RGBA"))),
+    Case("predict subfolders, WebP, .Jpg", "tested", predict(), works(check=_pictures), every(picture("p/s/a.webp", "RGB"), picture("p/b.Jpg", "RGB", format="JPEG"))),
+    Case("predict a broken photo", "tested", predict(), refused("a.jpg"), every(picture("p/a.jpg", "RGB"), cut("p/a.jpg", 600))),
+    Case("predict no photo", "tested", predict(), refused("photo"), text("p/a.txt", "x")),
+    Case("predict a FIFO", "tested", "mkdir p; mkfifo p/a.jpg; " + predict(), refused("photo")),
+    Case("predict a picture of 40 megapixels", "tested", "ulimit -v 9000000; " + predict("--IMAGE.SIZE.TEST=512"), works(check=_pictures), picture("p/a.jpg", "RGB", size=(8000, 5000)), seconds=120),
+    Case("crf small objects", "empty", _CRF, works(check=_small_object)),
+    Case("fresh: photos of the future, test", "tested", AGAIN, works("3 images are there, 0 to do"), dated("toy/JPEGImages/*", 2e9)),
+    Case("fresh: photos of the future, predict", "tested", f"{predict()} && {predict()} | tail -9", works("1 images are there, 0 to do"), every(picture("p/a.jpg", "RGB"), dated("p/*", 2e9))),
+    Case("fresh: a photo replaced by an older file, test", "tested", segment("test"), works("2 images are there, 1 to do"), every(picture("toy/JPEGImages/v0.png", "RGB", size=(48, 40)), dated("toy/JPEGImages/v0.png", 1e9))),
+    Case("fresh: a photo replaced, crf", "tested", segment("crf"), either("main.py test|test first"), every(picture("toy/JPEGImages/v0.png", "RGB", size=(48, 40)), dated("toy/JPEGImages/v0.png", 1e9))),
+    Case("sizes: a backbone that fails at odd sizes", "toy", ["train_l2g.py", "--experiment_name=e", "--runs_dir=r", "--dataset=toy", "--backbone=timm:dla34", "--output_stride=32", "--resize=64", "--input_size=64", "--crop_size=32", "--init_weights=none", "--frozen_stages=0", "--freeze_batch_norm=false", "--device=cpu", "--num_workers=0", "--epochs=1", "--batch_size=2"], either("output_stride|epoch 0"), seconds=120),
+)  # fmt: skip
+
+
+def _nan(folder: Path) -> None:
+    content = torch.load(folder / "out/models/exp/checkpoint_final.pth", weights_only=True)
+    next(iter(content["state_dict"].values())).view(-1)[0] = float("nan")
+    torch.save(content, folder / "w.pth")
