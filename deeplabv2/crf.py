@@ -97,7 +97,7 @@ class Crf:
 
     def as_json(self) -> dict[str, Any]:
         # which labels compete is no setting, but labels that were made by another rule are other labels
-        rule = {"competing_ratio": COMPETING_RATIO, "competing_area": COMPETING_AREA}
+        rule = {"competing_ratio": COMPETING_RATIO, "competing_area": COMPETING_AREA, "winners": "all"}
         return {**self.strengths, **rule, "size": self.size, **backend_record(self.backend)}
 
 

@@ -10,20 +10,21 @@ from utils.config.valid import CrfBackend
 from utils.crf.dense import dense_crf
 from utils.crf.strengths import Strengths
 
-# a label takes part in the CRF if it is at least this many times as probable as the strongest one, on at least this
-# share of the pixels: measured on two networks' logits of 40 photographs each, 99.98 % of the pixels stay on average,
-# 99.90 % of each image's or more
+# a label takes part in the CRF if it wins on any pixel, or is at least this many times as probable as the strongest one
+# on at least this fraction of the pixels
 COMPETING_RATIO, COMPETING_AREA = 0.4, 0.001
 
 
 def competing_labels(probabilities: Tensor, *, ratio: float, area: float = 0.0) -> Tensor:
     """Labels that win or come near to it: (K,) long, rising. probabilities (L, H, W).
 
-    Those at least `ratio` times as probable as the strongest one, on one pixel and at least a share `area` of them.
+    Those that are the strongest on a pixel, however small their object is, and those at least `ratio` times as
+    probable as the strongest one on one pixel and at least a fraction `area` of them.
     """
-    near = probabilities >= ratio * probabilities.amax(dim=0)
-    pixels = near.sum(dim=(1, 2))
-    return torch.nonzero((pixels > 0) & (pixels >= area * near[0].numel())).flatten()
+    strongest = probabilities.amax(dim=0)
+    wins = (probabilities == strongest).any(dim=2).any(dim=1)
+    pixels = (probabilities >= ratio * strongest).sum(dim=(1, 2))
+    return torch.nonzero(wins | ((pixels > 0) & (pixels >= area * strongest.numel()))).flatten()
 
 
 def crf_label(image: np.ndarray, probabilities: np.ndarray, **strengths: Unpack[Strengths]) -> np.ndarray:

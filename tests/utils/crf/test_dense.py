@@ -143,6 +143,21 @@ def test_labels_compete_by_their_nearest_approach_to_winning():
     assert competing_labels(probabilities, ratio=0.05).tolist() == [0, 1, 2]
     assert competing_labels(probabilities, ratio=0.5).tolist() == [0, 2]
     assert competing_labels(probabilities, ratio=0.5, area=0.3).tolist() == [0]
+    probabilities[:, 1, 1] = torch.tensor([0.1, 0.1, 0.8])
+    assert competing_labels(probabilities, ratio=0.5, area=0.3).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("side", [3, 5, 9, 13])  # 0.01 to 0.2 % of the pixels
+def test_small_objects_survive_as_in_the_crf_over_all_labels(side):
+    image, probabilities = np.full((240, 320, 3), 128, np.uint8), np.full((21, 240, 320), 0.001, np.float32)
+    probabilities[0] = 0.98
+    for number, (y, x) in enumerate([(20, 20), (100, 200), (200, 60)], 1):
+        here = np.s_[y : y + side, x : x + side]
+        image[here], probabilities[0][here] = (250 - 40 * number, 0, 60 * number), 0.001
+        probabilities[number][here] = 0.98
+    whole = dense_crf(image, probabilities, **SETTINGS).argmax(axis=0)
+    assert np.array_equal(crf_label(image, probabilities, **SETTINGS), whole)
+    assert (np.bincount(whole.ravel(), minlength=4)[1:4] >= 0.9 * side**2).all()
 
 
 def test_an_image_of_one_label_needs_no_crf():
