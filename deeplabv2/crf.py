@@ -24,8 +24,9 @@ from utils.crf.original import backend_record, check_backend
 from utils.crf.strengths import Strengths
 from utils.data.images import open_header, read_label, read_rgb, write_label_png
 from utils.errors import UserError
-from utils.files.manifest import RECORD, FolderSettings, is_current
+from utils.files.manifest import RECORD, FolderSettings
 from utils.files.parallel import parallel_map
+from utils.files.sources import digest_of, is_made_from, outdated
 from utils.runs.inputs import check_present
 from utils.runs.segmentation import SegmentationPaths
 
@@ -113,8 +114,8 @@ def refine_all(
 ) -> dict[str, Path]:
     """Labels of all images from their logits, by the CRF or, with None, without -> name -> label PNG.
 
-    files: name -> image; option: what names the folder. Labels that are newer than their logits are kept. Raises
-    UserError where logits are missing.
+    files: name -> image; option: what names the folder. Labels of the same logits are kept. Raises UserError where
+    logits are missing, and where an image is not the one that they were made of.
     """
     jobs = [_Job(name, files[name], logits_dir / f"{name}.npz", label_dir / f"{name}.png") for name in names]
     check_present([job.logits for job in jobs], "logits", "run main.py test first, with the same settings")
@@ -124,7 +125,8 @@ def refine_all(
     removed = record.start(made_with)
     if removed:
         print(f"{label_dir}: {removed} labels of other weights or settings are made again", file=sys.stderr)
-    todo = [job for job in jobs if not is_current(job.label, job.logits)]
+    stale = outdated((job.label, (job.logits,)) for job in jobs)
+    todo = [job for job, is_stale in zip(jobs, stale) if is_stale]
     make = partial(_make_label, crf=crf)
     description = "dense CRF" if crf else "labels"
     for _ in parallel_map(make, todo, num_workers=num_workers, description=description):
@@ -135,6 +137,9 @@ def refine_all(
 
 def _make_label(job: _Job, *, crf: Crf | None) -> None:
     stored = read_logits(job.logits)
+    if not is_made_from(job.logits, job.image):
+        rule, remedy = f"{job.image} is not the image that they were made of", "run main.py test (or predict) again"
+        raise UserError("holds logits of another image", job.logits, rule, remedy)
     photo = read_rgb(job.image) if crf else open_header(job.image)
     if photo.size[::-1] != stored.size:
         raise UserError(
@@ -143,7 +148,8 @@ def _make_label(job: _Job, *, crf: Crf | None) -> None:
             f"{job.image} is {photo.width}x{photo.height}",
             "delete the logits and make them again",
         )
-    write_label_png(job.label, _refined(stored, photo, crf) if crf else stored.label())
+    label = _refined(stored, photo, crf) if crf else stored.label()
+    write_label_png(job.label, label, made_from=digest_of(job.logits))
 
 
 def _refined(stored: StoredLogits, photo: Image.Image, crf: Crf) -> np.ndarray:

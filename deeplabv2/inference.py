@@ -26,9 +26,10 @@ from models.weights import fit, matching_prefix, tensors_in
 from utils.data.image_batches import ImageBatch, batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry
 from utils.errors import UserError, as_user_error
-from utils.files.manifest import RECORD, FolderSettings, is_current
+from utils.files.manifest import RECORD, FolderSettings
 from utils.files.parallel import run_in_threads
 from utils.files.published_places import FINAL_CHECKPOINT, first_existing
+from utils.files.sources import digest_of, outdated
 from utils.runs.segmentation import SegmentationTraining
 from utils.runtime.device import autocast
 from utils.runtime.process import Process
@@ -139,7 +140,8 @@ def make_logits(
         if removed:
             print(f"{folder}: {removed} logits of other weights or settings are made again", file=sys.stderr)
     process.wait()  # what is missing must be the same for all before anyone writes
-    todo = [entry for entry in entries if not is_current(folder / f"{entry.name}.npz", files[entry.name])]
+    stale = outdated((folder / f"{entry.name}.npz", (files[entry.name],)) for entry in entries)
+    todo = [entry for entry, is_stale in zip(entries, stale) if is_stale]
     if process.is_main:
         print(f"{folder}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {checkpoint}")
     process.wait()
@@ -189,7 +191,8 @@ def _jobs(
                 stored = reduce_logits(logits, size)
             except UserError as error:
                 raise error.at(files[entry.name]) from error
-            yield partial(write_logits, folder / f"{entry.name}.npz", stored)
+            digest = digest_of(files[entry.name])
+            yield partial(write_logits, folder / f"{entry.name}.npz", stored, made_from=digest)
 
 
 @torch.inference_mode()

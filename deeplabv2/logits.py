@@ -111,9 +111,9 @@ def _labels_to_store(logits: Tensor) -> Tensor:
     return torch.nonzero(lead >= math.log(STORED_RATIO))[:, 0]
 
 
-def write_logits(path: Path, stored: StoredLogits) -> None:
-    """Writes the file whole."""
-    with atomic_path(path) as temporary:
+def write_logits(path: Path, stored: StoredLogits, *, made_from: str = "") -> None:
+    """Writes the file whole. made_from: the digest of the image, see utils.files.sources."""
+    with atomic_path(path, made_from=made_from) as temporary:
         np.savez(temporary, labels=stored.labels, logits=stored.logits, size=np.array(stored.size, np.int32))
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from utils.data.photo_files import find_photos
 from utils.data.photos import is_plain, write_plain
 from utils.errors import UserError
-from utils.files.manifest import is_current
 from utils.files.parallel import parallel_map
+from utils.files.sources import digest_of, outdated
 from utils.files.text import first_few
 
 
@@ -35,7 +35,8 @@ def photos_of(folder: Path, out: Path, *, without: Sequence[Path] = (), num_work
             problems.append(str(error))
     if problems:
         raise UserError(f"{len(problems)} of {len(files)} photos cannot be read ({first_few(problems, 10)})", folder)
-    todo = [pair for pair in todo if not is_current(pair[1], pair[0])]
+    stale = outdated((made, (photo,)) for photo, made in todo)
+    todo = [pair for pair, is_stale in zip(todo, stale) if is_stale]
     if todo:
         print(f"{len(todo)} photos are converted to upright JPEGs first: {out / 'photos'}", file=sys.stderr)
     for _ in parallel_map(_convert, todo, num_workers=num_workers, description="converting photos"):
@@ -61,4 +62,4 @@ def _named(photos: Sequence[Path], folder: Path) -> dict[str, Path]:
 
 
 def _convert(pair: tuple[Path, Path]) -> None:
-    write_plain(*pair)
+    write_plain(*pair, made_from=digest_of(pair[0]))

@@ -13,8 +13,8 @@ from utils.data.image_list import ImageEntry
 from utils.data.images import read_label, read_rgb, write_image
 from utils.drawing import overlay_label
 from utils.files.locate import existing_path
-from utils.files.manifest import is_current
 from utils.files.parallel import parallel_map
+from utils.files.sources import digest_of, outdated
 from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process
 
@@ -49,7 +49,8 @@ def run(settings: PredictSettings) -> Path:
     crf = Crf.of(settings) if settings.crf else None
     labels = refine_all(list(files), files, out / "logits", out / "labels", crf, settings.num_workers, option="--out")
     jobs = [(files[name], label, out / "overlays" / f"{name}.jpg") for name, label in labels.items()]
-    todo = [job for job in jobs if not is_current(job[2], job[1])]
+    stale = outdated((overlay, (image, label)) for image, label, overlay in jobs)
+    todo = [job for job, is_stale in zip(jobs, stale) if is_stale]
     for _ in parallel_map(_draw, todo, num_workers=settings.num_workers, description="overlays"):
         pass
     return out
@@ -57,4 +58,5 @@ def run(settings: PredictSettings) -> Path:
 
 def _draw(job: tuple[Path, Path, Path]) -> None:
     image, label, overlay = job
-    write_image(overlay, overlay_label(np.asarray(read_rgb(image)), read_label(label)))
+    drawn = overlay_label(np.asarray(read_rgb(image)), read_label(label))
+    write_image(overlay, drawn, made_from=digest_of(image, label))

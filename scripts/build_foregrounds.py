@@ -48,8 +48,9 @@ from utils.data.label_check import unknown_labels
 from utils.errors import UserError
 from utils.files.disk import remove_file
 from utils.files.locate import existing_path
-from utils.files.manifest import FolderSettings, is_current
+from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
+from utils.files.sources import digest_of, is_made_from
 from utils.files.text import first_few
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, foreground_bank_dir, pseudo_label_dir
@@ -84,9 +85,11 @@ class _Job:
         return foreground_file(self.class_name, self.name)
 
     def is_made(self, folder: Path) -> bool:
-        """Whether the foreground is there and not older than what it is made from."""
-        made = [folder / self.file, folder / saliency_file(self.file)]
-        return all(is_current(path, *self.inputs) for path in made)
+        """Whether the foreground is there, made from what its inputs hold now."""
+        return all(is_made_from(made, *self.inputs) for made in self.made(folder))
+
+    def made(self, folder: Path) -> list[Path]:
+        return [folder / self.file, folder / saliency_file(self.file)]
 
 
 def run(options: ForegroundOptions) -> Path:
@@ -249,7 +252,8 @@ def _make_foreground(job: _Job, *, folder: Path, bgr: bool, overwrite: bool) -> 
     else:
         foreground, agreement = _cut(job.candidate, *job.inputs), job.candidate.agreement
     if overwrite or not job.is_made(folder):
-        return write_foreground(folder, foreground, job.class_name, agreement=agreement)
+        made_from = digest_of(*job.inputs)
+        return write_foreground(folder, foreground, job.class_name, agreement=agreement, made_from=made_from)
     return entry_of(foreground, job.class_name, agreement=agreement)
 
 

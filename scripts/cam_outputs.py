@@ -13,6 +13,7 @@ from utils.data.images import write_image
 from utils.errors import UserError
 from utils.files.disk import remove_file
 from utils.files.npy_dict import write_npy_dict
+from utils.files.sources import digest_of, is_made_from
 from utils.runs.paths import RunPaths
 
 
@@ -44,13 +45,13 @@ class CamOutputs:
     def attention_file(self, entry: ImageEntry, key: int) -> Path:
         return self.paths.attention_dir / f"{entry.name}_{key}.png"
 
-    def are_there(self, entry: ImageEntry) -> bool:
-        """Whether all files are there and the artefact is whole and of the listed tags."""
+    def are_there(self, entry: ImageEntry, image: Path) -> bool:
+        """Whether all files are there and the artefact is whole, of the listed tags and made of this image."""
         *others, artefact = self.files(entry)
         if not artefact.is_file() or not all(path.is_file() for path in others):
             return False
         try:
-            return tuple(cam.read_cam_keys(artefact)) == entry.tags
+            return tuple(cam.read_cam_keys(artefact)) == entry.tags and is_made_from(artefact, image)
         except UserError:
             return False
 
@@ -67,7 +68,7 @@ class CamOutputs:
         """Whether exports for random walks are wanted, which are made from maps of their own."""
         return self.irn or self.affinity
 
-    def write(self, entry: ImageEntry, maps: ImageCams) -> None:
+    def write(self, entry: ImageEntry, maps: ImageCams, image: Path) -> None:
         """Writes one image's files; the artefact comes last, so that it says that all are there."""
         cams = cam.to_uint8(maps.merged)
         if self.attention:
@@ -81,4 +82,4 @@ class CamOutputs:
                 write_npy_dict(self.paths.affinity_dir / f"{entry.name}.npy", affinity)
         if self.psa:
             write_npy_dict(self.paths.psa_dir / f"{entry.name}.npy", psa_export(entry.tags, maps.merged))
-        cam.write_cam(self.paths.cam_dir / f"{entry.name}.npz", entry.tags, cams)
+        cam.write_cam(self.paths.cam_dir / f"{entry.name}.npz", entry.tags, cams, made_from=digest_of(image))

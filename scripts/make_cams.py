@@ -58,7 +58,11 @@ def run(options: CamOptions) -> Path:
         }
         record = FolderSettings(paths.cam_dir / RECORD, "*.npz", "CAMs", "test_l2g.py", "--experiment_name")
         renewed = record.check(settings, may_replace=options.overwrite or options.update)
-        todo = [entry for entry in entries if options.overwrite or renewed or not outputs.are_there(entry)]
+        todo = [
+            entry
+            for entry in entries
+            if options.overwrite or renewed or not outputs.are_there(entry, files[entry.name])
+        ]
         process.wait()  # what is missing must be the same for all before anyone writes
         if process.is_main:
             if renewed:
@@ -147,7 +151,7 @@ def make_all(
     batches = batches_of_one_size(entries, files, options.batch_size)
     with tqdm(total=len(entries), desc="CAMs", unit="image", disable=not process.is_main) as bar:
         jobs = (
-            partial(outputs.write, entry, maps)
+            partial(outputs.write, entry, maps, files[entry.name])
             for batch, images, _ in read_batches(batches, files, num_workers=options.num_workers)
             for entry, maps in results_of_batch(maker, batch, images, random_walk=outputs.random_walk)
         )

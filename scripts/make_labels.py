@@ -22,8 +22,9 @@ from utils.data.images import image_or_guess, open_header, read_gray, read_rgb, 
 from utils.errors import UserError
 from utils.files.atomic import read_json
 from utils.files.locate import existing_path
-from utils.files.manifest import FolderSettings, is_current
+from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
+from utils.files.sources import digest_of, outdated
 from utils.files.text import first_few
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
@@ -41,10 +42,9 @@ class _Job:
     label: Path
     saliency: Path | None
 
-    @property
-    def sources(self) -> list[Path]:
+    def sources(self, rule: "_Rule") -> tuple[Path, ...]:
         """What the label is made from, and goes out of date with."""
-        return [*self.cams.paths, *([self.saliency] if self.saliency else [])]
+        return (*self.cams.paths, *([self.saliency] if self.saliency else []), *([self.image] if rule.crf else []))
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def run(options: LabelOptions) -> Path:
     settings = {"cams": str(cam_dir), "label_form": options.label_form, **rule.as_json()}
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "gen_gt.py", "--label_dir")
     renewed = record.check(settings, may_replace=options.overwrite or options.update)
-    todo = [job for job in jobs if options.overwrite or renewed or not is_current(job.label, *job.sources)]
+    stale = outdated((job.label, job.sources(rule)) for job in jobs)
+    todo = [job for job, is_stale in zip(jobs, stale) if options.overwrite or renewed or is_stale]
     _check_sizes(todo, num_workers=options.num_workers)
     if todo:
         record.start(settings)
@@ -214,4 +215,5 @@ def _make_label(job: _Job, *, rule: _Rule, palette: bool) -> None:
     if rule.ignore_below is not None:
         # sure of an object by the upper threshold, of background by the lower one, and of nothing between
         doubtful |= (label == 0) & (refined(rule.ignore_below) != 0)
-    write_label_png(job.label, np.where(doubtful, np.uint8(IGNORE_INDEX), label), palette=palette)
+    label = np.where(doubtful, np.uint8(IGNORE_INDEX), label)
+    write_label_png(job.label, label, palette=palette, made_from=digest_of(*job.sources(rule)))

@@ -1,5 +1,6 @@
 """Puts files where a dataset has them: as links to where they are, or as copies."""
 
+import filecmp
 import shutil
 from collections.abc import Mapping
 from functools import partial
@@ -40,7 +41,7 @@ def is_free(source: Path, target: Path, *, copy: bool) -> bool:
     if target.resolve() == source.resolve():
         return copy and target.is_symlink()
     if target.is_file() and source.is_file() and target.stat().st_size == source.stat().st_size:
-        return target.stat().st_mtime < source.stat().st_mtime  # copied before, perhaps from what was changed since
+        return not filecmp.cmp(source, target, shallow=False)  # copied before, perhaps from what was changed since
     raise UserError(f"already exists and is not {source}", target, remedy="move it away, or give another --out")
 
 

@@ -47,8 +47,9 @@ def either(*words: str, check: Check | None = None) -> Expected:
 
 @dataclass(frozen=True)
 class Case:
-    """world: the folder that it begins with (see worlds.py); make: changes it; run: words of a program, or a shell line,
-    in which $PY is the interpreter and $ROOT the project's folder.
+    """world: the folder that it begins with (see worlds.py); make: changes it.
+
+    run: words of a program, or a shell line, in which $PY is the interpreter and $ROOT the project's folder.
 
     before: programs that run first and must succeed.
     """

@@ -12,10 +12,11 @@ from tests.stress.case import end_session, run, start
 from tests.stress.worlds import CAMS, LABELS, PREPARE, SCORE, TRAIN, Worlds, segment
 
 # stage -> world, what runs, what runs again after a kill
+LONGER = [*TRAIN, "--epochs=3"]
 STAGES = {
-    "train": ("toy", [*TRAIN, "--epochs=3", "--save_minutes=0"], [*TRAIN, "--epochs=3", "--save_minutes=0", "--resume"]),
+    "train": ("toy", [*LONGER, "--save_minutes=0"], [*LONGER, "--save_minutes=0", "--resume"]),
     "train, two workers": (
-        "toy", [*TRAIN, "--epochs=3", "--num_workers=2"], [*TRAIN, "--epochs=3", "--num_workers=2", "--resume"],
+        "toy", [*LONGER, "--num_workers=2"], [*LONGER, "--num_workers=2", "--resume"],
     ),
     "cams": ("run", [*CAMS, "--scales=0.5,1", "--update", "--save_attention"], None),
     "scores": ("run", SCORE, None),
@@ -79,7 +80,7 @@ def _kill(worlds: Worlds, folder: Path, world: str, first, again, count: int, se
 
 
 def _kill_main(child: int) -> None:
-    """SIGKILL for the program alone, as the kernel's out-of-memory killer sends it; its workers must end by themselves."""
+    """SIGKILL for the program alone, as the kernel sends it for want of memory; its workers must end by themselves."""
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     time.sleep(1.0)

@@ -16,14 +16,17 @@ from utils.files.disk import refusal
 REMEDY = "delete it and run test_l2g.py again"
 
 
-def write_cam(path: Path, keys: Sequence[int] | np.ndarray, cams: np.ndarray) -> None:
-    """Writes one image's artefact whole: keys (K,) zero-based, cams (K, H, W) uint8. K may be 0."""
+def write_cam(path: Path, keys: Sequence[int] | np.ndarray, cams: np.ndarray, *, made_from: str = "") -> None:
+    """Writes one image's artefact whole: keys (K,) zero-based, cams (K, H, W) uint8. K may be 0.
+
+    made_from: the digest of the image, see utils.files.sources.
+    """
     keys, cams = np.asarray(keys, dtype=np.int64), np.asarray(cams)
     if cams.ndim != 3 or cams.dtype != np.uint8 or keys.shape != cams.shape[:1]:
         raise ValueError(
             f"{path}: keys {keys.shape}, cams {cams.shape} {cams.dtype}: the artefact holds (K,) and (K, H, W) uint8"
         )
-    with atomic_path(path) as temporary:
+    with atomic_path(path, made_from=made_from) as temporary:
         np.savez_compressed(temporary, keys=keys, cams=cams)
 
 

@@ -88,12 +88,18 @@ def entry_of(foreground: Foreground, class_name: str, *, agreement: float) -> Ba
     return BankEntry(file, class_name, foreground.source, width, height, int(foreground.mask.sum()), agreement)
 
 
-def write_foreground(folder: Path, foreground: Foreground, class_name: str, *, agreement: float) -> BankEntry:
-    """Writes the two PNGs of a foreground and returns its line of the index; the RGBA file comes last."""
+def write_foreground(
+    folder: Path, foreground: Foreground, class_name: str, *, agreement: float, made_from: str = ""
+) -> BankEntry:
+    """Writes the two PNGs of a foreground and returns its line of the index; the RGBA file comes last.
+
+    made_from: the digest of its sources, see utils.files.sources.
+    """
     entry = entry_of(foreground, class_name, agreement=agreement)
     alpha = foreground.mask.astype(np.uint8)[..., None] * 255
-    write_image(folder / saliency_file(entry.file), foreground.saliency, compress_level=COMPRESS_LEVEL)
-    write_image(folder / entry.file, np.concatenate([foreground.image, alpha], axis=2), compress_level=COMPRESS_LEVEL)
+    pixels = np.concatenate([foreground.image, alpha], axis=2)
+    for file, image in ((saliency_file(entry.file), foreground.saliency), (entry.file, pixels)):
+        write_image(folder / file, image, compress_level=COMPRESS_LEVEL, made_from=made_from)
     return entry
 
 

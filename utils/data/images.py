@@ -115,6 +115,8 @@ def ask_image(path: Path, question: Callable[[Image.Image], AnswerT]) -> AnswerT
 
 
 def _open(path: Path, use: Callable[[Image.Image], Any]) -> Image.Image:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for its other end
+        raise UserError("is not a regular file", path, remedy="replace it or remove it from the list")
     try:
         image = Image.open(path)
         use(image)
@@ -133,28 +135,37 @@ def resize_by_pil(array: np.ndarray, size: Sequence[int], resampling: Image.Resa
     return np.array(Image.fromarray(array).resize((width, height), resampling))
 
 
-def write_label_png(path: Path, label: np.ndarray, *, palette: bool = True) -> None:
-    """Writes (H, W) uint8 indices as a PNG with the VOC palette, or as a grey one for readers that ignore palettes."""
+def write_label_png(path: Path, label: np.ndarray, *, palette: bool = True, made_from: str = "") -> None:
+    """Writes (H, W) uint8 indices as a PNG with the VOC palette, or as a grey one for readers that ignore palettes.
+
+    made_from: the digest of its sources, see utils.files.sources.
+    """
     if label.ndim != 2 or label.dtype != np.uint8:
         raise ValueError(f"{path}: a label map is (H, W) uint8, not {label.shape} {label.dtype}")
     image = Image.fromarray(label)
     if palette:
         image.putpalette(PALETTE.flatten().tolist())
-    with atomic_path(path) as temporary:
+    with atomic_path(path, made_from=made_from) as temporary:
         image.save(temporary)
 
 
 def write_image(
-    path: Path, image: Image.Image | np.ndarray, *, quality: int = 95, compress_level: int | None = None
+    path: Path,
+    image: Image.Image | np.ndarray,
+    *,
+    quality: int = 95,
+    compress_level: int | None = None,
+    made_from: str = "",
 ) -> None:
     """Writes an RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W) image; the suffix tells the format.
 
-    quality is JPEG's, compress_level (0 quick to 9 small) PNG's; None is Pillow's own.
+    quality is JPEG's, compress_level (0 quick to 9 small) PNG's; None is Pillow's own. made_from: the digest of its
+    sources, see utils.files.sources.
     """
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
     options: dict[str, Any] = {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     if compress_level is not None:
         options["compress_level"] = compress_level
-    with atomic_path(path) as temporary:
+    with atomic_path(path, made_from=made_from) as temporary:
         image.save(temporary, **options)

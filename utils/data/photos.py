@@ -139,6 +139,7 @@ def plain_suffix(path: Path, changes: tuple[str, ...]) -> str:
     return ".jpg"
 
 
-def write_plain(source: Path, target: Path, *, max_side: int = 0) -> None:
-    """Writes the photo as read_photo gives it."""
-    write_image(target, read_photo(source, max_side=max_side).image, quality=JPEG_QUALITY)
+def write_plain(source: Path, target: Path, *, max_side: int = 0, made_from: str = "") -> None:
+    """Writes the photo as read_photo gives it. made_from: the digest of the source, see utils.files.sources."""
+    image = read_photo(source, max_side=max_side).image
+    write_image(target, image, quality=JPEG_QUALITY, made_from=made_from)

@@ -11,6 +11,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.files.disk import disk_errors, make_folder, write_refusal
+from utils.files.sources import note_digest
 
 _HOST = re.sub(r"[^\w-]", "-", socket.gethostname())
 _LEFTOVER = re.compile(rf"\..*\.(\d+)@{_HOST}\.tmp(\..*)?")
@@ -18,9 +19,10 @@ _swept: set[Path] = set()  # folders that this process has cleared of leftovers
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, made_from: str = "") -> Iterator[Path]:
     """A temporary path beside `path` that becomes it if the block succeeds, and vanishes if it does not.
 
+    made_from: the digest of its sources, which is noted in the file (see utils.files.sources).
     Raises UserError where the file system refuses the file; what stood at `path` stays as it was.
     """
     make_folder(path.parent)
@@ -28,6 +30,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = temporary_name(path)
     try:
         yield temporary
+        if made_from:
+            note_digest(temporary, made_from)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         refused = write_refusal(error, temporary, path)

@@ -61,11 +61,6 @@ class FolderSettings:
         return removed
 
 
-def is_current(made: Path, *sources: Path) -> bool:
-    """Whether the file is there and not older than what it was made from."""
-    return made.is_file() and all(made.stat().st_mtime >= source.stat().st_mtime for source in sources)
-
-
 def _as_stored(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings as JSON gives them back, e.g. with lists for tuples."""
     return json.loads(json.dumps(settings))

@@ -1,10 +1,9 @@
 import json
-import os
 
 import pytest
 
 from utils.errors import UserError
-from utils.files.manifest import FolderSettings, is_current
+from utils.files.manifest import FolderSettings
 
 
 @pytest.fixture
@@ -46,14 +45,3 @@ def test_pictures_of_someone_else_are_left_alone(record):
     with pytest.raises(UserError, match=r"settings\.json .*draw\.py") as error:
         record.check({}, may_replace=True)
     assert error.value.where == str(record.path.parent) and "--out" in error.value.remedy
-
-
-def test_a_file_is_current_if_it_is_not_older_than_its_sources(tmp_path):
-    made, source = tmp_path / "made", tmp_path / "source"
-    source.touch()
-    assert not is_current(made, source)
-    made.touch()
-    os.utime(source, (100, 100))
-    assert is_current(made, source)
-    os.utime(made, (50, 50))
-    assert not is_current(made, source)
