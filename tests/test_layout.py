@@ -30,7 +30,7 @@ OWN_ROOMS = {
     "cam_outputs": ("make_cams",),
     "classifier_task": ("train",),
     "foreground_sheet": ("build_foregrounds",),
-    "sheet_choice": ("draw_cams",),
+    "sheet_choice": ("draw_cams", "draw_strip"),
     "networks": ("train", "classifier_task", "make_cams"),
 }
 MAY_IMPORT = {

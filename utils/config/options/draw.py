@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from utils.config.options.groups import PresetOptions, RunOptions, WorkerOptions
 from utils.config.published_flags import FLAGS_OF
-from utils.config.valid import CountOrNone
+from utils.config.valid import Count, CountOrNone
 from utils.errors import UserError
 
 
@@ -52,3 +52,22 @@ class DrawOptions(RunOptions, DrawDataOptions, DrawOutputOptions, WorkerOptions,
         twice = sorted({n for n in self.compare if (self.experiment_name, *self.compare).count(n) > 1})
         if twice:
             raise UserError(f"{', '.join(twice)} would be shown twice", f"--compare={','.join(self.compare)}")
+
+
+@dataclass(frozen=True)
+class StripOutputOptions:
+    """Output."""
+
+    out: str = "strip.jpg"
+    """The picture to write."""
+    names: tuple[str, ...] = ()
+    """Images to show; default one per class, the one whose pseudo label scores nearest to the class's median."""
+    label_title: str = "pseudo label"
+    """What the labels of --label_dir are called."""
+    width: Count = 1660
+    """Of the picture, pixels."""
+
+
+@dataclass(frozen=True)
+class StripOptions(RunOptions, DrawDataOptions, StripOutputOptions, PresetOptions):
+    """Draw a strip of a run: photo, CAM, label and mask of a few images, one image a column."""

@@ -153,3 +153,11 @@ class DemoDataOptions:
     """Number of validation pictures."""
     num_workers: LoaderWorkers = 0
     """Processes to draw with besides this one; 0 draws here. The files do not depend on it."""
+
+
+@dataclass(frozen=True)
+class ExportPhotographsOptions:
+    """Write photographs in the public domain that come with scikit-image and matplotlib, and a table of their tags."""
+
+    out: str
+    """Folder to write; the table is OUT_tags.csv beside it."""

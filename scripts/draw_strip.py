@@ -1,0 +1,95 @@
+"""Draw the strip of a run that the README shows: photo, CAM, label and mask of a few images, one image a column."""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.draw import StripOptions
+    from utils.config.program import main
+
+    main(StripOptions, "scripts.draw_strip")
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from scripts.sheet_choice import typical_images
+from utils.config.options.draw import StripOptions
+from utils.data.images import write_image
+from utils.drawing import INK, PAPER, fit, font, heat_map, overlay, overlay_label, shortened
+from utils.errors import UserError
+from utils.report.pictures import Sources, find_sources, names_with_cams, read_optional_label
+from utils.runs.paths import RunPaths
+
+GAP, MARGIN, TEXT = 8, 170, 26  # pixels
+QUALITY = 88  # of the JPEG
+
+
+def run(options: StripOptions) -> Path:
+    """Draws the strip and returns its path. Raises UserError for names without CAMs."""
+    paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
+    known = names_with_cams(paths)
+    missing = sorted(set(options.names) - set(known))
+    if missing:
+        raise UserError(f"no CAMs of {', '.join(missing)}", "--names", remedy="run test_l2g.py with their list first")
+    sources, _ = find_sources(
+        paths,
+        dataset=options.dataset,
+        image_dir=options.image_dir,
+        sal_dir=options.sal_dir,
+        label_dir=options.label_dir,
+        mask_dir=options.mask_dir,
+    )
+    names, rule = list(options.names), "as listed"
+    if not names:
+        names, rule = typical_images(sources, known, len(sources.classes))
+    columns = [_column(sources, name, options.label_title) for name in names]
+    write_image(Path(options.out).absolute(), np.asarray(strip(columns, width=options.width)), quality=QUALITY)
+    print(f"{options.out}: {len(names)} images, chosen: {rule}")
+    return Path(options.out)
+
+
+def _column(sources: Sources, name: str, label_title: str) -> tuple[str, dict[str, np.ndarray]]:
+    """The tags of an image, and its pictures (H, W, 3) by row title; a kind that the image lacks is left out."""
+    photo, keys, cams = sources.photo_and_cams(name)
+    pictures = {"photo": photo, "CAM": photo}
+    if len(keys):  # the strongest tag's, where there are several
+        pictures["CAM"] = overlay(photo, heat_map(cams.max(axis=0)))
+    for title, folder in ((label_title, sources.label_dir), ("true mask", sources.mask_dir)):
+        label = read_optional_label(folder, name)
+        if label is not None:
+            pictures[title] = outlined(overlay_label(photo, label, strength=0.6), label)
+    return ", ".join(sources.classes[key] for key in keys) or "no tag", pictures
+
+
+def outlined(picture: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) with white lines where the label (H, W) changes; without them if it is small."""
+    around = np.ones((max(1, len(label) // 150),) * 2, np.uint8)
+    changes = cv2.dilate(label, around) != cv2.erode(label, around)
+    return np.where(changes[..., None], np.uint8(255), picture)
+
+
+def strip(columns: Sequence[tuple[str, dict[str, np.ndarray]]], *, width: int) -> Image.Image:
+    """Captioned columns of pictures of one height each row, `width` pixels together; row titles on the left. -> RGB."""
+    titles = list(dict.fromkeys(title for _, pictures in columns for title in pictures))
+    shapes = [pictures["photo"].shape for _, pictures in columns]
+    free = width - MARGIN - GAP * (len(columns) + 1)
+    height = int(free / sum(shape[1] / shape[0] for shape in shapes))
+    page = Image.new("RGB", (width, GAP + (height + GAP) * len(titles) + TEXT + 2 * GAP), PAPER)
+    draw = ImageDraw.Draw(page)
+    for row, title in enumerate(titles):
+        middle = GAP + row * (height + GAP) + height // 2
+        draw.text((GAP, middle), title, INK, font(TEXT), anchor="lm")
+    left = MARGIN + GAP
+    for (caption, pictures), shape in zip(columns, shapes):
+        across = int(height * shape[1] / shape[0])
+        for row, title in enumerate(titles):
+            if title in pictures:
+                page.paste(fit(pictures[title], (across, height)), (left, GAP + row * (height + GAP)))
+        bottom = GAP + (height + GAP) * len(titles)
+        draw.text((left, bottom), shortened(caption, across, TEXT), INK, font(TEXT))
+        left += across + GAP
+    return page
