@@ -12,6 +12,7 @@ from utils.config.valid import (
     NotNegative,
     Pixels,
     Positive,
+    Precision,
     Range,
     Seed,
 )
@@ -77,8 +78,8 @@ class SolverSettings:
     """Pixels that cross_entropy and focal divide by: the labelled ones, or all, ignored and padded ones too."""
     CLIP_GRAD: NotNegative = 0.0
     """Largest norm of the gradient; 0 leaves it alone."""
-    AMP: Literal["off", "bf16", "fp16"] = "off"
-    """Mixed precision."""
+    AMP: Precision = "off"
+    """Mixed precision; auto: bf16 where the device computes in it, else off."""
     CHANNELS_LAST: bool = False
     """Channels-last memory layout: faster on GPUs with mixed precision."""
     CHECKPOINT_ACTIVATIONS: bool = False

@@ -81,6 +81,7 @@ Stride = Annotated[int, Range(1, 32)]
 # a network at a larger side needs more memory than there is
 Pixels = Annotated[int, Range(8, 4096)]
 PixelsOrOwn = Annotated[int, Range(8, 4096, also=(0,))]
+Precision = Literal["off", "bf16", "fp16", "auto"]
 LoaderWorkers = Annotated[int, Range(0, 256), NoWorkers(0)]
 Processes = Annotated[int, Range(0, 256), NoWorkers(1)]
 # of several programs, and of utils/crf

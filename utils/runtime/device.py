@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import nn
 
 from utils.errors import UserError
+from utils.runtime.depthwise import FastDepthwise
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -24,9 +27,32 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def autocast(device: torch.device, amp: str) -> AbstractContextManager:
-    """Mixed precision by name: off, bf16, fp16."""
-    return torch.autocast(device.type, dtype=AMP_TYPES[amp]) if amp != "off" else nullcontext()
+def precision(amp: str, device: torch.device) -> str:
+    """off, bf16 or fp16: `auto` is bf16 where the device computes in it, else off; the others are themselves."""
+    if amp != "auto":
+        return amp
+    return "bf16" if _computes_bfloat16(device) else "off"
+
+
+@lru_cache
+def _computes_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # older releases of torch cannot be asked; without the instructions, bfloat16 on a CPU is slower than float32
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+@contextmanager
+def autocast(device: torch.device, amp: str) -> Iterator[None]:
+    """Mixed precision by name: off, bf16, fp16, or auto as precision() reads it."""
+    amp = precision(amp, device)
+    if amp == "off":
+        yield
+        return
+    is_slow = device.type == "cpu" and amp == "bf16"
+    with torch.autocast(device.type, dtype=AMP_TYPES[amp]), FastDepthwise() if is_slow else nullcontext():
+        yield
 
 
 # of errors that torch raises where memory runs out, beside its own class

@@ -6,6 +6,7 @@ from logging import Logger
 from pathlib import Path
 from typing import Any, Literal
 
+from utils.config.valid import Precision
 from utils.errors import UserError
 from utils.runs.paths import RunPaths
 from utils.training.schedule import poly, step_decay, warm_up
@@ -59,7 +60,7 @@ class Machine:
     recompute: activation checkpointing.
     """
 
-    amp: Literal["off", "bf16", "fp16"] = "off"
+    amp: Precision = "off"
     channels_last: bool = False
     sync_batch_norm: bool = False
     recompute: bool = False

@@ -5,7 +5,7 @@ from typing import Literal
 
 from utils.config.options.groups import PresetOptions, RunOptions
 from utils.config.published_flags import FLAGS_OF
-from utils.config.valid import BatchSize, Factors, LoaderWorkers, PixelsOrOwn
+from utils.config.valid import BatchSize, Factors, LoaderWorkers, PixelsOrOwn, Precision
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class CamMachineOptions:
     """Images of one size that go through the network together (each also mirrored)."""
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
-    amp: Literal["off", "bf16", "fp16"] = "off"
-    """Precision of the network."""
+    amp: Precision = "off"
+    """Precision of the network; auto: bf16 where the device computes in it, else off."""
     num_workers: LoaderWorkers = 2
     """Processes that read and write images."""
 

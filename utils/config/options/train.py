@@ -23,6 +23,7 @@ from utils.config.valid import (
     Pixels,
     PixelsOrOwn,
     Positive,
+    Precision,
     Range,
     Seed,
 )
@@ -118,8 +119,8 @@ class MachineOptions:
 
     device: str = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
-    amp: Literal["off", "bf16", "fp16"] = "off"
-    """Mixed precision."""
+    amp: Precision = "off"
+    """Mixed precision; auto: bf16 where the device computes in it, else off."""
     channels_last: bool = False
     """Channels-last memory layout: faster on GPUs with mixed precision."""
     checkpoint_activations: bool = False

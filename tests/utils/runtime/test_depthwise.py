@@ -1,0 +1,56 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from utils.runtime.depthwise import FastDepthwise, sub_grids, whole_grid
+from utils.runtime.device import autocast, precision
+
+GEOMETRIES = [(3, 1, 1, 1), (5, 2, 2, 1), (3, 2, 0, 1), (5, 1, 4, 2), (3, 1, 3, 3), (3, 1, 1, 2), (3, 2, 2, 2)]
+CPU = torch.device("cpu")
+
+
+def gradients(layer: nn.Conv2d, x: Tensor) -> list[Tensor]:
+    x = x.clone().requires_grad_()
+    layer.zero_grad()
+    y = layer(x)
+    (y.float() * torch.linspace(-1, 1, y.numel()).reshape(y.shape)).sum().backward()
+    assert x.grad is not None
+    return [y.detach().float(), x.grad.float(), *(p.grad.float() for p in layer.parameters())]
+
+
+@pytest.mark.parametrize(("side", "stride", "padding", "dilation"), GEOMETRIES)
+def test_values_and_gradients_are_those_of_the_plain_convolution(side, stride, padding, dilation):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 8, side, stride=stride, padding=padding, dilation=dilation, groups=8)
+    x = torch.randn(2, 8, 13, 17).to(memory_format=torch.channels_last)
+    exact = gradients(layer, x)
+    with torch.autocast("cpu", torch.bfloat16), FastDepthwise():
+        fast = gradients(layer, x)
+    for ours, expected in zip(fast, exact, strict=True):
+        assert ours.shape == expected.shape
+        assert (ours - expected).norm() <= 0.01 * expected.norm()
+
+
+def test_only_depthwise_convolutions_of_bfloat16_are_exchanged():
+    x = torch.randn(1, 8, 9, 9)
+    for layer in (nn.Conv2d(8, 16, 3, groups=8), nn.Conv2d(8, 8, 3, groups=4), nn.Conv2d(8, 8, 1)):
+        with torch.autocast("cpu", torch.bfloat16), FastDepthwise():
+            assert "_Depthwise" not in type(layer(x).grad_fn).__name__
+    depthwise = nn.Conv2d(8, 8, 3, groups=8, bias=False)
+    with FastDepthwise():
+        assert "_Depthwise" not in type(depthwise(x).grad_fn).__name__
+    with autocast(CPU, "bf16"):
+        assert "_Depthwise" in type(depthwise(x).grad_fn).__name__
+
+
+@pytest.mark.parametrize("size", [(6, 6), (7, 5), (1, 2)])
+def test_sub_grids_are_put_together_again(size):
+    x = torch.randn(2, 3, *size)
+    assert torch.equal(whole_grid(sub_grids(x, 2), 2, size), x)
+
+
+def test_auto_precision_follows_the_processor(monkeypatch):
+    assert [precision(amp, CPU) for amp in ("off", "bf16", "fp16")] == ["off", "bf16", "fp16"]
+    for has, expected in ((True, "bf16"), (False, "off")):
+        monkeypatch.setattr("utils.runtime.device._computes_bfloat16", lambda device, has=has: has)
+        assert precision("auto", CPU) == expected
