@@ -13,8 +13,7 @@ class FastDepthwise(TorchFunctionMode):
     """Within it, depthwise convolutions of bfloat16 on the CPU have the gradients of _Depthwise.
 
     oneDNN's bfloat16 kernels for the gradients of 5x5 weights, and of inputs that a stride skips, are four to ten times
-    slower than its float32 ones, and dilated convolutions slower than the same work without. A step of EfficientNet-Lite0
-    takes half the time.
+    slower than its float32 ones, and so are dilated convolutions. A step of EfficientNet-Lite0 takes half the time.
     """
 
     def __torch_function__(
