@@ -8,6 +8,7 @@ from utils.config.valid import (
     BatchSize,
     Count,
     CountOrNone,
+    Device,
     Momentum,
     NotNegative,
     Pixels,
@@ -84,7 +85,7 @@ class SolverSettings:
     """Channels-last memory layout: faster on GPUs with mixed precision."""
     CHECKPOINT_ACTIVATIONS: bool = False
     """Activation checkpointing: compute activations of blocks again in the backward pass instead of storing them."""
-    DEVICE: str = "auto"
+    DEVICE: Device = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
     SEED: Seed = 0
     """All randomness follows from it."""

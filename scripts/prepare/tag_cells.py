@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from utils.data.catalog import NO_CLASSES
+
 UNKNOWN = "?"
 SEPARATORS = (";", "|", ",")  # between tags
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
@@ -23,7 +25,7 @@ def tag_problem(tag: str) -> str | None:
     """Why a tag cannot be a class's name; None where it can."""
     if tag.lower() in NO_VALUES:
         return f"{tag!r} (leave the cell empty where none of the classes is in the photo, write ? where nobody knows)"
-    if tag.lower() in ("background", "_background_", "__ignore__"):
+    if tag.lower().strip("_") in NO_CLASSES:
         return f"{tag!r} (what belongs to no class: leave it out)"
     if "/" in tag or "\\" in tag:
         return f"{tag!r} (classes also name folders: write it without the slash)"

@@ -189,7 +189,10 @@ def _wrong(case: Case, ended: Ended, folder: Path) -> str | None:
     for word in expected.words:
         if not re.search(word, text, re.IGNORECASE | re.DOTALL):
             return f"does not say {word!r}"
-    return expected.check(folder, text) if expected.check else None
+    try:
+        return expected.check(folder, text) if expected.check else None
+    except (OSError, ValueError) as error:
+        return f"its files are not as they should be: {error}"
 
 
 def last_line(text: str) -> str:

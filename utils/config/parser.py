@@ -10,17 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from utils.config.fields import Option, build, check_ranges, option_groups
 from utils.config.published import CommandLine, Word, apply_published, read_command_line, show_lines
 from utils.config.valid import NoWorkers, mark_of
-from utils.config.yaml_text import options_text
+from utils.config.yaml_text import options_text, read_options
 from utils.errors import UserError
 from utils.files.atomic import write_text
 from utils.files.locate import existing_path
-from utils.files.text import read_text
 
 OptionsT = TypeVar("OptionsT")
 
@@ -165,12 +163,8 @@ def _presets_of_training(words: Sequence[str], options: Mapping[str, Option]) ->
 
 
 def _keys_of(file: str) -> set[str]:
-    """The names at the top of a YAML file; empty where it is none, which the parser reports."""
-    try:
-        content = yaml.safe_load(read_text(Path(file)))
-    except yaml.YAMLError:
-        return set()
-    return {str(key) for key in content} if isinstance(content, dict) else set()
+    """The names at the top of a YAML file."""
+    return set(map(str, read_options(Path(file))))
 
 
 def _make_parser(options_class: type, *, explain: bool) -> tuple[_Parser, dict[str, Option]]:
@@ -216,15 +210,15 @@ def _words(line: CommandLine, options: Mapping[str, Option], places: Sequence[Pa
     """The command line as jsonargparse takes it; it obeys in order, and a flag before the file must beat it too."""
     found = [_config_word(word, places) for word in line.words if word.flag == "--config"]
     others = [_word(word, options) for word in line.words if word.flag != "--config"]
-    return [*found, *others, *line.rest]
+    return [*filter(None, found), *others, *line.rest]
 
 
 def _config_word(word: Word, places: Sequence[Path]) -> str:
     if not word.value:
         return word.flag  # the parser asks for its value
     path = existing_path(word.value, word.typed, places=places)
-    read_text(path)  # what is not text is named here: the parser's error would be a traceback
-    return f"--config={path}"
+    # what is wrong with the file is named here: the parser's own errors do not name it
+    return f"--config={path}" if read_options(path) else ""
 
 
 def _word(word: Word, options: Mapping[str, Option]) -> str:
@@ -258,4 +252,6 @@ def load_options(options_class: type[OptionsT], path: Path) -> OptionsT:
         raise UserError(
             "is missing", path, remedy=f"run train_l2g.py --experiment_name {name} first, or check the name"
         )
+    if not read_options(path):
+        raise UserError("holds no option", path, remedy="copy it from a backup, or train the run again")
     return parse_options(options_class, [f"--config={path}"])

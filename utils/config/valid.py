@@ -1,6 +1,7 @@
 """The valid range of a number, declared with the type of its option: `Count`, `Fraction`, `Pixels`, and so on."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -47,6 +48,17 @@ class Items:
 
 
 @dataclass(frozen=True)
+class Words:
+    """Valid texts: those that the regular expression matches as a whole; `rule` names them."""
+
+    pattern: str
+    rule: str
+
+    def __str__(self) -> str:
+        return self.rule
+
+
+@dataclass(frozen=True)
 class NoWorkers:
     """Marks a number of worker processes, with the one that does the work in the main process, as --debug wants it."""
 
@@ -70,6 +82,7 @@ Factors = Annotated[tuple[Factor, ...], Items(1, 32)]
 Color = tuple[Fraction, Fraction, Fraction]
 Deviation = tuple[PositiveFraction, PositiveFraction, PositiveFraction]
 
+Device = Annotated[str, Words(r"auto|cpu|cuda(:\d{1,3})?", "auto, cpu, cuda or cuda:NUMBER")]
 Count = Annotated[int, Range(1, 10_000_000)]
 CountOrNone = Annotated[int, Range(0, 10_000_000)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
@@ -91,7 +104,7 @@ CrfBackend = Literal["lattice", "pydensecrf"]
 def rule_of(hint: Any) -> str:
     """The valid values of a type, for --help: `1 to 32 values, each above 0, up to 10`; empty where any will do."""
     base, marks = _unpacked(hint)
-    own = [str(mark) for mark in marks if isinstance(mark, (Range, Items))]
+    own = [str(mark) for mark in marks if isinstance(mark, (Range, Items, Words))]
     inner = list(dict.fromkeys(filter(None, (rule_of(part) for part in get_args(base) if part is not Ellipsis))))
     if get_origin(base) is tuple and inner:
         inner = ["each " + " / ".join(inner)]
@@ -104,6 +117,8 @@ def problems(hint: Any, value: Any) -> Iterator[str]:
     for mark in marks:
         if isinstance(mark, Range) and isinstance(value, (int, float)) and not mark.holds(value):
             yield f"{value} is not in the valid range: {mark}"
+        if isinstance(mark, Words) and isinstance(value, str) and not re.fullmatch(mark.pattern, value):
+            yield f"{value!r} is not valid: expected {mark}"
         if isinstance(mark, Items) and isinstance(value, tuple) and not mark.least <= len(value) <= mark.most:
             yield f"{len(value)} values given: expected {mark}"
     parts = get_args(base)

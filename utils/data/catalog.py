@@ -22,6 +22,9 @@ COCO_CLASSES = (
 )  # fmt: skip
 
 
+# names that other tools list among the classes for what belongs to none, without underscores around them
+NO_CLASSES = ("background", "ignore", "ignored", "unlabeled", "unlabelled", "void")
+
 IMAGE_FOLDER = "JPEGImages"
 SALIENCY_FOLDER = "Sal"
 MASK_FOLDER = "SegmentationClass"

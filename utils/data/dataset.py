@@ -1,5 +1,6 @@
 """A dataset's folder in VOC's layout."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from utils.errors import UserError
 from utils.files import locate
 from utils.files.locate import existing_path
 from utils.files.published_places import first_existing, published_lists
-from utils.files.text import read_text
+from utils.files.text import first_few, read_text
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,14 @@ def open_dataset(
         classes = tuple(classes)
     elif listing.is_file():
         classes = tuple(line.strip() for line in read_text(listing).splitlines() if line.strip())
-        repeated = sorted({c for c in classes if classes.count(c) > 1})
+        plain = Counter("".join(name.casefold().split()) for name in classes)
+        repeated = [name for name in classes if plain["".join(name.casefold().split())] > 1]
         if not classes or repeated:
-            raise UserError(
-                f"repeated: {repeated}" if repeated else "no class name", listing, "one class name a line, each once"
-            )
+            what = f"repeated (letter case and spaces aside): {first_few(repeated)}" if repeated else "no class name"
+            raise UserError(what, listing, "one class name a line, each once")
+        if none := [name for name in classes if name.casefold().strip("_") in catalog.NO_CLASSES]:
+            rule = "what belongs to no class is not listed: labels count the classes from 1, background is 0"
+            raise UserError(f"lists {first_few(map(repr, none))}", listing, rule, "remove the line")
         if len(classes) >= catalog.IGNORE_INDEX:
             raise UserError(f"{len(classes)} classes", listing, f"8-bit masks hold at most {catalog.IGNORE_INDEX - 1}")
     elif known:

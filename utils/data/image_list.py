@@ -106,8 +106,9 @@ def _is_path_pair(fields: list[str]) -> bool:
 def _tags_of(fields: list[str], num_classes: int, where: str) -> tuple[int, ...]:
     tags = []
     for field in fields:
-        if not field.isdigit():
-            raise UserError(f"{field!r} is not a tag", where, f"tags are whole numbers, 0..{num_classes - 1}")
+        if not (field.isascii() and field.isdigit() and len(field) <= 9):  # isdigit alone takes ² and 5,000 digits
+            shown = field if len(field) <= 40 else f"{field[:40]}…"
+            raise UserError(f"{shown!r} is not a tag", where, f"tags are whole numbers, 0..{num_classes - 1}")
         if int(field) >= num_classes:
             raise UserError(f"tag {field}", where, f"tags are 0..{num_classes - 1}")
         tags.append(int(field))

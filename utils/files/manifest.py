@@ -24,7 +24,13 @@ class FolderSettings:
 
     def read(self) -> dict[str, Any] | None:
         """The settings that the results were made with, None where nothing says so."""
-        return read_json(self.path, remedy="remove it with the results beside it") if self.path.is_file() else None
+        if not self.path.is_file():
+            return None
+        remedy = "remove it with the results beside it"
+        content = read_json(self.path, remedy=remedy)
+        if not isinstance(content, dict):
+            raise UserError(f"holds a {type(content).__name__}", self.path, "expected settings by name", remedy)
+        return content
 
     def check(self, settings: dict[str, Any], *, may_replace: bool) -> bool:
         """Whether the folder holds results of other settings.

@@ -24,7 +24,11 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("this machine has no CUDA device", f"--device={name}", remedy="give --device=cpu or auto")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        rule = f"this machine has {torch.cuda.device_count()}, counted from 0"
+        raise UserError("there is no such CUDA device", f"--device={name}", rule)
+    return device
 
 
 def precision(amp: str, device: torch.device) -> str:

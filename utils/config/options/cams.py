@@ -5,7 +5,7 @@ from typing import Literal
 
 from utils.config.options.groups import PresetOptions, RunOptions
 from utils.config.published_flags import FLAGS_OF
-from utils.config.valid import BatchSize, Factors, LoaderWorkers, PixelsOrOwn, Precision
+from utils.config.valid import BatchSize, Device, Factors, LoaderWorkers, PixelsOrOwn, Precision
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class CamMachineOptions:
 
     batch_size: BatchSize = 1
     """Images of one size that go through the network together (each also mirrored)."""
-    device: str = "auto"
+    device: Device = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
     amp: Precision = "off"
     """Precision of the network; auto: bf16 where the device computes in it, else off."""

@@ -14,6 +14,7 @@ from utils.config.valid import (
     Count,
     CountOrNone,
     Deviation,
+    Device,
     Factors,
     Fraction,
     Items,
@@ -117,7 +118,7 @@ class CamSettings:
 class MachineOptions:
     """Machine."""
 
-    device: str = "auto"
+    device: Device = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
     amp: Precision = "off"
     """Mixed precision; auto: bf16 where the device computes in it, else off."""
