@@ -1,5 +1,10 @@
 """Make the CAMs of a trained run: python test_l2g.py --experiment_name EXP (--help lists the options)."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # with PYTHONSAFEPATH, Python does not see this folder
+
 from utils.config.options import CamOptions
 from utils.config.program import main
 

@@ -45,7 +45,7 @@ def run(settings: ArchiveSettings) -> Path:
             split.files,
             logits_dir,
             process,
-            num_labels=data.num_labels,
+            classes=data.classes,
             checkpoint=checkpoint,
         )
         if not process.is_main:

@@ -23,6 +23,7 @@ from deeplabv2.step_settings import StepSettings
 from deeplabv2.views import Views, logits_of
 from models.errors import ModelOptionError, WeightsError
 from models.weights import fit, matching_prefix, tensors_in
+from utils.data.class_names import check_classes
 from utils.data.image_batches import ImageBatch, batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry
 from utils.errors import UserError, as_user_error
@@ -70,12 +71,14 @@ def make_network(settings: ModelSettings, num_labels: int) -> Segmenter:
         raise UserError(str(error.value), setting, error.valid) from error
 
 
-def load_trained(network: Segmenter, path: Path) -> dict[str, Any]:
+def load_trained(network: Segmenter, path: Path, classes: Sequence[str] | None = None) -> dict[str, Any]:
     """Fills the whole network from a checkpoint of this trainer or a published state dict -> facts of it.
 
     Raises UserError naming the file and what differs.
     """
     content = read_checkpoint(path)
+    if classes is not None:
+        check_classes(content.get("classes"), classes, path, "restore classes.txt, or train again")
     load_whole(network, content, path)
     return {"checkpoint": str(path), "step": content.get("step"), "weights": weights_digest(network)}
 
@@ -120,7 +123,7 @@ def make_logits(
     folder: Path,
     process: Process,
     *,
-    num_labels: int,
+    classes: Sequence[str],
     checkpoint: Path,
     may_replace: bool = True,
     option: str = "--EXP.ID",
@@ -130,8 +133,8 @@ def make_logits(
     files: name -> image; option: what names the folder. Raises UserError where the folder holds logits of other weights
     and may_replace is false.
     """
-    network = make_network(settings.MODEL, num_labels)
-    facts = load_trained(network, checkpoint)
+    network = make_network(settings.MODEL, len(classes) + 1)
+    facts = load_trained(network, checkpoint, classes)
     if process.is_main:
         made_with = _made_with(settings, facts["weights"])
         record = logits_record(folder, option)

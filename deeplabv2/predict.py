@@ -39,7 +39,7 @@ def run(settings: PredictSettings) -> Path:
             files,
             out / "logits",
             process,
-            num_labels=data.num_labels,
+            classes=data.classes,
             checkpoint=checkpoint,
             may_replace=settings.overwrite,
             option="--out",

@@ -9,6 +9,7 @@ import numpy as np
 
 from deeplabv2.logits import read_logits
 from utils.data.images import read_label
+from utils.data.label_check import MaskKinds, kind_of_mask
 from utils.errors import UserError
 from utils.files.parallel import parallel_map
 from utils.metrics import ConfusionMatrix, Scores, print_class_iou, scores_as_json, write_scores
@@ -31,12 +32,17 @@ def score_files(
     total = ConfusionMatrix(num_labels)
     pairs = [(path, mask_dir / f"{name}.png") for name, path in predictions.items()]
     count = partial(_count, label_of=label_of, num_labels=num_labels)
-    for matrix in parallel_map(count, pairs, num_workers=num_workers, description="scoring"):
+    kinds = MaskKinds()
+    for matrix, kind in parallel_map(count, pairs, num_workers=num_workers, description="scoring"):
         total += ConfusionMatrix(num_labels, matrix)
+        kinds.add(kind)
+    kinds.check(mask_dir)
     return total.scores()
 
 
-def _count(pair: tuple[Path, Path], *, label_of: Callable[[Path], np.ndarray], num_labels: int) -> np.ndarray:
+def _count(
+    pair: tuple[Path, Path], *, label_of: Callable[[Path], np.ndarray], num_labels: int
+) -> tuple[np.ndarray, tuple[bool, bool]]:
     prediction, mask = pair
     matrix = ConfusionMatrix(num_labels)
     label, target = label_of(prediction), read_label(mask)
@@ -44,7 +50,7 @@ def _count(pair: tuple[Path, Path], *, label_of: Callable[[Path], np.ndarray], n
         matrix.update(label, target)
     except UserError as error:
         raise error.at(f"{prediction} against {mask}") from error
-    return matrix.matrix
+    return matrix.matrix, kind_of_mask(target)
 
 
 def report_scores(path: Path, scores: Scores, classes: Sequence[str], facts: Mapping[str, Any]) -> Path:

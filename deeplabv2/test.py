@@ -26,7 +26,7 @@ def run(settings: StepSettings) -> Path:
             split.files,
             folder,
             process,
-            num_labels=data.num_labels,
+            classes=data.classes,
             checkpoint=checkpoint,
         )
         if not process.is_main:

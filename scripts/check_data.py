@@ -24,7 +24,9 @@ from utils.data.check import Fault, ImageFiles, ImageReport, inspect_image, summ
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, parse_image_list
 from utils.data.images import image_files, image_or_guess
+from utils.data.label_check import MaskKinds
 from utils.data.learnable import tag_faults, tag_warnings
+from utils.errors import UserError
 from utils.files.atomic import write_json
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
@@ -72,7 +74,7 @@ def run(options: CheckOptions) -> DataReport:
     items = _items(lists, places, mask_dir)
     look = partial(inspect_image, num_classes=len(data.classes))
     reports = list(parallel_map(look, items, num_workers=options.num_workers, description="reading files"))
-    report = _report(data, lists, faults, reports)
+    report = _report(data, lists, faults, reports, mask_dir)
     _print_report(report, data, places)
     if options.json:
         content = {"dataset": str(data.root), "training_can_start": report.is_ready, **asdict(report)}
@@ -110,13 +112,22 @@ def _items(lists: _Lists, places: TrainingPaths, mask_dir: Path) -> list[ImageFi
     ]
 
 
-def _report(data: Dataset, lists: _Lists, faults: list[Fault], reports: list[ImageReport]) -> DataReport:
+def _report(
+    data: Dataset, lists: _Lists, faults: list[Fault], reports: list[ImageReport], mask_dir: Path
+) -> DataReport:
     train = lists.entries.get(lists.train, [])
     tags = Counter(tag for entry in train for tag in entry.tags)
     labels = Counter(label for report in reports for label in report.labels)
     unlearnable = [
         Fault("lists of tags that teach nothing", str(lists.train), text) for text in tag_faults(train, data.classes)
     ]
+    kinds = MaskKinds()
+    for report in reports:
+        kinds.add((bool(report.labels), report.has_ignored))
+    try:
+        kinds.check(mask_dir)
+    except UserError as error:
+        faults = [*faults, Fault("masks without any object", error.where, error.what)]
     return DataReport(
         faults + unlearnable + [fault for report in reports for fault in report.faults],
         _warnings(data, lists, tags, reports),

@@ -19,11 +19,12 @@ from utils.cam.merging import Activation
 from utils.cam.multi_scale import raw_maps
 from utils.config.options import CamOptions, TrainOptions
 from utils.config.parser import load_options
+from utils.data.class_names import check_classes
 from utils.data.image_batches import batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import find_image
 from utils.files.locate import existing_path
-from utils.files.manifest import RECORD, FolderSettings
+from utils.files.manifest import FolderSettings
 from utils.files.parallel import run_in_threads
 from utils.runs.inputs import open_run
 from utils.runs.paths import RunPaths
@@ -47,6 +48,7 @@ def run(options: CamOptions) -> Path:
     outputs = CamOutputs(paths, options.save_attention, options.save_irn, options.save_affinity, options.save_psa)
     with start_process(options.device) as process:
         content = read_checkpoint(checkpoint)
+        check_classes(content.get("classes"), data.classes, checkpoint, "restore classes.txt, or train again")
         network = load_network(train, len(data.classes), checkpoint, content, NETWORKS[options.network])
         maker = CamMaker.of(network, options, train)
         settings = {
@@ -54,9 +56,10 @@ def run(options: CamOptions) -> Path:
             "step": content.get("step"),
             "network": options.network,
             "dataset": data.name,
+            "classes": list(data.classes),
             **maker.as_json(),
         }
-        record = FolderSettings(paths.cam_dir / RECORD, "*.npz", "CAMs", "test_l2g.py", "--experiment_name")
+        record = FolderSettings(paths.cam_record, "*.npz", "CAMs", "test_l2g.py", "--experiment_name")
         renewed = record.check(settings, may_replace=options.overwrite or options.update)
         todo = [
             entry

@@ -26,6 +26,7 @@ from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, outdated
 from utils.files.text import first_few
+from utils.runs.handing_on import check_cam_classes, check_made_of
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
@@ -81,13 +82,19 @@ def run(options: LabelOptions) -> Path:
     paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     trained = open_run(paths, options.dataset)
     cam_dir = existing_path(options.pred_dir, "--pred_dir") if options.pred_dir else paths.cam_dir
+    check_cam_classes(cam_dir, trained.data.classes)
     rule = _rule(options, paths, cam_dir)
     if options.label_dir is None:
         folder = pseudo_label_dir(trained.data.name, options.experiment_name)
     else:
         folder = Path(options.label_dir).absolute()
     jobs = _jobs(options, trained, cam_dir, folder, joins=rule.joins)
-    settings = {"cams": str(cam_dir), "label_form": options.label_form, **rule.as_json()}
+    settings = {
+        "cams": str(cam_dir),
+        "classes": list(trained.data.classes),
+        "label_form": options.label_form,
+        **rule.as_json(),
+    }
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "gen_gt.py", "--label_dir")
     renewed = record.check(settings, may_replace=options.overwrite or options.update)
     stale = outdated((job.label, job.sources(rule)) for job in jobs)
@@ -140,7 +147,11 @@ def _best_threshold(paths: RunPaths, cam_dir: Path, *, saliency_weight: float) -
     if scores.get("saliency_weight", 0.0) != saliency_weight:
         of = scores.get("saliency_weight", 0.0)
         raise UserError(f"the best threshold was found with saliency_weight {of:g}", found[0], remedy=remedy)
-    return scores["best_threshold"]
+    check_made_of(scores.get("made_of"), paths.cam_dir if cam_dir.resolve() in own else cam_dir, found[0], remedy)
+    threshold = scores["best_threshold"]
+    if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+        raise UserError(f"the best threshold is {threshold!r}", found[0], "it is a number in 0..1", remedy)
+    return threshold
 
 
 def _check_band(threshold: float, ignore_below: float | None) -> None:
@@ -154,7 +165,8 @@ def _check_band(threshold: float, ignore_below: float | None) -> None:
 def _jobs(options: LabelOptions, trained: Run, cam_dir: Path, folder: Path, *, joins: bool) -> list[_Job]:
     """The files of every listed image, joined by its name."""
     listing, image_dir = trained.train_list(options.image_list), trained.image_dir(options.image_dir)
-    source, entries = CamFolder.open(cam_dir), read_image_list(listing, len(trained.data.classes))
+    num_classes = len(trained.data.classes)
+    source, entries = CamFolder.open(cam_dir, num_classes=num_classes), read_image_list(listing, num_classes)
     names = [entry.name for entry in entries]
     cams = {entry.name: source.files(entry.name, entry.tags) for entry in entries}
     remedy = f"run test_l2g.py --experiment_name {trained.paths.root.name} first ({listing})"
@@ -181,6 +193,7 @@ def _check_sizes(jobs: Sequence[_Job], *, num_workers: int) -> None:
 
 
 def _size_problem(job: _Job) -> str | None:
+    job.cams.keys()  # checked before any label is written
     height, width = job.cams.size() or open_header(job.image).size[::-1]
     for what, path in (("image", job.image), ("saliency", job.saliency)):
         if path is None:

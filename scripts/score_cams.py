@@ -12,23 +12,29 @@ import numpy as np
 from utils.cam.folders import CamFiles, CamFolder, Form
 from utils.cam.labels import balanced_threshold
 from utils.config.options import ScoreOptions
+from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
 from utils.data.images import read_gray, read_label
+from utils.data.label_check import MaskKinds, kind_of_mask
 from utils.errors import UserError
 from utils.files.atomic import atomic_path, write_json
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.metrics import (
     ConfusionMatrix,
+    Ignored,
     Scores,
     ThresholdScores,
     cam_histogram,
+    ignored_pixels,
     label_confusion,
     print_class_iou,
     scores_as_json,
     write_scores,
 )
+from utils.plotting import new_figure, only_drawing
+from utils.runs.handing_on import check_cam_classes, made_of
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
@@ -64,14 +70,17 @@ def run(options: ScoreOptions) -> Path:
     trained = open_run(paths, options.dataset)
     data = trained.data
     folder = _prediction_dir(options, paths, data)
+    check_cam_classes(folder, data.classes)
     by_saliency = _reference(options, data) == "saliency"
     pairs = _pairs(options, folder, trained, by_saliency=by_saliency)
     facts = {"mode": options.mode, "pred_dir": str(folder), "dataset": data.name, "images": len(pairs)}
+    if options.mode != "png":
+        facts["made_of"] = made_of(paths.cam_dir if folder == paths.attention_dir else folder)
     if by_saliency:
         return _compare_with_saliency(options, paths, pairs, facts)
     if options.mode == "png":
-        scores = _score_labels(pairs, num_labels=len(data.classes) + 1, num_workers=options.num_workers)
-        return _write_label_scores(paths.label_scores, facts, scores, data)
+        scores, ignored = _score_labels(pairs, num_labels=len(data.classes) + 1, num_workers=options.num_workers)
+        return _write_label_scores(paths.label_scores, facts, scores, ignored, data)
     totals = ThresholdScores(len(data.classes) + 1, sorted(options.thresholds))
     _score_cams(options, pairs, totals)
     return _write_cam_scores(paths.cam_scores, {**facts, "saliency_weight": options.saliency_weight}, totals, data)
@@ -85,8 +94,17 @@ def _score_cams(options: ScoreOptions, pairs: list[_Pair], totals: ThresholdScor
         thresholds=totals.thresholds,
         saliency_weight=options.saliency_weight,
     )
-    for keys, histogram in parallel_map(count, pairs, num_workers=options.num_workers, description="scoring CAMs"):
+    kinds = MaskKinds()
+    work = parallel_map(count, pairs, num_workers=options.num_workers, description="scoring CAMs")
+    for keys, histogram, kind in work:
         totals.add(keys, histogram)
+        kinds.add(kind)
+    kinds.check(_mask_dir(pairs))
+
+
+def _mask_dir(pairs: list[_Pair]) -> Path:
+    assert pairs[0].mask is not None
+    return pairs[0].mask.parent
 
 
 def _reference(options: ScoreOptions, data: Dataset) -> str:
@@ -162,13 +180,16 @@ def _pairs(options: ScoreOptions, folder: Path, trained: Run, *, by_saliency: bo
 
 def _count_cam(
     pair: _Pair, *, num_labels: int, thresholds: tuple[float, ...], saliency_weight: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, tuple[bool, bool]]:
     assert pair.mask is not None
-    keys, cams = pair.cams.read()
     mask = read_label(pair.mask)
+    if (size := pair.cams.size()) and len(pair.cams.keys()) and size != mask.shape:  # before they are unpacked
+        where = f"{pair.cams.paths[0]} against {pair.mask}"
+        raise UserError(f"the CAMs are {size}, the mask {mask.shape}", where, "they must have one size")
+    keys, cams = pair.cams.read()
     saliency = np.asarray(read_gray(pair.saliency)) if pair.saliency else None
     try:
-        return keys, cam_histogram(
+        histogram = cam_histogram(
             keys,
             cams,
             mask,
@@ -179,6 +200,7 @@ def _count_cam(
         )
     except UserError as error:
         raise error.at(f"{pair.cams.paths[0]} against {pair.mask}") from error
+    return keys, histogram, kind_of_mask(mask)
 
 
 def _count_union(pair: _Pair, *, thresholds: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -198,21 +220,29 @@ def _count_union(pair: _Pair, *, thresholds: tuple[float, ...]) -> tuple[np.ndar
     return one, cam_histogram(one, union, salient, num_labels=2, thresholds=thresholds)
 
 
-def _score_labels(pairs: list[_Pair], *, num_labels: int, num_workers: int) -> Scores:
-    total = ConfusionMatrix(num_labels)
+def _score_labels(pairs: list[_Pair], *, num_labels: int, num_workers: int) -> tuple[Scores, Ignored]:
+    """The scores, and what the labels' ignored pixels would make of them."""
+    total, missing, kinds = ConfusionMatrix(num_labels), np.zeros(num_labels, np.int64), MaskKinds()
     count = partial(_count_labels, num_labels=num_labels)
-    for matrix in parallel_map(count, pairs, num_workers=num_workers, description="scoring labels"):
+    work = parallel_map(count, pairs, num_workers=num_workers, description="scoring labels")
+    for matrix, left_out, kind in work:
         total += ConfusionMatrix(num_labels, matrix)
-    return total.scores()
+        missing += left_out
+        kinds.add(kind)
+    kinds.check(_mask_dir(pairs))
+    return total.scores(), ignored_pixels(total, missing)
 
 
-def _count_labels(pair: _Pair, *, num_labels: int) -> np.ndarray:
+def _count_labels(pair: _Pair, *, num_labels: int) -> tuple[np.ndarray, np.ndarray, tuple[bool, bool]]:
+    """The confusion matrix, pixels of each label where only the prediction is ignored, and the mask's kind."""
     assert pair.mask is not None
     prediction, mask = read_label(pair.label), read_label(pair.mask)
     try:
-        return label_confusion(prediction, mask, num_labels=num_labels).matrix
+        matrix = label_confusion(prediction, mask, num_labels=num_labels).matrix
     except UserError as error:
         raise error.at(f"{pair.label} against {pair.mask}") from error
+    missing = np.bincount(mask[prediction == IGNORE_INDEX], minlength=256)[:num_labels]
+    return matrix, missing, kind_of_mask(mask)
 
 
 def _write_cam_scores(path: Path, facts: dict[str, Any], totals: ThresholdScores, data: Dataset) -> Path:
@@ -221,7 +251,8 @@ def _write_cam_scores(path: Path, facts: dict[str, Any], totals: ThresholdScores
     best = max(range(len(scores)), key=lambda i: -1 if math.isnan(scores[i].mean_iou) else scores[i].mean_iou)
     content = {**facts, "best_threshold": totals.thresholds[best], "best_mean_iou": table[best]["mean_iou"]}
     write_scores(path, {**content, "thresholds": table})
-    _plot(path.with_suffix(".png"), totals.thresholds, scores, best)
+    with only_drawing(path.with_suffix(".png")):
+        _plot(path.with_suffix(".png"), totals.thresholds, scores, best)
     for threshold, score in zip(totals.thresholds, scores):
         print(
             f"Th={threshold:.2f}, mIoU={score.mean_iou:.3%}, "
@@ -232,20 +263,23 @@ def _write_cam_scores(path: Path, facts: dict[str, Any], totals: ThresholdScores
     return path
 
 
-def _write_label_scores(path: Path, facts: dict[str, Any], scores: Scores, data: Dataset) -> Path:
-    write_scores(path, {**facts, **scores_as_json(scores, data.classes)})
+def _write_label_scores(path: Path, facts: dict[str, Any], scores: Scores, ignored: Ignored, data: Dataset) -> Path:
+    write_scores(path, {**facts, **scores_as_json(scores, data.classes), **ignored._asdict()})
     print(
         f"mIoU={scores.mean_iou:.3%}, pixel accuracy={scores.pixel_accuracy:.3%}, "
         f"FP={scores.false_positive_rate:.4f}, FN={scores.false_negative_rate:.4f}"
     )
     print_class_iou(scores, data.classes)
+    if ignored.ignored_fraction > 0:
+        print(
+            f"ignored by the labels, and left out above: {ignored.ignored_fraction:.2%} of the pixels; "
+            f"mIoU {ignored.mean_iou_ignored_as_wrong:.3%} where they count as wrong"
+        )
     return path
 
 
 def _plot(path: Path, thresholds: tuple[float, ...], scores: list[Scores], best: int) -> None:
-    from matplotlib.figure import Figure  # here: it takes a second, and the workers do not draw
-
-    axes = (figure := Figure(figsize=(6, 4), layout="constrained")).add_subplot()
+    figure, axes = new_figure()
     miou = [100 * score.mean_iou for score in scores]
     axes.plot(thresholds, miou, marker="o")
     axes.axvline(thresholds[best], linestyle=":", color="gray")

@@ -15,6 +15,7 @@ from utils.config.options import TrainOptions
 from utils.copy_paste.bank import ForegroundBank
 from utils.copy_paste.pasting import Paster
 from utils.data.catalog import VOC_CLASSES
+from utils.data.class_names import check_classes
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.learnable import tag_faults, tag_warnings
@@ -92,11 +93,13 @@ def run(options: TrainOptions) -> Path | None:
             remedy="lower --lr, set --clip_grad=5, or train with --amp=off",
             memory_remedy=NAMES.out_of_memory,
             latest=latest,
+            classes=dataset.classes,
         )
         trainer = Trainer(task, settings, run_, process)
         if latest is None and options.load_checkpoint not in (None, "none"):
             path = checkpoint_path(options.load_checkpoint)
             state = ckpt.read_checkpoint(path)
+            check_classes(state.get("classes"), dataset.classes, path, "give --init_weights to take the backbone alone")
             task.start_from(state, path=path)
             if options.start_epoch:
                 trainer.continue_from(path, state, epoch=options.start_epoch)

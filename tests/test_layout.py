@@ -18,7 +18,7 @@ FLOORS = (
     ("files",),
     ("data", "runtime"),
     ("config",),  # above data: what --num_classes means depends on the dataset
-    ("cam", "copy_paste", "crf", "runs", "drawing"),
+    ("cam", "copy_paste", "crf", "runs", "drawing", "plotting"),
     ("training", "l2g_samples", "metrics"),
     ("report",),
 )

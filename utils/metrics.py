@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -92,6 +92,22 @@ class ConfusionMatrix:
             false_negative_rate=_mean(_ratio(masked - hit, union)[1:]),
             class_iou=tuple(iou.tolist()),
         )
+
+
+class Ignored(NamedTuple):
+    """What pixels that only the prediction ignores leave out: their fraction, and the mean IoU if they are wrong."""
+
+    ignored_fraction: float
+    mean_iou_ignored_as_wrong: float | None
+
+
+def ignored_pixels(confusion: ConfusionMatrix, missing: np.ndarray) -> Ignored:
+    """missing (num_labels,): pixels of the masks' labels that the predictions ignore and the matrix leaves out."""
+    hit = np.diag(confusion.matrix).astype(np.float64)
+    union = confusion.matrix.sum(axis=0) + confusion.matrix.sum(axis=1) + missing - hit
+    total = int(confusion.matrix.sum() + missing.sum())
+    mean = _mean(_ratio(hit, union.astype(np.float64)))
+    return Ignored(float(missing.sum() / total) if total else 0.0, None if math.isnan(mean) else mean)
 
 
 def label_confusion(label: np.ndarray, mask: np.ndarray, *, num_labels: int) -> ConfusionMatrix:

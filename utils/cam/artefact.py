@@ -45,7 +45,10 @@ def read_cam(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def read_cam_keys(path: Path) -> np.ndarray:
     """The keys of an artefact, without unpacking its CAMs. Raises as read_cam does."""
-    return _read_arrays(path, "keys")[0]
+    keys = _read_arrays(path, "keys")[0]
+    if keys.ndim != 1 or not np.issubdtype(keys.dtype, np.integer):
+        raise UserError(f"keys {keys.shape} {keys.dtype}", path, "a CAM artefact holds integers (K,)", REMEDY)
+    return keys.astype(np.int64)
 
 
 def read_cam_size(path: Path) -> tuple[int, int]:

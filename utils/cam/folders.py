@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from utils.cam.artefact import read_cam, read_cam_size
+from utils.cam.artefact import read_cam, read_cam_keys, read_cam_size
 from utils.cam.exports import read_exported_cam
 from utils.data.images import open_header, read_gray
 from utils.errors import UserError
@@ -28,22 +28,44 @@ class CamFiles:
     name: str
     form: Form
     paths: tuple[Path, ...]
+    num_classes: int | None = None  # None: any keys
+
+    def keys(self) -> np.ndarray:
+        """Zero-based keys (K,), of artefacts and PNGs without unpacking CAMs. Raises UserError where they are none."""
+        if self.form == "cam":
+            keys = read_cam_keys(self.paths[0])
+        elif self.form == "npy":
+            keys = read_exported_cam(self.paths[0])[0]
+        else:
+            keys = self._keys_in_names()
+        return self._checked(keys)
+
+    def _keys_in_names(self) -> np.ndarray:
+        found = (ATTENTION_NAME.fullmatch(path.name) for path in self.paths)
+        return np.array([int(match[2]) for match in found if match], dtype=np.int64)
+
+    def _checked(self, keys: np.ndarray) -> np.ndarray:
+        """The keys, each once and of one of the classes: others would become labels of other classes, or none."""
+        most = 254 if self.num_classes is None else self.num_classes
+        if keys.size and (keys.min() < 0 or keys.max() >= most or len(set(keys.tolist())) < len(keys)):
+            rule = f"keys are classes of the dataset, 0..{most - 1}, each once"
+            remedy = "check --dataset, or run test_l2g.py again"
+            raise UserError(f"holds CAMs of the keys {keys.tolist()}", self.paths[0], rule, remedy)
+        return keys
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Zero-based keys (K,) int64, and CAMs (K, H, W): uint8 (255 is 1), or floats of exported dictionaries.
 
         Raises an error that names the file where it does not hold them.
         """
-        if self.form == "cam":
-            return read_cam(self.paths[0])
-        if self.form == "npy":
-            return read_exported_cam(self.paths[0])
-        keys = [int(match[2]) for path in self.paths if (match := ATTENTION_NAME.fullmatch(path.name))]
+        if self.form != "attention":
+            keys, planes = (read_cam if self.form == "cam" else read_exported_cam)(self.paths[0])
+            return self._checked(keys), planes
         cams = [np.asarray(read_gray(path)) for path in self.paths]
         for path, plane in zip(self.paths, cams, strict=True):
             if plane.shape != cams[0].shape:
                 raise UserError(f"is {plane.shape}, {self.paths[0].name} {cams[0].shape}", path, "expected one size")
-        return np.array(keys, dtype=np.int64), np.stack(cams)
+        return self._checked(self._keys_in_names()), np.stack(cams)
 
     def size(self) -> tuple[int, int] | None:
         """Height and width of the CAMs; None where an exported dictionary has none. PNGs and artefacts: by the header.
@@ -68,22 +90,27 @@ class CamFolder:
 
     path: Path
     form: Form
+    num_classes: int | None = None
 
     @classmethod
-    def open(cls, path: Path, form: Form | None = None) -> "CamFolder":
-        """The folder as one of `form`, by default of the form that its files have (cam if it has none)."""
+    def open(cls, path: Path, form: Form | None = None, *, num_classes: int | None = None) -> "CamFolder":
+        """The folder as one of `form`, by default of the form that its files have (cam if it has none).
+
+        num_classes: what the keys of its CAMs must lie below.
+        """
         if form is None:
             found = (form for form, pattern in PATTERNS.items() if any(path.glob(pattern)))
-            return cls(path, next(found, "cam"))
-        return cls(path, form)
+            return cls(path, next(found, "cam"), num_classes)
+        return cls(path, form, num_classes)
 
     def files(self, name: str, tags: Sequence[int] = ()) -> CamFiles:
         """The files of one image. tags: those whose attention PNGs it must have; default those found."""
         if self.form != "attention":
             suffix = PATTERNS[self.form].removeprefix("*")
-            return CamFiles(name, self.form, (self.path / f"{name}{suffix}",))
+            return CamFiles(name, self.form, (self.path / f"{name}{suffix}",), self.num_classes)
         tags = tags or self._attention_tags.get(name, ())
-        return CamFiles(name, self.form, tuple(self.path / f"{name}_{tag}.png" for tag in tags or ("TAG",)))
+        paths = tuple(self.path / f"{name}_{tag}.png" for tag in tags or ("TAG",))
+        return CamFiles(name, self.form, paths, self.num_classes)
 
     @cached_property
     def _attention_tags(self) -> dict[str, list[int]]:

@@ -36,6 +36,7 @@ REMEDIES = {
     "masks unreadable": "replace them, or remove them from the list",
     "masks that are no label maps": "convert colours to class indices (mode P or L)",
     "masks of another size than their image": "make them again from these images",
+    "masks without any object": f"where {IGNORE_INDEX} is the object, save it as 1: {IGNORE_INDEX} is ignored",
     "masks with values that are no class": f"legal are 0 (background), 1 to the number of classes, {IGNORE_INDEX}",
 }
 
@@ -72,6 +73,7 @@ class ImageReport:
     name: str
     faults: tuple[Fault, ...]
     labels: tuple[int, ...] = ()
+    has_ignored: bool = False
     turned: bool = False
     readings: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
@@ -85,7 +87,7 @@ def inspect_image(files: ImageFiles, *, num_classes: int, whole: bool = True) ->
         look.fault("images not of 8 bits a channel", files.image, f"mode {image.mode}")
     turned = image is not None and whole and is_turned(image)  # a PNG's EXIF may stand after its pixels
     labels = look.maps(files, image.size if image else None, num_classes=num_classes, whole=whole)
-    return ImageReport(files.name, tuple(look.faults), labels, turned, tuple(look.readings))
+    return ImageReport(files.name, tuple(look.faults), labels, look.has_ignored, turned, tuple(look.readings))
 
 
 def inspect_photo(files: ImageFiles, *, num_classes: int, max_side: int) -> ImageReport:
@@ -97,7 +99,8 @@ def inspect_photo(files: ImageFiles, *, num_classes: int, max_side: int) -> Imag
     if photo and max_side and max(photo.image.size) > max_side:
         changes.append(SCALED)
     turned = TURNED in changes
-    return ImageReport(files.name, tuple(look.faults), labels, turned, tuple(look.readings), tuple(changes))
+    faults, readings = tuple(look.faults), tuple(look.readings)
+    return ImageReport(files.name, faults, labels, look.has_ignored, turned, readings, tuple(changes))
 
 
 class _Inspection:
@@ -106,6 +109,7 @@ class _Inspection:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.readings: list[str] = []
+        self.has_ignored = False  # whether the mask has ignored pixels
 
     def fault(self, kind: str, path: Path | None, detail: str = "") -> None:
         self.faults.append(Fault(kind, str(path), detail))
@@ -153,6 +157,7 @@ class _Inspection:
             return ()
         if unknown := unknown_labels(values, num_classes + 1):
             self.fault("masks with values that are no class", files.mask, first_few(map(str, unknown)))
+        self.has_ignored = bool((values == IGNORE_INDEX).any())
         return tuple(value for value in np.unique(values).tolist() if 0 < value <= num_classes)
 
     def _meaning(

@@ -76,6 +76,11 @@ def check_labels(
     for name, report in zip(names, reports):
         digest.update(f"{name} {report.checksum}\n".encode())
     counts = np.sum([report.counts for report in reports], axis=0)
+    if not (label_dir / MADE_HERE).is_file():  # labels made here may have an ignore band, and find no object
+        kinds = MaskKinds()
+        for report in reports:
+            kinds.add((report.has_object, bool(report.counts[IGNORE_INDEX])))
+        kinds.check(label_dir)
     return LabelSummary(counts, _warnings(reports, label_dir), digest.hexdigest())
 
 
@@ -102,6 +107,34 @@ def unknown_labels(label: np.ndarray, num_labels: int) -> list[int]:
     """The values of a label map (H, W) uint8 that are neither one of num_labels, background counted, nor ignored."""
     counts = np.bincount(label.ravel(), minlength=256)
     return (num_labels + np.flatnonzero(counts[num_labels:IGNORE_INDEX])).tolist()
+
+
+class MaskKinds:
+    """Whether any mask of a set holds an object: a set of masks of 0 and 255 alone has none, and scores mean nothing."""
+
+    def __init__(self) -> None:
+        self.with_objects = self.with_ignored = 0
+
+    def add(self, kind: tuple[bool, bool]) -> None:
+        """Counts what kind_of_mask found in one of them."""
+        self.with_objects += kind[0]
+        self.with_ignored += kind[1]
+
+    def check(self, folder: Path) -> None:
+        """Raises UserError where no mask holds an object and some hold ignored pixels."""
+        if self.with_ignored and not self.with_objects:
+            raise UserError(
+                f"no mask holds an object, and {self.with_ignored} hold {IGNORE_INDEX}",
+                folder,
+                f"masks hold 0 for background, 1, 2, … for the classes; pixels of {IGNORE_INDEX} count nowhere",
+                "where 255 is the object, save it as 1",
+            )
+
+
+def kind_of_mask(mask: np.ndarray) -> tuple[bool, bool]:
+    """Whether a mask (H, W) uint8 holds an object, and whether it holds ignored pixels."""
+    counts = np.bincount(mask.ravel(), minlength=256)
+    return bool(counts[1:IGNORE_INDEX].any()), bool(counts[IGNORE_INDEX])
 
 
 def is_bordered(label: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ from utils.files.atomic import read_json, write_json
 from utils.files.disk import remove_file
 
 RECORD = "settings.json"
+LATER = ("classes",)  # settings that records of older versions do not have
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class FolderSettings:
                 folder,
                 remedy=f"give another {self.option}, or move them away",
             )
-        changes = [f"{key}: {made.get(key)} then, {value} now" for key, value in now.items() if made.get(key) != value]
+        known = {key: made.get(key) for key in now if key in made or key not in LATER}
+        changes = [f"{key}: {made} then, {now[key]} now" for key, made in known.items() if made != now[key]]
         if changes and not may_replace:
             raise UserError(
                 f"holds {self.what} of other settings ({'; '.join(changes)})",
@@ -59,7 +61,8 @@ class FolderSettings:
     def start(self, settings: dict[str, Any]) -> int:
         """Records the settings -> how many results of others, which may be replaced, it removed."""
         removed = 0
-        if self.read() not in (None, _as_stored(settings)):
+        made, now = self.read(), _as_stored(settings)
+        if made is not None and made != {key: value for key, value in now.items() if key in made or key not in LATER}:
             for result in self.path.parent.glob(self.results):
                 remove_file(result)
                 removed += 1

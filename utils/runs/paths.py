@@ -5,6 +5,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.files import locate
+from utils.files.manifest import RECORD
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class RunPaths:
     @property
     def cam_dir(self) -> Path:
         return self.root / "cam"
+
+    @property
+    def cam_record(self) -> Path:
+        """What the CAMs were made with."""
+        return self.cam_dir / RECORD
 
     @property
     def attention_dir(self) -> Path:

@@ -66,10 +66,12 @@ def _numbered(model_dir: Path, kind: str) -> list[tuple[int, Path]]:
 
 def latest_checkpoint(model_dir: Path, *, kind: str = "epoch") -> Path | None:
     """The newest checkpoint of a run: the one between kept ones if there is one (it goes with the next kept one)."""
-    for each in ("step", kind):
-        if found := _numbered(model_dir, each):
-            return found[-1][1]
-    return None
+    return next(iter(newest_first(model_dir, kind=kind)), None)
+
+
+def newest_first(model_dir: Path, *, kind: str) -> list[Path]:
+    """The checkpoints of a run that can be resumed from."""
+    return [path for each in ("step", kind) for _, path in reversed(_numbered(model_dir, each))]
 
 
 def final_checkpoint(model_dir: Path) -> Path:

@@ -25,7 +25,7 @@ def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int
 
     averaged: whether the run averages its weights.
     """
-    if any(key not in state for key in ("optimizer", "facts", "step", "averages")):
+    if not _is_state(state):
         raise UserError(
             "holds weights without the state of a run",
             path,
@@ -48,6 +48,21 @@ def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int
             "restore them, or give the run another name",
         )
     check_length(path, state["step"], run, total=total)
+
+
+def _is_state(state: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint holds what a run continues from, in the form in which the trainer writes it."""
+    step, averages, optimizer = state.get("step"), state.get("averages"), state.get("optimizer")
+    return (
+        isinstance(step, int)
+        and step >= 0
+        and isinstance(state.get("facts"), Mapping)
+        and isinstance(averages, Mapping)
+        and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in averages.values())
+        and isinstance(optimizer, Mapping)
+        and isinstance(optimizer.get("param_groups"), list)
+        and all(isinstance(group, Mapping) and "params" in group for group in optimizer["param_groups"])
+    )
 
 
 def check_length(path: Path, step: int, run: Run, *, total: int) -> None:

@@ -131,7 +131,8 @@ class Run:
 
     options: a dataclass, written to config.yaml and into checkpoints. facts: by the option's name, what decides which
     samples a step draws and what moves the parameters; resuming demands the same. latest: the checkpoint to resume
-    from. final: what the last checkpoint is renamed to. length and initial: the options that set the run's length and
+    from. final: what the last checkpoint is renamed to. classes: their names, which
+    checkpoints keep. length and initial: the options that set the run's length and
     the weights that it starts from. remedy, memory_remedy: what to do about a loss that is not finite, and where memory
     runs out.
     """
@@ -147,3 +148,4 @@ class Run:
     memory_remedy: str = ""
     latest: Path | None = None
     final: Path | None = None
+    classes: tuple[str, ...] = ()

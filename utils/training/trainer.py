@@ -4,8 +4,8 @@ import copy
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from utils.config.parser import save_options
+from utils.data.class_names import check_classes
 from utils.errors import UserError
 from utils.files.disk import move_file
 from utils.runtime.device import AMP_TYPES, autocast, memory_errors, unsafe_in_channels_last
@@ -220,6 +221,7 @@ class Trainer:
             "averages": self.averages.sums,
             "options": asdict(self.run.options),
             "facts": dict(self.run.facts),
+            "classes": list(self.run.classes),
         }
 
     def _networks(self) -> dict[str, Any]:
@@ -237,10 +239,10 @@ class Trainer:
 
     def _resume(self) -> None:
         """Restores the latest checkpoint; learning rate, momentum factor and decay are what the options say now."""
-        path = self.run.latest
-        if path is None:
+        if self.run.latest is None:
             return
-        state = ckpt.read_checkpoint(path)
+        path, state = self._newest_readable(self.run.latest)
+        check_classes(state.get("classes"), self.run.classes, path, "restore classes.txt, or give the run another name")
         if is_foreign(state) and (number := ckpt.kept_number(path, kind=self.settings.saving.unit)) is not None:
             self.done = (number + 1) * self.settings.saving.keep_every
             check_length(path, self.done, self.run, total=self.total)
@@ -257,6 +259,20 @@ class Trainer:
             average.restore(state[ckpt.LIVE])
             self.average = average
         restore_optimizer(self.optimizer, self.scaler, state, path=path)
+
+    def _newest_readable(self, latest: Path) -> tuple[Path, dict[str, Any]]:
+        """The checkpoint to resume from and its content: where `latest` is damaged, the one before it, and said."""
+        try:
+            return latest, ckpt.read_checkpoint(latest)
+        except UserError as damaged:
+            for path in ckpt.newest_first(self.run.paths.model_dir, kind=self.settings.saving.unit):
+                if path != latest:
+                    with suppress(UserError):
+                        state = ckpt.read_checkpoint(path)
+                        self.run.log.info(f"{damaged}\nresuming from the checkpoint before it: {path}")
+                        self.run = replace(self.run, latest=path)
+                        return path, state
+            raise
 
     def _say_foreign(self, path: Path) -> None:
         self.run.log.info(f"{path} was written by another program: its weights are taken, its optimiser starts anew")

@@ -86,4 +86,8 @@ def _refuse_impostor(path: Path, what: str) -> None:
 
 
 def _unreadable(path: Path, kind: str, reason: str) -> UserError:
-    return UserError(f"it cannot be read as a {kind} file ({reason})", path, remedy="download or write it again")
+    return UserError(
+        f"it cannot be read as a {kind} file ({reason})",
+        path,
+        remedy="delete it, and download or write it again, or give another",
+    )
