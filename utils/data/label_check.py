@@ -110,7 +110,7 @@ def unknown_labels(label: np.ndarray, num_labels: int) -> list[int]:
 
 
 class MaskKinds:
-    """Whether any mask of a set holds an object: a set of masks of 0 and 255 alone has none, and scores mean nothing."""
+    """Whether any mask of a set holds an object: where all hold 0 and 255 alone, scores mean nothing."""
 
     def __init__(self) -> None:
         self.with_objects = self.with_ignored = 0
