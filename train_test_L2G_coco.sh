@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole job on COCO 2014 with the published numbers, from images with tags to pseudo labels and their pictures:
 #   bash train_test_L2G_coco.sh [EXP [further flags of train_l2g.py]]
-# Run again after an interruption it goes on where it stopped, and skips what is done.
+# Run again, it resumes where it stopped and skips finished steps.
 #   STAGE=1, bank, 2, cams    one part alone, as in train_test_L2G_voc.sh; BANK and NPROC as there
 #   EPOCHS=15 CDA_EPOCHS=0    the epochs of both stages: the published run has no second one
 set -euo pipefail

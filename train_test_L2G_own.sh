@@ -4,21 +4,21 @@
 # PHOTOS    a folder; without a table each of its folders is the tag of the photos in it
 # TAGS.csv  columns file and tags (an empty cell: none of the classes; ?: not known), or file and 0/1 per class; or .xlsx
 # NAME      of the dataset, the run and the results; default the name of the folder
-# Run again it resumes. The masks, the network and the report end up in results/NAME. Variables, before or behind:
+# Run again it resumes. The masks, the network and the report end up in results/NAME. Variables, before the command or after its arguments:
 #   SALIENCY=auto         auto: rembg where it is installed, else U2-Net, fetched once (165 MB); rembg; none; FILE.onnx; or a
 #                         FOLDER of maps, NAME.png
 #   NEGATIVES=FOLDER      photos that show none of the classes
 #   MASKS=FOLDER          masks of some photos, to measure on: NAME.png, 0 background, 1 the first class, 255 ignored
-#   CLASSES=FILE          names of the classes, one a line, in the order that masks count them; default sorted
-#   SEPARATOR=";"         what stands between tags in a cell; default what occurs of ; | and ,
+#   CLASSES=FILE          names of the classes, one per line, in label order; default sorted
+#   SEPARATOR=";"         separator of the tags in a cell; default whichever of ; | and , occurs
 #   SKIP_MISSING=1        leave out rows of the table whose photo is missing
 #   EPOCHS=4              epochs of the classifier
 #   SEG_EPOCHS=12         epochs of the segmentation network
-#   CRF=1                 refine the masks by a dense CRF: sharper edges, up to some seconds a photo; 0 does not
+#   CRF=1                 refine the masks by a dense CRF: sharper edges, up to some seconds per photo; 0 disables it
 #   THRESHOLD=0.3         of the labels; default the one at which CAMs and saliency agree best
-#   MAX_SIDE=640          longer side of the photos that are trained on, pixels; masks have the photos' own size
-#   FORCE=1               go on where the check says that nothing can be learnt
-#   NPROC=4               on several GPUs
+#   MAX_SIDE=640          longer side of training photos, pixels; masks have the photos' own size
+#   FORCE=1               continue although the check finds that nothing can be learnt
+#   NPROC=4               number of GPUs
 #   L2G_FLAGS="..." SEG_FLAGS="..."   further flags of train_l2g.py and of deeplabv2/main.py
 set -euo pipefail
 SCRIPT="${BASH_SOURCE[0]}"

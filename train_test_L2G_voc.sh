@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole job on VOC 2012 with the published numbers, from images with tags to pseudo labels and their pictures:
 #   bash train_test_L2G_voc.sh [EXP [further flags of train_l2g.py]]
-# Run again after an interruption it goes on where it stopped, and skips what is done. Flags beat the presets of both
+# Run again, it resumes where it stopped and skips finished steps. Flags beat the presets of both
 # stages (configs/voc12.yaml, and configs/stage2_cda.yaml on top of it): with STAGE=2 they are those of stage 2 alone.
 #   STAGE=1      trains epochs 0 to 9 and nothing else; likewise
 #   STAGE=bank   the foreground bank that CDA+ pastes from, by way of the pseudo labels of stage 1

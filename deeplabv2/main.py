@@ -1,6 +1,11 @@
 """Train, test and use the segmentation network: python3 main.py train|test|crf|predict --config-path configs/NAME.yaml
 
-Further flags override keys of the file, e.g. --SOLVER.LR=1e-4; `main.py COMMAND --help` lists them all.
+  train     train on pseudo labels, or on any other labels
+  test      label the validation images and score the labels -> logits, scores.json
+  crf       refine these labels by the dense CRF and score them -> scores_crf.json
+  predict   label any folder of photos
+
+Further flags override keys of the file, e.g. --SOLVER.LR=1e-4; `main.py train --help` lists them.
 """
 
 import sys
@@ -20,4 +25,4 @@ if __name__ == "__main__":
         print(__doc__, file=sys.stderr)
         is_help = command in ("-h", "--help")
         sys.exit(0 if is_help else f"error: {command!r} is not a command: expected one of {', '.join(COMMANDS)}")
-    main(COMMANDS[command], f"deeplabv2.{command}", argv=flags, places=(DEEPLAB_ROOT,))
+    main(COMMANDS[command], f"deeplabv2.{command}", argv=flags, places=(DEEPLAB_ROOT,), command=command)

@@ -3,7 +3,7 @@
 # weights that were trained on MS COCO:
 #   bash run_voc12_coco_pretrained.sh [EXP] [further flags, e.g. --SOLVER.AMP=bf16]
 # EXP, also as EXP=... before it, names the labels data/voc12/pseudo_seg_labels_EXP and the results in
-# deeplabv2/data/{models,features,scores}/EXP. Run again after an interruption it goes on where it stopped.
+# deeplabv2/data/{models,features,scores}/EXP. Run again, it resumes where it stopped.
 # The archive is for the server's comp6, as the initial weights saw masks of COCO.
 # On several GPUs: NPROC=4 bash run_voc12_coco_pretrained.sh
 set -euo pipefail

@@ -27,58 +27,58 @@ PUBLISHED_NAMES = {"voc": "voc12", "vocaug": "voc12", "coco": "coco14"}
 
 @dataclass(frozen=True)
 class ExperimentSettings:
-    """Which experiment this is, and where its results go."""
+    """The experiment and its output."""
 
     ID: str = "l2g_voc"
-    """The experiment: names the results, and the pseudo labels that are trained on."""
+    """Name of the experiment, of its results, and of the pseudo labels to train on."""
     RUN: str | None = None
-    """Folder below ID for the results, where several trainings share the labels of one experiment."""
+    """Folder below ID for the results, for several trainings on the labels of one experiment."""
     OUTPUT_DIR: str = "data"
-    """Folder that gets models/ID, features/ID and scores/ID; a relative one lies in deeplabv2/."""
+    """Folder for models/ID, features/ID and scores/ID; a relative path is relative to deeplabv2/."""
 
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """Image lists: names of .txt files in the dataset's folder without their ending, or paths."""
+    """Image lists: names of .txt files in the dataset's folder without the suffix, or paths."""
 
     TRAIN: str = "train_aug"
-    """Images that are trained on."""
+    """Images to train on."""
     VAL: str = "val"
-    """Images that are scored."""
+    """Images to score."""
     TEST: str = "test"
-    """Images whose labels are packed for the evaluation server."""
+    """Images to label for the evaluation server."""
 
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """Images, labels, and how training varies them."""
+    """Images, labels, and augmentation."""
 
     NAME: str = "voc12"
     """The dataset's folder in data/, unless ROOT names one."""
     ROOT: str | None = None
-    """A dataset's folder in VOC's layout, wherever it is; default data/NAME."""
+    """Path of a dataset in VOC's layout; default data/NAME."""
     LABELS: str | None = None
-    """File of class names, background first, an index and a name a line; default classes.txt of the dataset."""
+    """File of class names, background first, one index and name per line; default classes.txt of the dataset."""
     N_CLASSES: Labels = 0
-    """Labels that the network tells apart, background among them; 0: those of the dataset."""
+    """Number of labels, including background; 0 uses the dataset's."""
     IGNORE_LABEL: int = IGNORE_INDEX
-    """Label of pixels that count nowhere."""
+    """Label of ignored pixels."""
     SCALES: Factors = (0.5, 0.75, 1.0, 1.25, 1.5)
-    """Factors, one of which a training image is resized by."""
+    """Factors to resize training images by, chosen at random."""
     SCALE_DRAW: Literal["listed", "between"] = "listed"
-    """listed: one of SCALES, as published; between: any factor from their least to their largest, log-uniform."""
+    """listed: one of SCALES, as published; between: any factor between the smallest and the largest, log-uniform."""
     JITTER: tuple[Fraction, Fraction, Fraction] = (0.0, 0.0, 0.0)
-    """Most by which brightness, contrast and saturation of a training image change: 0.4 is a factor of 0.6 to 1.4."""
+    """Largest change of brightness, contrast and saturation of training images: 0.4 is a factor of 0.6 to 1.4."""
     GRAY: Fraction = 0.0
-    """Probability of a training image without colour."""
+    """Probability of converting a training image to grey."""
     FLIP: Fraction = 0.5
-    """Probability of a mirrored training image."""
+    """Probability of mirroring a training image."""
     IMAGE_DIR: str | None = None
     """Folder of images; default JPEGImages in the dataset."""
     LABEL_DIR: str | None = None
-    """Folder of labels that are trained on; default data/NAME/pseudo_seg_labels_ID with the experiment's ID."""
+    """Folder of labels to train on; default data/NAME/pseudo_seg_labels_ID with the experiment's ID."""
     MASK_DIR: str | None = None
-    """Folder of ground-truth masks that are scored against; default SegmentationClass in the dataset."""
+    """Folder of ground-truth masks to score against; default SegmentationClass in the dataset."""
     SPLIT: SplitSettings = SplitSettings()
     """Image lists."""
 
@@ -98,7 +98,7 @@ class LoaderSettings:
 
 @dataclass(frozen=True)
 class MeanSettings:
-    """What is subtracted from each channel, in 0..255; give all three or none."""
+    """Channel means to subtract, 0..255; give all three or none."""
 
     R: Channel | None = None
     """Red; default the network's own."""
@@ -119,10 +119,10 @@ class SizeSettings:
     BASE: Pixels | None = None
     """Longer side of a training image before the random scale; default its own size."""
     TRAIN: Pixels | None = 321
-    """Side of the training crop. Some published files leave it empty: they test, but cannot train."""
+    """Side of the training crop. Some published files leave it empty; these cannot train."""
     TEST: Pixels | None = None
-    """Longer side of an image as test and predict show it to the network, which its labels do not shrink by; default
-    BASE. Without BASE it only reduces larger images, and by default each is seen at its own size, as published."""
+    """Longer side at which test and predict show an image to the network; labels keep the image's size. Default BASE.
+    Without BASE only larger images are reduced, and by default each is used at its own size, as published."""
 
 
 @dataclass(frozen=True)
@@ -147,23 +147,23 @@ class ModelSettings:
     WIDTH: Width = 1.0
     """Multiplier of every channel count of DeepLabV2_ResNet101."""
     ATROUS_RATES: Dilations = (6, 12, 18, 24)
-    """Dilations of the head's 3x3 convolutions, in steps of the feature map; DeepLabV3Plus takes its own three."""
+    """Dilations of the head's 3x3 convolutions, in steps of the feature map; DeepLabV3Plus has three of its own."""
     SCALES: SmallerScales = (0.5, 0.75)
-    """Sizes, beside the image's own, that a multi-scale network (..._MSC) looks at."""
+    """Scales that a multi-scale network (..._MSC) uses besides 1."""
     OUTPUT_STRIDE: Stride | None = None
-    """Pixels of the image per step of the feature map; default 8, and 16 for DeepLabV3Plus."""
+    """Stride of the feature map, pixels; default 8, and 16 for DeepLabV3Plus."""
     INIT_MODEL: str | None = None
-    """Initial weights: a .pth or .safetensors file, package:NAME for the one in an installed package, `imagenet`
+    """Initial weights: a .pth or .safetensors file, package:NAME for one in an installed package, `imagenet`
     (downloads), or none."""
     FREEZE_BATCH_NORM: bool = True
-    """Keep the backbone's batch norms (statistics and affine) as they were loaded; false from random weights."""
+    """Keep the backbone's batch norms (statistics and affine) as loaded; false for random weights."""
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """How often a trained network looks at an image; the mean of its probabilities counts."""
+    """Test-time augmentation: the probabilities of all views are averaged."""
 
     SCALES: Factors = (1.0,)
-    """Factors on the size at which it sees an image."""
+    """Factors on the image's size."""
     MIRROR: bool = False
-    """Each also mirrored."""
+    """Also use each view mirrored."""

@@ -12,7 +12,7 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class TrainSettings(Settings, PlanOptions):
-    """Train DeepLab v2 on pseudo labels."""
+    """Train the segmentation network on pseudo labels, or on any other labels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -25,16 +25,16 @@ class TrainSettings(Settings, PlanOptions):
 
 @dataclass(frozen=True)
 class StepSettings(Settings):
-    """What the steps after training take beside the settings of training."""
+    """Label images with a trained network (test), or refine these labels by the dense CRF (crf), and score them."""
 
     model_path: str | None = None
     """Checkpoint; default the experiment's final one."""
     num_workers: Processes = 0
     """Processes for the CRF, scores and pictures; 0 is one per core."""
     full_size: bool = False
-    """Let the network and the CRF see every image at its own size, whatever IMAGE.SIZE and CRF.SIZE are."""
+    """Use every image at its own size in the network and the CRF, whatever IMAGE.SIZE and CRF.SIZE are."""
     crf_backend: CrfBackend = "lattice"
-    """What computes the CRF: lattice is built in; pydensecrf is the original package, where it is installed."""
+    """Implementation of the CRF: lattice is built in; pydensecrf is the original package, if installed."""
 
     PUBLISHED = FLAGS_OF["deeplabv2/main.py test, crf"]
 
@@ -46,13 +46,13 @@ class PredictSettings(StepSettings):
     image_dir: str | None = None
     """The folder of photos, with its subfolders."""
     without: str | None = None
-    """Folder in it whose images are no photos to label, e.g. masks."""
+    """Subfolder to leave out, e.g. masks."""
     out: str | None = None
     """Folder for labels (palette PNGs), overlays, and the network's logits."""
     crf: bool = False
     """Refine the labels by the dense CRF."""
     overwrite: bool = False
-    """Replace what another network, or other settings, made in the same folder."""
+    """Replace the output of another network or other settings in the same folder."""
 
     PUBLISHED = FLAGS_OF["deeplabv2/main.py predict"]
 

@@ -248,7 +248,7 @@ def latest_checkpoint(paths: SegmentationTraining) -> Path | None:
 
 
 def make_settings(settings: Settings) -> TrainerSettings:
-    """What the engine is told."""
+    """Settings of the engine."""
     solver = settings.SOLVER
     return TrainerSettings(
         optimiser=Optimiser(

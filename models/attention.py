@@ -13,7 +13,7 @@ from models.errors import ModelOptionError
 
 
 def _reduced(channels: int, rate: int) -> int:
-    """`channels` / `rate`, but at least one, so that narrow networks stay legal."""
+    """`channels` / `rate`, but at least one, so that narrow networks work."""
     return max(1, channels // rate)
 
 

@@ -87,7 +87,7 @@ def transfer_loss(
     if kind == "cross_entropy":
         return _weighted_mean(surprise, target)
     if kind != "balanced":
-        raise ValueError(f"kind={kind!r}: legal are mse, cross_entropy, balanced")
+        raise ValueError(f"kind={kind!r}: expected one of mse, cross_entropy, balanced")
     return (_weighted_mean(surprise[:, :-1], target[:, :-1]) + _weighted_mean(surprise[:, -1:], target[:, -1:])) / 2
 
 

@@ -70,7 +70,7 @@ class TimmCam(CamNet):
         self._build_head((channels[5], channels[6], layout.channels), EMBEDDING, num_classes)
 
     def _tap(self, stage: int, module: nn.Module, inputs: Any, x: Tensor) -> Tensor:
-        """Forward hook: attention and suppression of the stage, whose result goes on through the model."""
+        """Forward hook: attention and suppression of the stage, whose result the model continues with."""
         # the probe during construction comes before there are any
         name = getattr(self, "_attention", {}).get(stage)
         if name is not None:

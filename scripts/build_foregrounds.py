@@ -60,7 +60,7 @@ PREVIEW_FILE = "preview.jpg"
 
 @dataclass(frozen=True)
 class _Source:
-    """The files of one image that may give a foreground; tag None where the list tells none."""
+    """The files of one image that may give a foreground; tag None where the list has none."""
 
     name: str
     tag: int | None

@@ -1,4 +1,4 @@
-"""Read every list, image, saliency map and mask of a dataset and tell all that is wrong, before hours of training.
+"""Read every list, image, saliency map and mask of a dataset and report all faults before hours of training.
 
 python scripts/check_data.py --dataset=data/voc12
 """

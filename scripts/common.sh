@@ -16,7 +16,7 @@ fi
 source "$ROOT/scripts/environment.sh"
 
 # The segmentation trainer from EXP's pseudo labels to scores and the archive: run_segmentation CONFIG [flags].
-# Each step skips what is done and goes on where it was stopped.
+# Each step skips what is finished and resumes where it was stopped.
 run_segmentation() {
   local launch=("$PYTHON")
   if [[ "${NPROC:-1}" -gt 1 ]]; then
@@ -37,7 +37,7 @@ run_segmentation() {
   fi
   "${launch[@]}" "$deeplab/eval.py" "${settings[@]}" --split="$split"
 
-  # where the classifier's run is here too, its report now tells of the network as well
+  # where the classifier's run is here too, its report now includes the network as well
   if [[ -f "$ROOT/runs/$EXP/cam_scores.json" ]]; then
     "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --preset="$ROOT/configs/voc12.yaml" --report --max_images=1
   fi

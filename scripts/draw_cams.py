@@ -43,7 +43,7 @@ def run(options: DrawOptions) -> Path:
         label_dir=options.label_dir,
         mask_dir=options.mask_dir,
     )
-    # read first: what is missing is told before any picture is drawn
+    # read first: missing runs are reported before any picture is drawn
     runs = read_runs(options.runs_dir, (options.experiment_name, *options.compare)) if options.report else []
     predictions = existing_path(options.prediction_dir, "--prediction_dir") if options.prediction_dir else None
     drawn = spread(names, options.max_images or len(names))
@@ -114,7 +114,7 @@ def contact_sheet(sources: Sources, names: Sequence[str], *, title: str, notes: 
 
 
 def padded(cells: Sequence[Cell], count: int, missing: str) -> list[Cell]:
-    """Exactly `count` cells; the last one tells how many more there were."""
+    """Exactly `count` cells; the last one shows how many more there are."""
     cells = list(cells)
     if len(cells) > count:
         last = cells[count - 1]

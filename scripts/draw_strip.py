@@ -53,7 +53,7 @@ def run(options: StripOptions) -> Path:
 
 
 def _column(sources: Sources, name: str, label_title: str) -> tuple[str, dict[str, np.ndarray]]:
-    """The tags of an image, and its pictures (H, W, 3) by row title; a kind that the image lacks is left out."""
+    """The tags of an image, and its pictures (H, W, 3) by row title; a kind that is missing is left out."""
     photo, keys, cams = sources.photo_and_cams(name)
     pictures = {"photo": photo, "CAM": photo}
     if len(keys):  # the strongest tag's, where there are several

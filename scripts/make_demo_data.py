@@ -1,6 +1,6 @@
-"""Draw a small VOC-shaped data set with the difficulties of weakly supervised segmentation; nothing is downloaded.
+"""Draw a small dataset in VOC's layout with the difficulties of weakly supervised segmentation; nothing is downloaded.
 
-Classes come in pairs with the same large body, so that only a small part tells them; some classes nearly always
+Classes come in pairs with the same large body, so that only a small part distinguishes them; some classes nearly always
 stand on one background; the saliency maps are as wrong as a detector's. See BACKGROUND_BOUND in scripts/demo/scene.py.
 """
 
@@ -80,7 +80,7 @@ def _draw_all(items: list[tuple[int, int]], root: Path, options: DemoDataOptions
     progress = partial(tqdm, total=len(items), desc="pictures", disable=None)
     if options.num_workers == 0:
         return list(progress(map(draw, items)))
-    # spawned, as a fork of a process whose OpenCV threads have run waits for them for ever;
+    # spawned, as a fork of a process whose OpenCV threads have run waits for them forever;
     # one OpenCV thread each, as the pictures are too small to gain from more and workers would compete
     with ProcessPoolExecutor(
         options.num_workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)

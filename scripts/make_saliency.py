@@ -31,7 +31,7 @@ from utils.files.manifest import FolderSettings
 from utils.runs.inputs import check_present, find_image_dir
 
 SETTINGS_FILE = "saliency_settings.json"
-# what U2-Net takes, whatever another model was told
+# what U2-Net takes, whatever the options for another model are
 U2NET_OPTIONS: dict[str, Any] = {
     "input_size": 0,
     "mean": (0.485, 0.456, 0.406),

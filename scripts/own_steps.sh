@@ -85,7 +85,7 @@ same_data_as_before() {
 step_check() {
   # saliency maps are made after this step
   "$PYTHON" "$ROOT/scripts/check_data.py" --dataset="$DATA" --sal_dir=none || {
-    [[ -n "${FORCE:-}" ]] || refuse "see the faults above; FORCE=1 goes on in spite of them" 1
+    [[ -n "${FORCE:-}" ]] || refuse "see the faults above; FORCE=1 continues in spite of them" 1
   }
 }
 

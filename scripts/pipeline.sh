@@ -35,7 +35,7 @@ whole_job() {
   local bank="${BANK:-$ROOT/sem_seg_fg/$EXP}" stage="${STAGE:-all}" last=$((EPOCHS - 1))
   shift 2
   if [[ ! "$stage" =~ ^(all|1|bank|2|cams)$ ]]; then
-    echo "error: STAGE=$stage: legal are all, 1, bank, 2, cams" >&2
+    echo "error: STAGE=$stage: expected one of all, 1, bank, 2, cams" >&2
     exit 2
   fi
   if [[ "$stage" =~ ^(bank|2)$ && "$CDA_EPOCHS" -eq 0 ]]; then
@@ -57,7 +57,7 @@ whole_job() {
   fi
   if [[ "$stage" =~ ^(all|2)$ && "$CDA_EPOCHS" -gt 0 && ! -f "${model}_$((last + CDA_EPOCHS)).pth" ]]; then
     if [[ ! -f "${model}_$last.pth" ]]; then
-      echo "error: ${model}_$last.pth is missing: stage 2 goes on from it; run with STAGE=1 first" >&2
+      echo "error: ${model}_$last.pth is missing: stage 2 continues from it; run with STAGE=1 first" >&2
       exit 1
     fi
     train_stage "$preset" "$@" --config="$ROOT/configs/stage2_cda.yaml" --cda_bank="$bank" \

@@ -123,7 +123,7 @@ def _classes(photos: Sequence[Photo], listing: str | None, findings: Findings) -
 
 
 def _check_tags(photos: Sequence[Photo], classes: Sequence[str], listing: str | None, findings: Findings) -> None:
-    """Problems of tags that the given classes lack."""
+    """Problems of tags that are not among the given classes."""
     for tag in sorted({tag for photo in photos for tag in photo.tags or ()} - set(classes)):
         some = next(photo.file for photo in photos if photo.tags and tag in photo.tags)
         findings.wrong(f"tags are missing in {listing} (add them, or correct the tags)", f"{tag!r}, e.g. of {some}")
@@ -134,10 +134,10 @@ def _with_files(photos: Sequence[Photo], folder: Path, options: PrepareOwnOption
     maps = _further(options.saliency, "--saliency", photos, folder, findings)
     masks = _further(options.masks, "--masks", photos, folder, findings)
     learnt = [photo for photo in photos if photo.tags is not None]
-    lacking = [photo.name for photo in learnt if photo.name not in maps]
-    if options.saliency and lacking:
+    missing = [photo.name for photo in learnt if photo.name not in maps]
+    if options.saliency and missing:
         findings.wrong(
-            f"--saliency: {len(lacking)} of {len(learnt)} photos have no map ({first_few(lacking, 10)}): make them, "
+            f"--saliency: {len(missing)} of {len(learnt)} photos have no map ({first_few(missing, 10)}): make them, "
             "or leave --saliency out"
         )
     if options.masks and not masks:

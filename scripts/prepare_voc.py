@@ -48,7 +48,7 @@ class _Splits:
 
 
 def run(options: PrepareVocOptions) -> Path:
-    """Makes the folders, then the lists, and returns the dataset's folder; what is there already is kept.
+    """Makes the folders, then the lists, and returns the dataset's folder; existing files are kept.
 
     Raises ValueError, FileNotFoundError or FileExistsError, before anything is written, naming what does not fit.
     """
@@ -91,7 +91,7 @@ def _aug_names(sbd: Path | None, aug: Path | None) -> set[str]:
 
 
 def _splits(voc: Path, sbd_names: set[str]) -> _Splits:
-    """Raises UserError where VOC's own lists overlap; tells which of SBD's images VOC lacks."""
+    """Raises UserError where VOC's own lists overlap; reports which of SBD's images are missing from VOC."""
     train, val = (_names(voc / SPLIT_FOLDER / f"{split}.txt") for split in ("train", "val"))
     common = sorted(set(train) & set(val))
     if common:
@@ -99,10 +99,10 @@ def _splits(voc: Path, sbd_names: set[str]) -> _Splits:
             f"{first_few(common)} are in train.txt and val.txt", voc / SPLIT_FOLDER, remedy="unpack VOC again"
         )
     there = image_files(voc / catalog.IMAGE_FOLDER)
-    lacking = sorted(sbd_names - set(there))
-    if lacking:
-        print(f"left out: {len(lacking)} images of SBD that {voc} lacks ({first_few(lacking)})")
-    aug = sorted({*sbd_names, *train} - {*val, *lacking}) if sbd_names else []
+    missing = sorted(sbd_names - set(there))
+    if missing:
+        print(f"left out: {len(missing)} images of SBD that are missing from {voc} ({first_few(missing)})")
+    aug = sorted({*sbd_names, *train} - {*val, *missing}) if sbd_names else []
     return _Splits(train, val, aug, _test_names(voc, there))
 
 
@@ -113,9 +113,9 @@ def _test_names(voc: Path, there: Iterable[str]) -> list[str]:
         print(f"no {catalog.TEST_IMAGES}: {listing} is not there: {remedy}")
         return []
     names = _names(listing)
-    lacking = sorted(set(names) - set(there))
-    if lacking:
-        print(f"no {catalog.TEST_IMAGES}: {len(lacking)} of {len(names)} test images are not there: {remedy}")
+    missing = sorted(set(names) - set(there))
+    if missing:
+        print(f"no {catalog.TEST_IMAGES}: {len(missing)} of {len(names)} test images are missing: {remedy}")
         return []
     return names
 

@@ -157,7 +157,7 @@ def facts_of(options: TrainOptions, *, num_images: int, world_size: int) -> dict
 
 
 def make_settings(options: TrainOptions, *, num_images: int, world_size: int) -> TrainerSettings:
-    """What the engine is told. Raises UserError if the images do not fill a step."""
+    """Settings of the engine. Raises UserError if the images do not fill a step."""
     sampling = Sampling(
         batch_size=options.batch_size,
         accumulate=options.accumulate,

@@ -11,11 +11,13 @@ from deeplabv2.step_settings import ArchiveSettings, PredictSettings, StepSettin
 from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.config.options.benchmark import BenchmarkOptions
+from utils.config.options.draw import StripOptions
 from utils.config.options.foregrounds import DrawPastesOptions
 from utils.config.options.labels import ImportLabelsOptions
 from utils.config.options.prepare import (
     CheckOptions,
     DemoDataOptions,
+    ExportPhotographsOptions,
     PrepareCocoOptions,
     PrepareOwnOptions,
     PrepareVocOptions,
@@ -41,6 +43,8 @@ PROGRAMS = {
     "scripts/check_data.py": (CheckOptions,),
     "scripts/convert_weights.py": (ConvertOptions,),
     "scripts/draw_pastes.py": (DrawPastesOptions,),
+    "scripts/draw_strip.py": (StripOptions,),
+    "scripts/export_photographs.py": (ExportPhotographsOptions,),
     "scripts/import_labels.py": (ImportLabelsOptions,),
     "scripts/make_demo_data.py": (DemoDataOptions,),
     "scripts/make_saliency.py": (SaliencyOptions,),

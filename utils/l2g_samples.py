@@ -201,7 +201,7 @@ def check_files(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | 
 
 
 def check_headers(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | None) -> list[str]:
-    """What the headers of the files that are there tell: no image, another size than its image's; a line each."""
+    """Faults in the headers of existing files: no image, another size than its image's; a line each."""
     images, maps = (image_files(folder) if folder and folder.is_dir() else {} for folder in (image_dir, sal_dir))
     listed = [entry.name for entry in entries if entry.name in images]
     return summary(inspect_headers([ImageFiles(name, images[name], maps.get(name)) for name in listed]))

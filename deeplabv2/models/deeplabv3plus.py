@@ -26,9 +26,11 @@ class DeepLabV3Plus(SingleScale):
         self, encoder: str, num_labels: int, *, output_stride: int = 16, atrous_rates: Sequence[int] = (12, 24, 36)
     ) -> None:
         super().__init__()
-        legal = [name for name in get_encoder_names() if name.startswith("resnet")]
-        if encoder not in legal:
-            raise ModelOptionError("name", f"DeepLabV3Plus_{encoder}", f"its encoder is one of {', '.join(legal)}")
+        known = [name for name in get_encoder_names() if name.startswith("resnet")]
+        if encoder not in known:
+            raise ModelOptionError(
+                "name", f"DeepLabV3Plus_{encoder}", f"expected one of the encoders {', '.join(known)}"
+            )
         if output_stride not in (8, 16):
             raise ModelOptionError("output_stride", output_stride, "DeepLabV3Plus has 8 or 16")
         if len(atrous_rates) != 3 or min(atrous_rates) < 1:

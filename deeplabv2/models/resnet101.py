@@ -29,7 +29,7 @@ def scaled(channels: int, width: float) -> int:
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch norm, and a relu unless told otherwise."""
+    """Convolution, batch norm, and a relu by default."""
 
     def __init__(
         self, channels: int, out: int, size: int, *, stride: int = 1, dilation: int = 1, relu: bool = True

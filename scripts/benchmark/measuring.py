@@ -31,7 +31,7 @@ class Row:
 
     @property
     def required(self) -> str:
-        """What the value has to reach, or nothing where it is only told."""
+        """What the value has to reach, or nothing where it is only reported."""
         if self.at_least is None and self.below is None:
             return "-"
         return f"under {self.below:g}" if self.at_least is None else f"at least {self.at_least:g}"

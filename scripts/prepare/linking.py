@@ -13,7 +13,7 @@ from utils.files.parallel import parallel_map
 
 
 def place(source: Path, target: Path, *, copy: bool) -> None:
-    """Makes `target` a link to `source` (a file or a folder), or a file's copy; what is there already is kept.
+    """Makes `target` a link to `source` (a file or a folder), or a file's copy; an existing target is kept.
 
     Raises UserError where something else is there.
     """

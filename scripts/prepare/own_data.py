@@ -17,7 +17,7 @@ from utils.files.text import first_few
 class Photo:
     """A photo, where it is, the name it gets in the dataset, and its tags' names.
 
-    tags is empty for a negative, which shows none of the classes, and None where nobody knows them.
+    tags is empty for a negative, which shows none of the classes, and None where they are unknown.
     """
 
     name: str

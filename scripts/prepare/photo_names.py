@@ -27,7 +27,7 @@ def safe_name(stem: str) -> str:
 def unique_names(files: Sequence[Path], folder: Path) -> dict[Path, str]:
     """Each photo's name in the dataset: that of its file; where several would have it, with its folders and suffix.
 
-    Names are compared without letter case: some file systems do not tell them apart.
+    Names are compared without letter case: some file systems do not distinguish them.
     """
     names = {file: safe_name(file.stem) for file in files}
     for more in (_with_folders, _with_suffix, _with_number):

@@ -21,7 +21,7 @@ MOST_OF_A_CELL = 1 << 24  # characters
 def read_rows(path: Path, is_header: Callable[[list[str]], bool], findings: Findings) -> list[Row]:
     """Every row that is not empty, its cells stripped. Raises UserError where the file is no table.
 
-    is_header tells of a row whether it can be the header: the separator is the one that makes it one, or, where none
+    is_header returns whether a row can be the header: the separator is the one that makes it one, or, where none
     does, the one with the most columns.
     """
     if path.suffix.lower() in (".xlsx", ".xlsm"):

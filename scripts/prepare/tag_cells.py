@@ -12,7 +12,7 @@ UNKNOWN = "?"
 SEPARATORS = (";", "|", ",")  # between tags
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _SYNTAX = re.compile(r"[\[\]{}<>=\"\\/`]|^'.*'$|^\W+$")
-# what programs write for an empty cell: whether the photo has none of the classes, or nobody knows, it does not say
+# what programs write for an empty cell; it does not say whether none of the classes is there or the tags are unknown
 NO_VALUES = ("nan", "none", "null", "n/a", "na", "<na>", "#n/a", "undefined")
 _KEYS_OF_TAGS = re.compile(r".*(choices?|labels?|tags?|class(es)?|categor(y|ies)|text)$", re.IGNORECASE)
 
@@ -24,7 +24,7 @@ def tidy(tag: str) -> str:
 def tag_problem(tag: str) -> str | None:
     """Why a tag cannot be a class's name; None where it can."""
     if tag.lower() in NO_VALUES:
-        return f"{tag!r} (leave the cell empty where none of the classes is in the photo, write ? where nobody knows)"
+        return f"{tag!r} (leave the cell empty where none of the classes is in the photo, write ? where it is unknown)"
     if tag.lower().strip("_") in NO_CLASSES:
         return f"{tag!r} (what belongs to no class: leave it out)"
     if "/" in tag or "\\" in tag:
@@ -72,7 +72,7 @@ def items_of(cell: str) -> list[str] | None:
 
 
 def _tags_in_json(value: Any) -> list[str] | None:
-    """Strings of a JSON list, or of the entries of objects whose key speaks of choices, labels or tags."""
+    """Strings of a JSON list, or of the entries of objects whose key names choices, labels or tags."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, bool) or value is None:

@@ -25,7 +25,7 @@ NO = ("0", "0.0", "false", "no", "n", "-", "")
 
 @dataclass(frozen=True)
 class TagRow:
-    """A row: where it stands, the photo's path as written, its tags; None where nobody knows them (`?`)."""
+    """A row: where it stands, the photo's path as written, its tags; None where they are unknown (`?`)."""
 
     where: str
     file: str

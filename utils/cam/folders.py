@@ -70,7 +70,7 @@ class CamFiles:
     def size(self) -> tuple[int, int] | None:
         """Height and width of the CAMs; None where an exported dictionary has none. PNGs and artefacts: by the header.
 
-        Raises as read does, where the header tells.
+        Raises as read does, if the header shows it.
         """
         if self.form == "cam":
             return read_cam_size(self.paths[0])

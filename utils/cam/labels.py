@@ -50,7 +50,7 @@ def foreground_strength(strongest: np.ndarray, saliency: np.ndarray | None, weig
     """How much a pixel is foreground: `weight` times its saliency, and the rest times its strongest CAM.
 
     strongest (H, W) uint8 (0..255 = 0..1) or float in 0..1, which is what comes back; saliency (H, W) uint8.
-    So the CAM decides which salient regions are objects, an object that the saliency map lacks stays where the CAM
+    So the CAM decides which salient regions are objects, an object that the saliency map misses stays where the CAM
     alone exceeds threshold / (1 - weight), and saliency alone needs threshold / weight. A uint8 is rounded.
     """
     if saliency is None or weight == 0:

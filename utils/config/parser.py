@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from utils.config.fields import Option, build, check_ranges, option_groups
+from utils.config.help_text import HelpFormatter, help_of, value_name
 from utils.config.published import CommandLine, Word, apply_published, read_command_line, show_lines
 from utils.config.valid import NoWorkers, mark_of
 from utils.config.yaml_text import options_text, read_options
@@ -22,6 +23,8 @@ from utils.files.locate import existing_path
 
 OptionsT = TypeVar("OptionsT")
 
+# jsonargparse's messages name types as Python spells them
+KINDS = {"int": "an integer", "float": "a number", "str": "a text", "bool": "true or false"}
 # what `--option=null` becomes on the way to the parser: in a file, the quoted text "null" is a text
 _NULL = "\0"
 
@@ -29,9 +32,11 @@ _NULL = "\0"
 class _Parser(ArgumentParser):
     """Adds the valid names to what is said of an unknown option."""
 
-    def __init__(self, options: Mapping[str, Option], description: str) -> None:
+    def __init__(self, options: Mapping[str, Option], description: str, command: str) -> None:
         super().__init__(
+            prog=" ".join(filter(None, (Path(sys.argv[0]).name, command))),
             description=description,
+            formatter_class=HelpFormatter,
             usage="%(prog)s [--OPTION=VALUE ...]",
             parser_mode="yaml",
             allow_abbrev=False,
@@ -42,6 +47,7 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         message = re.sub(r"^(Parser key|argument) \"?(?:--)?([\w.]+)\"?:\s*", r"--\2: ", str(message))
+        message = re.sub(r"an? <class '(\w+)'>", lambda match: KINDS.get(match[1], match[1]), message)
         in_file = "not accepted" in message
         if in_file and self.files:
             message = f"{' or '.join(self.files)}: {message}"
@@ -120,10 +126,11 @@ def parse_command_line(
     *,
     defaults: Mapping[str, Any] | None = None,
     places: Sequence[Path] = (),
+    command: str = "",
 ) -> Parsed:
-    """As parse_options, with the flags that every program has."""
+    """As parse_options, with the flags that every program has. command: the program's step, for its messages."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser, options = _make_parser(options_class, explain=bool({"-h", "--help"} & set(argv)))
+    parser, options = _make_parser(options_class, explain=bool({"-h", "--help"} & set(argv)), command=command)
     if defaults:
         parser.set_defaults(dict(defaults))
     try:
@@ -167,11 +174,15 @@ def _keys_of(file: str) -> set[str]:
     return set(map(str, read_options(Path(file))))
 
 
-def _make_parser(options_class: type, *, explain: bool) -> tuple[_Parser, dict[str, Option]]:
+def _make_parser(options_class: type, *, explain: bool, command: str) -> tuple[_Parser, dict[str, Option]]:
     groups = option_groups(options_class)
     options = {option.name: option for group in groups for option in group.options}
-    parser = _Parser(options, (options_class.__doc__ or "").strip())
-    parser.add_argument("--config", action=ActionConfigFile, help="a YAML file of options, e.g. configs/voc12.yaml")
+    parser = _Parser(options, (options_class.__doc__ or "").strip(), command)
+    parser.add_argument(
+        "--config",
+        action=ActionConfigFile,
+        help="a YAML file of options; may be given more than once, and later ones win",
+    )
     parser.add_argument("--print_config", action="store_true", help="print the options as YAML and exit")
     parser.add_argument("--debug", action="store_true", help="show every error's traceback; use no worker processes")
     for name, value in getattr(options_class, "RETIRED", {}).items():
@@ -197,10 +208,9 @@ def _argument(option: Option, *, explain: bool) -> dict[str, Any]:
         kind = _Choice(option)
     elif option.base is str and option.may_be_none:
         kind = _Text()
-    given = {"type": kind, "metavar": "VALUE"}
+    given: dict[str, Any] = {"type": kind}
     if explain:
-        text = f"{option.help} Valid: {option.rule}." if option.rule else option.help
-        given["help"] = text.replace("%", "%%")
+        given |= {"metavar": value_name(option).replace("%", "%%"), "help": help_of(option).replace("%", "%%")}
     if option.default is dataclasses.MISSING:
         return {**given, "required": True}
     return {**given, "default": option.default}

@@ -24,14 +24,16 @@ def main(
     *,
     argv: Sequence[str] | None = None,
     places: Sequence[Path] = (),
+    command: str = "",
 ) -> NoReturn:
     """Parses argv into options_class, calls run(options) and exits: status 0, 1 for an error, 2 for bad options.
 
     run: a function, or `MODULE` (its function run) or `MODULE:FUNCTION`, which is imported after the options are
-    parsed: --help and a mistyped option need neither torch nor numpy. A UserError is one line. Every other exception
-    keeps its traceback and asks for a report. --debug shows all tracebacks. Whatever happens, the workers end.
+    parsed: --help and a mistyped option need neither torch nor numpy. command: `train` of `main.py train`. A
+    UserError is one line. Every other exception keeps its traceback and asks for a report. --debug shows all
+    tracebacks. Whatever happens, the workers end.
     """
-    parsed = parse_command_line(options_class, argv, places=places)
+    parsed = parse_command_line(options_class, argv, places=places, command=command)
     status: int | str | None = 1
     try:
         _function(run)(parsed.options)

@@ -174,7 +174,7 @@ class ForegroundBank:
     def open(cls, folder: Path, classes: Sequence[str]) -> "ForegroundBank":
         """Opens a bank for a dataset with these classes, in tag order; reads the index, and no picture.
 
-        Raises UserError where there is no finished bank, and where it is empty, of other classes, or lacks files.
+        Raises UserError where there is no finished bank, and where it is empty, of other classes, or missing files.
         """
         entries = read_index(folder)
         if not entries:

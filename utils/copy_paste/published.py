@@ -45,7 +45,7 @@ def find_published(folder: Path, classes: Sequence[str]) -> list[tuple[int, Path
 
 
 def missing_from_listing(folder: Path, files: Sequence[Path]) -> list[str]:
-    """FOLDER/NAME of what the bank's own listing names and the bank lacks; empty where there is no listing.
+    """FOLDER/NAME of what the bank's own listing names and the bank does not contain; empty where there is no listing.
 
     The listing is text in an array, or the published pickle of {tag: [NAME.npy]}, which is read without unpickling.
     Raises UserError for any other.

@@ -101,7 +101,7 @@ def judge(
 
 
 def choose(candidates: Sequence[Candidate], *, min_per_class: int) -> list[Candidate]:
-    """All whole objects; of those that the border cuts, only as many as their class lacks to min_per_class.
+    """All whole objects; of those that the border cuts, only as many as their class needs to reach min_per_class.
 
     A cut object looks wrong in the middle of another image. The best agreement goes first. Order: tag, name.
     """

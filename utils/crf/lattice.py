@@ -7,7 +7,7 @@ from numba import njit
 
 from utils.errors import UserError
 
-# beyond it, single precision no longer tells the corners of a simplex apart
+# beyond it, single precision can no longer distinguish the corners of a simplex
 LARGEST_COORDINATE = 1e5
 # powers of an odd number: the sum of a lattice point's coordinates, each times its own, is a 64-bit name of that point,
 # and a step on the lattice always adds the same number to it

@@ -1,4 +1,4 @@
-"""A look at the files of a dataset before hours of work: every fault is told, not the first alone."""
+"""Checks a dataset's files before hours of work and reports every fault, not only the first."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +37,7 @@ REMEDIES = {
     "masks that are no label maps": "convert colours to class indices (mode P or L)",
     "masks of another size than their image": "make them again from these images",
     "masks without any object": f"where {IGNORE_INDEX} is the object, save it as 1: {IGNORE_INDEX} is ignored",
-    "masks with values that are no class": f"legal are 0 (background), 1 to the number of classes, {IGNORE_INDEX}",
+    "masks with values that are no class": f"valid are 0 (background), 1 to the number of classes, {IGNORE_INDEX}",
 }
 
 
@@ -180,7 +180,7 @@ def _pixels(size: tuple[int, int]) -> str:
 
 
 def inspect_headers(items: Sequence[ImageFiles]) -> Iterator[Fault]:
-    """The faults that headers tell: no image, wrong size; a second for some thousand images."""
+    """Faults that headers show: no image, wrong size; some thousand images per second."""
     look = partial(inspect_image, num_classes=0, whole=False)
     # threads: the files may lie behind a network, and a header costs no computing
     with ThreadPoolExecutor(8) as threads:

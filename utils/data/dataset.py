@@ -69,7 +69,7 @@ def open_dataset(
 ) -> Dataset:
     """Opens a dataset by its folder: class names as given, else from its classes.txt, else the known ones of its name.
 
-    A known dataset may still be empty: what it lacks is for the stage that reads it to tell, all at once.
+    A known dataset may still be empty: the stage that reads it reports all missing files at once.
     Raises UserError where another folder is missing, and where no file states its classes.
     """
     folder = catalog.DATASET_ALIASES.get(str(folder), str(folder))

@@ -41,7 +41,7 @@ def image_files(folder: Path) -> dict[str, Path]:
 
 
 def image_or_guess(folder: Path, name: str, *, suffix: str = ".jpg") -> Path:
-    """The image, or the name it would usually have, so that all that are missing can be told at once."""
+    """The image, or the name it would usually have, so that all missing ones can be reported at once."""
     try:
         return find_image(folder, name)
     except UserError:
@@ -49,7 +49,7 @@ def image_or_guess(folder: Path, name: str, *, suffix: str = ".jpg") -> Path:
 
 
 def missing_files(what: str, folder: Path, names: Sequence[str], *, remedy: str = "") -> list[str]:
-    """A line that says which of the named images `folder` lacks, whatever their suffix; empty if none."""
+    """A line that says which of the named images are missing from `folder`, whatever their suffix; empty if none."""
     remedy = f" ({remedy})" if remedy else ""
     if not folder.is_dir():
         return [f"{what}: put them into {folder}{remedy}"]
@@ -157,7 +157,7 @@ def write_image(
     compress_level: int | None = None,
     made_from: str = "",
 ) -> None:
-    """Writes an RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W) image; the suffix tells the format.
+    """Writes an RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W) image; the suffix decides the format.
 
     quality is JPEG's, compress_level (0 quick to 9 small) PNG's; None is Pillow's own. made_from: the digest of its
     sources, see utils.files.sources.

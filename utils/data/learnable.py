@@ -43,7 +43,7 @@ def tag_warnings(entries: Sequence[ImageEntry], classes: Sequence[str]) -> list[
         if len(together) > 1:
             warnings.append(
                 f"{first_few(together, SHOWN)} always occur together ({len(shared)} images, e.g. "
-                f"{first_few(sorted(shared))}): nothing tells them apart; join them, or add images of one alone"
+                f"{first_few(sorted(shared))}): nothing distinguishes them; join them, or add images of one alone"
             )
     everywhere = [classes[tag] for tag, names in sorted(images.items()) if len(names) == len(entries)]
     if everywhere and not tag_faults(entries, classes):

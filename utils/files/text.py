@@ -1,4 +1,4 @@
-"""Text that users write, UTF-8 whatever program it came from, and names in what they are told."""
+"""Text that users write, UTF-8 whatever program it came from, and names in messages."""
 
 from collections.abc import Iterable
 from pathlib import Path

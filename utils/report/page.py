@@ -71,7 +71,7 @@ def write_report(
 def with_predictions(sources: Sources, prediction_dir: Path | None) -> tuple[Sources, list[str]]:
     """The sources with the segmentation network's labels: of the given folder, else of the one that there is for EXP.
 
-    Notes tell which folder was taken where there are several.
+    Notes say which folder was used where there are several.
     """
     if prediction_dir is not None:
         return replace(sources, prediction_dir=prediction_dir), []

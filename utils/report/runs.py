@@ -36,7 +36,7 @@ class StageScores:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run in numbers; what it does not have is empty, and `notes` tell why."""
+    """One run in numbers; what it does not have is empty, and `notes` say why."""
 
     name: str
     dataset: str = ""

@@ -43,7 +43,7 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """Rows by class, and of how many label maps, masks and tagged images they tell."""
+    """Rows by class, and the number of label maps, masks and tagged images behind them."""
 
     rows: list[LabelRow]
     labels: int

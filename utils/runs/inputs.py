@@ -63,7 +63,7 @@ class Run:
 def open_run(paths: RunPaths, dataset: str | None, *, trained: TrainOptions | None = None) -> Run:
     """The run with the named dataset, or with the one that it was trained on.
 
-    `trained` are its options where the step has read them. Raises UserError where nothing tells the dataset.
+    `trained` are its options where the step has read them. Raises UserError if the dataset is unknown.
     """
     if dataset is not None:
         return Run(paths, open_dataset(dataset))

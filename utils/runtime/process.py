@@ -34,7 +34,7 @@ class Process:
     def any(self, flag: bool) -> bool:
         """Whether it is true on any process: all must leave the loop, or write, at the same step.
 
-        It is exchanged between the CPUs: the GPUs' work goes on meanwhile.
+        It is exchanged between the CPUs: the GPUs continue meanwhile.
         """
         if self.world_size == 1:
             return flag

@@ -1,4 +1,4 @@
-"""What the engine is told, in small groups; each program makes them once from its own options."""
+"""Settings of the engine, in small groups; each program makes them once from its own options."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ class Saving:
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """All that the engine is told of how to train."""
+    """All settings of the engine."""
 
     optimiser: Optimiser
     schedule: Schedule

@@ -10,10 +10,10 @@ from utils.config.valid import Count, Factors, Pixels, Seed, Width
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """Compare this project's way with the plain way on this machine."""
+    """Compare this project's hot paths with plain implementations, on this machine."""
 
     only: Literal["cams", "scoring", "pasting", "samples", "crf", "segmentation"] | None = None
-    """One section; default all of them."""
+    """Section to run; default all."""
     width: Width = NetworkOptions.width
     """Multiplier of the channels of ResNet-38."""
     size: tuple[Pixels, Pixels] = (375, 500)
@@ -21,16 +21,16 @@ class BenchmarkOptions:
     scales: Factors = CamSettings.cam_scales
     """Factors on the image's size; every scale is used plain and mirrored."""
     images: Count = 200
-    """Images that are scored."""
+    """Number of images to score."""
     object_size: tuple[Pixels, Pixels] = (300, 400)
-    """Height and width of the foregrounds that are pasted, pixels."""
+    """Height and width of the foregrounds to paste, pixels."""
     input_size: Pixels = TransferOptions.input_size
     """Side of the training crop, pixels; resize and patches follow in the published proportions."""
     pastes: Count = 50
-    """Pastes, and training samples, that are timed."""
+    """Number of pastes, and of training samples, to time."""
     repeats: Count = 2
-    """Measurements of each way, taken in turns; their median counts."""
+    """Measurements of each implementation, in turns; the median is reported."""
     seed: Seed = 0
-    """Weights, images and CAMs follow from it."""
+    """Seed of weights, images and CAMs."""
     out: str | None = None
     """A JSON file that the rows are also written to."""

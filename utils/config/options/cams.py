@@ -13,11 +13,11 @@ class CamDataOptions:
     """Data."""
 
     checkpoint: str | None = None
-    """Another checkpoint file, also a published one; default the run's newest."""
+    """Another checkpoint, own or published; default the run's newest."""
     dataset: str | None = None
     """Default: the dataset that the run was trained on."""
     image_dir: str | None = None
-    """Default: the one that the run was trained on, or the --dataset's."""
+    """Default: the run's, or that of --dataset."""
     test_list: str | None = None
     """List of images with tags; default the training list."""
 
@@ -29,7 +29,7 @@ class CamMethodOptions:
     network: Literal["global", "local"] = "global"
     """Which of the two networks makes the CAMs."""
     scales: Factors | None = None
-    """Factors on the image's size, every scale plain and mirrored; default the run's cam_scales."""
+    """Factors on the image's size; each scale is used plain and mirrored; default the run's cam_scales."""
     base_size: PixelsOrOwn | None = None
     """Pixels of the short side at scale 1, 0 for the image's own size; default the run's cam_base_size."""
     activation: Literal["relu", "softmax"] | None = None
@@ -65,7 +65,7 @@ class CamOutputOptions:
     overwrite: bool = False
     """Overwrite existing CAMs."""
     update: bool = False
-    """Replace CAMs that another checkpoint or other settings gave, and keep the others."""
+    """Replace CAMs that were made with another checkpoint or other settings, and keep the others."""
 
 
 @dataclass(frozen=True)

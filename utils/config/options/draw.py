@@ -22,8 +22,6 @@ class DrawDataOptions:
     """Folder of pseudo labels; default data/NAME/pseudo_seg_labels_EXP in the project."""
     mask_dir: str | None = None
     """Folder of ground-truth masks, where there are any; default SegmentationClass in the dataset."""
-    prediction_dir: str | None = None
-    """Folder of the segmentation network's labels, for the report; default the one that deeplabv2 wrote for EXP."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,15 @@ class DrawOutputOptions:
     """Output."""
 
     report: bool = False
-    """Also write runs/EXP/report/index.html: scores, curves, options and a gallery, a page that needs nothing else."""
+    """Also write runs/EXP/report/index.html: scores, curves, options and a gallery, in one self-contained page."""
     compare: tuple[str, ...] = ()
-    """Runs whose options, curves and scores stand beside this one's in the report."""
+    """Runs to compare with in the report: their options, curves and scores."""
+    prediction_dir: str | None = None
+    """Folder of the segmentation network's labels, for the report; default the one that deeplabv2 wrote for EXP."""
     report_images: CountOrNone = 2000
-    """Images in the report's gallery, those with masks or predictions first; 0 is all."""
+    """Number of images in the report's gallery, those with masks or predictions first; 0 is all."""
     max_images: CountOrNone = 0
-    """Images whose heat maps and overlays are drawn; 0 is all that have CAMs."""
+    """Number of images to draw heat maps and overlays of; 0 is all that have CAMs."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class StripOutputOptions:
     names: tuple[str, ...] = ()
     """Images to show; default one per class, the one whose pseudo label scores nearest to the class's median."""
     label_title: str = "pseudo label"
-    """What the labels of --label_dir are called."""
+    """Title of the labels in --label_dir."""
     width: Count = 1660
-    """Of the picture, pixels."""
+    """Width of the picture, pixels."""
 
 
 @dataclass(frozen=True)

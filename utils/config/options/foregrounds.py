@@ -17,7 +17,7 @@ class ForegroundDataOptions:
     dataset: str | None = None
     """Default: the dataset that the run was trained on."""
     image_dir: str | None = None
-    """Folder of images; default: the one that the run was trained on, or the --dataset's."""
+    """Folder of images; default the run's, or that of --dataset."""
     sal_dir: str | None = None
     """Folder of saliency maps; default as for image_dir; `none`, or a dataset without: the label is the saliency."""
     label_dir: str | None = None
@@ -36,15 +36,15 @@ class ForegroundMethodOptions:
     """Selection of objects."""
 
     min_area: Fraction = 0.10
-    """Least fraction of the image that the object covers."""
+    """Smallest fraction of the image that the object covers."""
     max_area: Fraction = 0.70
     """Largest fraction of the image that the object covers."""
     min_side: Count = 32
-    """Least width and height of the object's box, pixels."""
+    """Smallest width and height of the object's box, pixels."""
     min_agreement: Fraction = 0.5
-    """Least IoU of the object and the salient pixels."""
+    """Smallest IoU of the object and the salient pixels."""
     min_per_class: CountOrNone = 20
-    """Objects that the image's border cuts are taken only while their class has fewer than this."""
+    """Objects cut by the image's border are used only while their class has fewer than this."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ForegroundOutputOptions:
     """published: write the finished bank sem_seg_fg/EXP as the published training reads it, TAG/NAME.npy and
     seg_fg_dirs.npy."""
     out: str | None = None
-    """Where the bank goes; default sem_seg_fg/EXP in the project, and sem_seg_fg/EXP_published for to=published."""
+    """Folder for the bank; default sem_seg_fg/EXP in the project, and sem_seg_fg/EXP_published for to=published."""
     preview: bool = False
     """Also draw a contact sheet, preview.jpg in the bank."""
     overwrite: bool = False
@@ -101,6 +101,6 @@ class DrawPastesOptions:
     count: Count = 8
     """Images on the sheet."""
     seed: Seed = 0
-    """Images, objects and positions follow from it."""
+    """Seed of images, objects and positions."""
     out: str = "pastes.png"
-    """The picture."""
+    """The picture to write."""

@@ -12,9 +12,9 @@ class RunOptions:
     """Run."""
 
     experiment_name: str = "l2g"
-    """The run: its folder in runs/."""
+    """Name of the run and of its folder in runs/."""
     runs_dir: str | None = None
-    """Where runs are kept; default runs/ in the project."""
+    """Folder of runs; default runs/ in the project."""
 
     @property
     def versions_file(self) -> Path:
@@ -24,11 +24,11 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class PresetOptions:
-    """A run without options."""
+    """A run without config.yaml."""
 
     preset: str | None = None
-    """A file of train_l2g.py's options, e.g. configs/voc12.yaml, that stands for the run's config.yaml where there is
-    none (published weights); --config=FILE with such a file means it too."""
+    """Options of train_l2g.py, e.g. configs/voc12.yaml, for a run without config.yaml (published weights);
+    --config=FILE with such a file does the same."""
 
 
 @dataclass(frozen=True)

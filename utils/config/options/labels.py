@@ -19,7 +19,7 @@ class LabelDataOptions:
     pred_dir: str | None = None
     """Folder of CAMs in any form that evaluate.py reads; default the run's."""
     image_list: str | None = None
-    """List of images that get labels; default the training list."""
+    """List of images to label; default the training list."""
 
     sal_dir: str | None = None
     """Folder of saliency maps; default the run's, else Sal in the dataset."""
@@ -30,7 +30,7 @@ class LabelMethodOptions:
     """Method."""
 
     threshold: Fraction | None = None
-    """Background where no class exceeds it; default the best one that evaluate.py found."""
+    """Pixels where no class exceeds it are background; default the best one that evaluate.py found."""
     ignore_below: Fraction | None = None
     """Lower end of an ignore band: pixels whose strongest class is between it and the threshold become 255."""
     saliency_weight: Fraction = 0.0
@@ -41,7 +41,7 @@ class LabelMethodOptions:
     crf: bool = False
     """Refine the labels by a dense CRF."""
     crf_backend: CrfBackend = "lattice"
-    """What computes the CRF: lattice is built in; pydensecrf is the original package, where it is installed."""
+    """Implementation of the CRF: lattice is built in; pydensecrf is the original package, if installed."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class LabelOutputOptions:
     """Output."""
 
     label_dir: str | None = None
-    """Where labels go; default data/NAME/pseudo_seg_labels_EXP in the project."""
+    """Folder for the labels; default data/NAME/pseudo_seg_labels_EXP in the project."""
     label_form: Literal["palette", "grey"] = "palette"
     """palette: PNGs with VOC's colours; grey: the same indices for readers that ignore palettes (imageio, OpenCV)."""
     overwrite: bool = False
     """Overwrite existing labels."""
     update: bool = False
-    """Replace labels that other settings gave, and keep the others."""
+    """Replace labels that were made with other settings, and keep the others."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,16 @@ class LabelOptions(RunOptions, LabelDataOptions, LabelMethodOptions, LabelOutput
 
 @dataclass(frozen=True)
 class ImportLabelsOptions:
-    """Turn label PNGs of other programs into a label folder: palette, size and names are converted, values checked."""
+    """Import label PNGs of other programs: convert palette, size and names, and check values."""
 
     labels: str
     """Folder of label PNGs: grey or palette indices (255 unsure), or VOC's colours."""
     out: str
-    """Where the labels go."""
+    """Folder for the labels."""
     dataset: str = "data/voc12"
-    """The dataset whose images they are of."""
+    """The dataset of the images."""
     image_list: str | None = None
-    """List of images that get labels; default train_cls.txt in the dataset."""
+    """List of images to label; default train_cls.txt in the dataset."""
     image_dir: str | None = None
     """Folder of images; default JPEGImages in the dataset."""
     file_name: str = "{name}.png"

@@ -21,14 +21,14 @@ class NetworkOptions:
     attention: str = "none"
     """none, or one of se sa cam pam eca ca simam nam gam psa_channel psa_spatial, or a sum such as se+sa."""
     init_weights: str = "none"
-    """ImageNet weights of the backbone: a .params, .pth or .safetensors file, package:NAME for the one in an installed
+    """ImageNet weights of the backbone: a .params, .pth or .safetensors file, package:NAME for one in an installed
     package, `timm` (downloads), or none."""
     load_checkpoint: str | None = None
-    """A checkpoint, also a published one, whose two networks training starts from."""
+    """A checkpoint, own or published, to start from."""
     frozen_stages: Annotated[int, Range(0, 7)] = 2
-    """The first stages, which are not trained: 0 none, 1 conv1a, 2 conv1a and b2, …"""
+    """Number of frozen stages: 0 none, 1 conv1a, 2 conv1a and b2, …"""
     freeze_batch_norm: bool = True
-    """Keep the backbone's batch norms (statistics and affine) as they were loaded."""
+    """Keep the backbone's batch norms (statistics and affine) as loaded."""
     train_gates: Literal["all", "published"] = "all"
     """all: attention and suppression are trained; published: as in the published runs, whose optimiser held only their
     convolutions, at the learning rate of pretrained layers."""
@@ -37,10 +37,10 @@ class NetworkOptions:
     width: Width = 1.0
     """Multiplier of every channel count of resnet38."""
     output_stride: Stride = 8
-    """Pixels of the image per step of the map, for timm backbones (resnet38 has 8)."""
+    """Stride of the feature map in pixels, for timm backbones (resnet38 has 8)."""
     padding: Literal["zeros", "replicate"] = "zeros"
-    """What convolutions see beyond the border of a map: zeros as published, or its outermost values, which leave no
-    stripes along the borders of CAMs."""
+    """Padding of convolutions: zeros as published; replicate repeats the outermost values and avoids stripes along the
+    borders of CAMs."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class TransferOptions:
     """Local activations up to this do not enter the target (only with saliency)."""
     background_target: Literal["network", "activation", "complement"] = "network"
     """Background of the target: where the local network's own background map exceeds bg_threshold (network, as
-    published for VOC), that map itself (activation, as published for COCO), or what the object leaves (complement)."""
+    published for VOC), that map itself (activation, as published for COCO), or the object's complement (complement)."""
     global_cls_weight: NotNegative = 0.0
     """Weight of the global network's classification loss; the local network's has weight 1."""
 
@@ -73,13 +73,13 @@ class CopyPasteOptions:
     """Copy-paste (CDA)."""
 
     cda: Literal["off", "cda", "cda+"] = "off"
-    """Copy-paste of foregrounds: off, cda (one random position), cda+ (the one that hides least of the image's own)."""
+    """Copy-paste of foregrounds: off, cda (one random position), cda+ (that which hides least of other objects)."""
     cda_bank: str | None = None
     """Folder of foregrounds that scripts/build_foregrounds.py made; default sem_seg_fg/EXP in the project."""
     cda_batch: Literal["pair", "twin"] = "pair"
     """pair: a batch holds each image and its pasted twin, as published; twin: the twins alone."""
     cda_probability: Fraction = 1.0
-    """Probability that a twin carries an object; else it is the image, cropped anew."""
+    """Probability that a twin contains a pasted object; otherwise it is another crop of the image."""
     cda_tr: NotNegative = 0.2
     """cda+ takes the first position where less than this fraction of the object hides salient pixels, else the best."""
     cda_rotation: Degrees = 0.0

@@ -8,7 +8,7 @@ from utils.config.valid import NotNegative
 
 @dataclass(frozen=True)
 class JudgeOptions(RunOptions, WorkerOptions):
-    """Judge a run's CAMs without masks: classes that are everywhere, saliency that shows other things than the tags."""
+    """Judge a run's CAMs without masks: CAMs that cover everything, saliency that does not fit the tags."""
 
     dataset: str | None = None
     """Default: the dataset that the run was trained on."""
@@ -18,21 +18,21 @@ class JudgeOptions(RunOptions, WorkerOptions):
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """Show the steps from photos to masks, and how long those that are left will take."""
+    """Show the remaining steps from photos to masks, and how long they will take."""
 
     dataset: str
     """The dataset's folder."""
     record: str
     """File of the seconds that finished steps took."""
     steps: tuple[str, ...] = ()
-    """The steps that are to come, in order."""
+    """The remaining steps, in order."""
     done: str | None = None
-    """The step that was just finished; its time is added to the record."""
+    """The step that has just finished; its time is added to the record."""
     seconds: NotNegative = 0.0
-    """What that step took."""
+    """Duration of that step."""
     epochs: NotNegative = 0
     """Epochs of the classifier."""
     segmentation_epochs: NotNegative = 0
     """Epochs of the segmentation network."""
     photos: NotNegative = 0
-    """All photos to label; 0 is those of the dataset."""
+    """Number of photos to label; 0 is those of the dataset."""

@@ -11,7 +11,7 @@ class PlanOptions:
     """Plan."""
 
     plan: bool = False
-    """Report work, memory and time of this training, and end: it needs no images, weights or GPU."""
+    """Report work, memory and time of this training and exit; needs no images, weights or GPU."""
     plan_images: Count | None = None
     """Number of training images; default those of the list."""
     plan_tflops: Positive | None = None

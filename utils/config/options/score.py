@@ -16,14 +16,14 @@ class ScoreDataOptions:
     """cam: NAME.npz of test_l2g.py, or the form of CAMs that pred_dir holds; attention: NAME_TAG.png; npy: CAM
     dictionaries of IRN, PuzzleCAM or PSA; rw: PuzzleCAM's after its random walk; png: label PNGs."""
     pred_dir: str | None = None
-    """Folder that is scored; default the run's: cam, ms/attention, the first of cam_npy_irn, cam_npy_aff and cam_npy
+    """Folder to score; default the run's: cam, ms/attention, the first of cam_npy_irn, cam_npy_aff and cam_npy
     that has files (npy, rw), or its pseudo labels (png)."""
     dataset: str | None = None
     """Default: the dataset that the run was trained on."""
     mask_dir: str | None = None
     """Folder of ground-truth masks; default SegmentationClass in the dataset."""
     mask_list: str | None = None
-    """List of images that are scored; default train.txt in the dataset."""
+    """List of images to score; default train.txt in the dataset."""
     sal_dir: str | None = None
     """Folder of saliency maps; default the run's, else Sal in the dataset."""
 
@@ -55,12 +55,12 @@ class ShowOptions:
     experiments: tuple[str, ...] = ("l2g_voc",)
     """Names of the runs."""
     runs_dir: str | None = None
-    """Where runs are kept; default runs/ in the project."""
+    """Folder of runs; default runs/ in the project."""
     segmentation_dir: str | None = None
-    """Where the segmentation network's scores are kept, EXP/scores.json; default deeplabv2/data/scores."""
+    """Folder of the segmentation network's scores, EXP/scores.json; default deeplabv2/data/scores."""
     classes: tuple[str, ...] = ()
     """Classes whose mean IoU of the CAMs is shown as well."""
     titles: tuple[str, ...] = ()
-    """What the rows are called, one for each of the experiments; default their names."""
+    """Titles of the rows, one per experiment; default their names."""
     expected: str | None = None
     """A YAML file of the range of each figure, which is printed beside it: experiment title, column, [low, high]."""

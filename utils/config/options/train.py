@@ -55,7 +55,7 @@ class DataOptions:
     color_jitter: tuple[NotNegative, NotNegative, NotNegative, Annotated[float, Range(0, 0.5)]] = (0.3, 0.3, 0.3, 0.1)
     """Brightness, contrast, saturation, hue."""
     flip: Fraction = 0.0
-    """Probability of a mirrored image."""
+    """Probability of mirroring an image."""
     mean: Color | None = None
     """Mean of the channels, 0..1; default the backbone's own."""
     std: Deviation | None = None
@@ -67,39 +67,38 @@ class ScheduleOptions:
     """Schedule."""
 
     epochs: Epochs = 10
-    """Passes over the training list, those before start_epoch among them."""
+    """Passes over the training list, including those before start_epoch."""
     start_epoch: Annotated[int, Range(0, 100_000)] = 0
-    """Continue, in a new run, from load_checkpoint with its optimiser, as the epoch of this number, counted from 0."""
+    """First epoch, counted from 0, of a new run that continues from load_checkpoint and its optimiser."""
     batch_size: BatchSize = 3
     """Images per step and process."""
     accumulate: Batches = 1
     """Batches whose gradients are averaged before a step."""
     lr: Positive = 0.001
-    """Learning rate of pretrained weights; that of their biases is twice this."""
+    """Learning rate of pretrained weights; biases use twice this."""
     new_lr_factor: Positive = 10.0
     """Factor on the learning rate of new layers: CAM head, attention, suppression."""
     schedule: Literal["step", "poly"] = "step"
-    """step: times 0.1 from each epoch of decay_epochs; poly: polynomial to zero."""
+    """step: multiplied by 0.1 at each epoch of decay_epochs; poly: polynomial to zero."""
     decay_epochs: Annotated[tuple[Annotated[int, Range(0, 100_000)], ...], Items(0, 100)] = (5,)
-    """Epochs, counted from 0, from which the learning rate is multiplied by 0.1; with load_checkpoint, those before
-    start_epoch do not count."""
+    """Epochs, counted from 0, at which the learning rate is multiplied by 0.1; with load_checkpoint, those before
+    start_epoch are ignored."""
     poly_power: Positive = 0.9
     """Power of the polynomial schedule."""
     warmup_steps: CountOrNone = 0
     """Steps over which the learning rate rises linearly from a hundredth of itself."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """sgd as published; adamw learns faster where no pretrained weights are loaded."""
+    """sgd as published; adamw learns faster without pretrained weights."""
     momentum: Momentum = 0.9
-    """Of SGD."""
+    """Momentum of SGD."""
     nesterov: bool = True
     """Nesterov momentum."""
     weight_decay: NotNegative = 5e-4
-    """Of either optimiser."""
+    """Weight decay of either optimiser."""
     clip_grad: NotNegative = 0.0
     """Gradient clipping: largest norm; 0 does not clip."""
     average_weights: Momentum = 0.0
-    """Largest fraction that a moving average of the weights keeps in a step, e.g. 0.995; the average is what is stored
-    and makes CAMs. 0 keeps no average."""
+    """Largest decay of a moving average of the weights, e.g. 0.995; it is stored and makes the CAMs. 0: none."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +106,11 @@ class CamSettings:
     """CAMs that test_l2g.py makes of this run."""
 
     cam_scales: Factors = (0.5, 1.0, 1.5, 2.0)
-    """Scales: factors on the image's size, every one plain and mirrored."""
+    """Factors on the image's size; each scale is used plain and mirrored."""
     cam_base_size: PixelsOrOwn = 0
     """Pixels of the image's short side at scale 1; 0 is the image's own size."""
     cam_activation: Literal["relu", "softmax"] = "relu"
-    """What becomes a CAM: the positive part of the class map as published, or its softmax against the background."""
+    """How class maps become CAMs: their positive part, as published, or their softmax against the background."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class MachineOptions:
     num_workers: LoaderWorkers = 2
     """Processes that read images; the samples are the same for any number."""
     seed: Seed = 0
-    """All randomness follows from it."""
+    """Seed of all randomness."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,11 @@ class SavingOptions:
     """Output."""
 
     resume: bool = False
-    """Continue the run from its newest checkpoint."""
+    """Resume the run from its newest checkpoint."""
     save_minutes: NotNegative = 10.0
     """Minutes between checkpoints inside an epoch."""
     keep_checkpoints: Count = 2
-    """Newest epoch checkpoints that are kept, the final one among them."""
+    """Number of newest epoch checkpoints to keep, including the final one."""
     log_every: Count = 20
     """Steps between points of the TensorBoard curves."""
 
