@@ -94,17 +94,17 @@ step "the same network on the true masks, to compare" \
   segmentation "${EXP}_masks" --DATASET.LABEL_DIR="$ROOT/data/demo/SegmentationClass"
 step "pictures and report" report
 
-printf '\nmIoU of CAMs and labels on the 240 training pictures, of the network on 80 unseen ones; (expected range)\n\n'
+printf '\nmIoU of CAMs and labels on the 240 training pictures, of the network on 80 unseen ones\n\n'
 "$PYTHON" "$ROOT/scripts/show_scores.py" --experiments="$RUNS,${EXP}_masks" --titles="$TITLES,true masks" \
   --expected="$ROOT/configs/expected/$PRESET.yaml" 2>>"$LOG"
 cat <<END
 
-$((SECONDS - STARTED)) s in all. What the programs printed: $LOG
+$((SECONDS - STARTED)) s in total. Output of the programs: $LOG
 
 pictures   $ROOT/data/demo/preview.jpg
            $ROOT/runs/$EXP/contact_sheet.png
            $ROOT/runs/$EXP/report/index.html
-next       your own photos:  python3 scripts/prepare_own.py --images=photos --tags=tags.csv --out=data/mine
-           PASCAL VOC 2012:  python3 scripts/prepare_voc.py --voc=VOCdevkit/VOC2012 --sbd=benchmark_RELEASE
+next       your own photos:  bash train_test_L2G_own.sh PHOTOS TAGS.csv NAME     (docs/own_photos.md)
+           PASCAL VOC 2012:  python3 scripts/prepare_voc.py --voc=VOCdevkit/VOC2012 --sbd=benchmark_RELEASE     (docs/voc.md)
            the tests:        bash test.sh
 END

@@ -22,6 +22,7 @@ from utils.metrics import ABSENT_CLASSES
 from utils.runs.paths import RunPaths
 from utils.runs.segmentation import result_dirs
 
+MARK = "!"
 COLUMNS = ("CAM mIoU", "threshold", "label mIoU", "network", "network + CRF")
 
 
@@ -36,14 +37,18 @@ def run(options: ShowOptions) -> Path:
     header = ["run", *COLUMNS, *(["classes"] if options.classes else [])]
     table = [header]
     for name, title in zip(options.experiments, titles, strict=True):
-        expected = ranges.get(title, {})
-        found = zip(header[1:], _row(options, name), strict=True)
-        table.append([title, *(_with_range(cell, expected.get(column)) for column, cell in found)])
+        cells = dict(zip(header[1:], _row(options, name), strict=True))
+        expected = {column: limits for column, limits in ranges.get(title, {}).items() if cells.get(column, "-") != "-"}
+        table.append([title, *(_marked(cell, expected.get(column)) for column, cell in cells.items())])
+        if expected:
+            table.append(["  expected", *(_range(expected.get(column)) for column in cells)])
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     for row in table:
         first, *others = row
         cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
         print("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    if any(cell.endswith(MARK) for row in table for cell in row):
+        print(f"{MARK} outside of the expected range")
     print(f"mIoU: {ABSENT_CLASSES}", file=sys.stderr)
     return RunPaths.of(options.runs_dir, options.experiments[0]).root.parent
 
@@ -55,13 +60,16 @@ def _read_ranges(path: str | None) -> dict[str, dict[str, list[float]]]:
     return yaml.safe_load(existing_path(path, "--expected").read_text()) or {}
 
 
-def _with_range(cell: str, expected: list[float] | None) -> str:
-    """56.7 % -> 56.7 % (55 to 58), with a mark where the figure lies outside."""
-    if expected is None or cell == "-":
+def _marked(cell: str, expected: list[float] | None) -> str:
+    """The cell, with a mark where its figure lies outside of the expected range."""
+    if expected is None:
         return cell
     low, high = expected
-    inside = low <= float(cell.removesuffix(" %")) <= high
-    return f"{cell} ({low:g} to {high:g}){'' if inside else ' !'}"
+    return cell if low <= float(cell.removesuffix(" %")) <= high else f"{cell} {MARK}"
+
+
+def _range(expected: list[float] | None) -> str:
+    return f"{expected[0]:g} to {expected[1]:g}" if expected else ""
 
 
 def _row(options: ShowOptions, name: str) -> list[str]:

@@ -54,7 +54,7 @@ def test_an_unknown_class_is_named(runs):
         run(ShowOptions(experiments=("exp",), runs_dir=str(runs), classes=("bird",)))
 
 
-def test_a_figure_stands_beside_its_expected_range(runs, tmp_path, capsys):
+def test_a_figure_stands_above_its_expected_range(runs, tmp_path, capsys):
     (tmp_path / "expected.yaml").write_text("my run: {CAM mIoU: [55, 58]}\nother: {CAM mIoU: [80, 90]}\n")
     for title, mark in {"my run": "", "other": " !"}.items():
         run(
@@ -62,8 +62,10 @@ def test_a_figure_stands_beside_its_expected_range(runs, tmp_path, capsys):
                 experiments=("exp",), titles=(title,), expected=str(tmp_path / "expected.yaml"), runs_dir=str(runs)
             )
         )
-        line = capsys.readouterr().out.splitlines()[1]
-        assert re.split(r" {2,}", line)[1] == ("56.7 % (55 to 58)" if not mark else "56.7 % (80 to 90) !")
+        figures, expected, *note = capsys.readouterr().out.splitlines()[1:]
+        assert re.split(r" {2,}", figures)[1] == f"56.7 %{mark}"
+        assert expected.split() == (["expected", "55", "to", "58"] if not mark else ["expected", "80", "to", "90"])
+        assert len(note) == len(mark.strip())
 
 
 def test_titles_are_one_for_each_run(runs):

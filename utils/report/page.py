@@ -28,7 +28,7 @@ CURVES = {
     "transfer": ("Knowledge transfer loss", "loss"),
     "local_cls": ("Classification loss, local network", "loss"),
     "global_cls": ("Classification loss, global network", "loss"),
-    "active_tags": ("Tags with an active CAM", "share of the tags"),
+    "active_tags": ("Tags with an active CAM", "fraction of the tags"),
     "steps_per_second": ("Speed", "steps per second"),
 }
 _PALETTE = ["#" + bytes(color).hex() for color in PALETTE]
@@ -49,7 +49,7 @@ def write_report(
     max_images: int,
     num_workers: int,
 ) -> Path:
-    """Writes runs/EXP/report/index.html about runs[0], the others beside it -> the page.
+    """Writes runs/EXP/report/index.html about runs[0], compared with the others -> the page.
 
     names are the images with CAMs; those with predictions join them. max_images bounds the gallery, 0 does not. What is
     computed of an image is kept in report/cache, so that the next report is quick.

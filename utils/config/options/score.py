@@ -63,4 +63,4 @@ class ShowOptions:
     titles: tuple[str, ...] = ()
     """Titles of the rows, one per experiment; default their names."""
     expected: str | None = None
-    """A YAML file of the range of each figure, which is printed beside it: experiment title, column, [low, high]."""
+    """A YAML file of expected ranges, printed below the figures: experiment title, column, [low, high]."""
