@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,9 +32,12 @@ from utils.files.parallel import run_in_threads
 from utils.files.published_places import FINAL_CHECKPOINT, first_existing
 from utils.files.sources import digest_of, outdated
 from utils.runs.segmentation import SegmentationTraining
-from utils.runtime.device import autocast
+from utils.runtime.choices import Choices, choose
+from utils.runtime.device import autocast, to_device
 from utils.runtime.process import Process
 from utils.training.checkpoint import read_checkpoint, weights_digest
+
+ItemT = TypeVar("ItemT")
 
 ONE_VIEW = Views()
 # what the networks call a setting that is not MODEL.<the same>
@@ -148,6 +151,7 @@ def make_logits(
     if process.is_main:
         print(f"{folder}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {checkpoint}")
     process.wait()
+    choose(process.device, Choices(settings.SOLVER.TF32))
     network = network.eval().requires_grad_(False).to(process.device).to(memory_format=torch.channels_last)
     infer = partial(
         infer_batch,
@@ -187,15 +191,30 @@ def _made_with(settings: StepSettings, weights: str) -> dict[str, Any]:
 def _jobs(
     infer: Callable[[np.ndarray], Tensor], batches: Iterable[ImageBatch], files: Mapping[str, Path], folder: Path
 ) -> Iterator[Callable[[], None]]:
-    """For each image, the writing of what the network gave for it."""
-    for batch, images, size in batches:
-        for entry, logits in zip(batch, infer(images)):
-            try:
-                stored = reduce_logits(logits, size)
-            except UserError as error:
-                raise error.at(files[entry.name]) from error
-            digest = digest_of(files[entry.name])
-            yield partial(write_logits, folder / f"{entry.name}.npz", stored, made_from=digest)
+    """For each image, the writing of what the network gave for it.
+
+    The network has begun with the next batch when a batch's logits are fetched: a GPU does not wait for it.
+    """
+    for batch, size, answer in one_behind((batch, size, infer(images).half()) for batch, images, size in batches):
+        for entry, logits in zip(batch, answer.cpu()):
+            yield partial(_store, logits, size, files[entry.name], folder / f"{entry.name}.npz")
+
+
+def _store(logits: Tensor, size: tuple[int, int], file: Path, path: Path) -> None:
+    try:
+        stored = reduce_logits(logits, size)
+    except UserError as error:
+        raise error.at(file) from error
+    write_logits(path, stored, made_from=digest_of(file))
+
+
+def one_behind(items: Iterable[ItemT]) -> Iterator[ItemT]:
+    """The items, each given when the next one has been made."""
+    waiting: list[ItemT] = []
+    for item in items:
+        yield from waiting
+        waiting = [item]
+    yield from waiting
 
 
 @torch.inference_mode()
@@ -209,6 +228,6 @@ def infer_batch(
     views: Views = ONE_VIEW,
 ) -> Tensor:
     """Logits (N, L, h, w) float32 of images (N, H, W, 3) uint8 RGB; the network sees all its scales."""
-    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+    pixels = to_device(torch.from_numpy(images), device).permute(0, 3, 1, 2)
     with autocast(device, amp):
         return logits_of(network, input_format.prepare(pixels), views)

@@ -7,6 +7,8 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+from utils.runtime.device import to_device
+
 Rgb = tuple[float, float, float]
 
 
@@ -24,7 +26,7 @@ class InputFormat:
         image = rgb.to(torch.float32)
         if self.channel_order == "BGR":
             image = image.flip(-3)
-        mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        mean, std = (to_device(torch.tensor(values), image.device).view(3, 1, 1) for values in (self.mean, self.std))
         return (image * self.scale - mean) / std
 
     @property

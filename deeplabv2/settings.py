@@ -54,6 +54,8 @@ class Settings:
                 rule=f"must be {IGNORE_INDEX}, as in every label file here",
                 remedy="rewrite the labels",
             )
+        if self.SOLVER.COMPILE and self.SOLVER.CHECKPOINT_ACTIVATIONS:
+            raise UserError("--SOLVER.COMPILE and --SOLVER.CHECKPOINT_ACTIVATIONS", rule="choose one of them")
         mean = self.IMAGE.MEAN
         if len({value is None for value in (mean.R, mean.G, mean.B)}) > 1:
             raise UserError(f"IMAGE.MEAN.R={mean.R} G={mean.G} B={mean.B}", rule="give all three or none")

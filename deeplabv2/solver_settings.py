@@ -85,6 +85,12 @@ class SolverSettings:
     """Channels-last memory layout: faster on GPUs with mixed precision."""
     CHECKPOINT_ACTIVATIONS: bool = False
     """Activation checkpointing: compute activations of blocks again in the backward pass instead of storing them."""
+    COMPILE: bool = False
+    """Train the network as torch.compile makes it; the first step takes minutes."""
+    TF32: bool = True
+    """On CUDA, 32-bit matrices and convolutions with 10-bit mantissas; false computes in full float32."""
+    DETERMINISTIC: bool = False
+    """On CUDA, repeatable algorithms alone, so that a resumed run ends in the same bytes; slower."""
     DEVICE: Device = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
     SEED: Seed = 0

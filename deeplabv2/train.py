@@ -29,7 +29,7 @@ from utils.runtime.log import open_log
 from utils.runtime.process import Process, start_process
 from utils.training import checkpoint as ckpt
 from utils.training.measure import without_values
-from utils.training.plan import Length, Names, Plan
+from utils.training.plan import Length, Names, Plan, planned_device
 from utils.training.resume import check_new
 from utils.training.settings import Machine, Optimiser, Run, Sampling, Saving, Schedule, TrainerSettings
 from utils.training.show_plan import show_plan
@@ -115,7 +115,7 @@ def run(settings: Settings) -> Path | None:
         task = SegmentationTask(network, make_samples(settings, split, network), settings.SOLVER)
         if process.is_main:
             length = length_of(settings, len(split.entries), process.world_size)
-            for line in Plan(task, make_settings(settings), length).headline():
+            for line in Plan(task, make_settings(settings), length, process.device).headline():
                 log.info(line)
         run_ = Run(
             paths,
@@ -149,7 +149,8 @@ def plan(settings: TrainSettings) -> None:
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     images = settings.plan_images or listed_images(settings, data)
     length = length_of(settings, images, world_size)
-    show_plan(Plan(task, make_settings(settings), length), settings, NAMES, device=settings.SOLVER.DEVICE)
+    planned = Plan(task, make_settings(settings), length, planned_device(settings.SOLVER.DEVICE))
+    show_plan(planned, settings, NAMES)
 
 
 def listed_images(settings: Settings, data: Dataset) -> int | None:
@@ -270,6 +271,9 @@ def make_settings(settings: Settings) -> TrainerSettings:
             amp=solver.AMP,
             channels_last=solver.CHANNELS_LAST,
             recompute=solver.CHECKPOINT_ACTIVATIONS,
+            compile=solver.COMPILE,
+            tf32=solver.TF32,
+            deterministic=solver.DETERMINISTIC,
             sync_batch_norm=not settings.MODEL.FREEZE_BATCH_NORM,
             num_workers=settings.DATALOADER.NUM_WORKERS,
         ),

@@ -28,6 +28,7 @@ from utils.files.manifest import FolderSettings
 from utils.files.parallel import run_in_threads
 from utils.runs.inputs import open_run
 from utils.runs.paths import RunPaths
+from utils.runtime.choices import Choices, choose
 from utils.runtime.process import Process, start_process
 from utils.training.checkpoint import final_checkpoint, read_checkpoint, weights_digest
 
@@ -73,6 +74,7 @@ def run(options: CamOptions) -> Path:
             record.start(settings)
             print(f"{paths.cam_dir}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {checkpoint.name}")
         process.wait()
+        choose(process.device, Choices(options.tf32))
         network.to(process.device).to(memory_format=torch.channels_last)
         make_all(maker, options, todo[process.rank :: process.world_size], files, outputs, process)
         process.wait()

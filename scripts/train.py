@@ -28,7 +28,7 @@ from utils.runtime.log import open_log
 from utils.runtime.process import start_process
 from utils.training import checkpoint as ckpt
 from utils.training.measure import without_values
-from utils.training.plan import Length, Names, Plan
+from utils.training.plan import Length, Names, Plan, planned_device
 from utils.training.resume import check_new
 from utils.training.settings import Machine, Optimiser, Run, Sampling, Saving, Schedule, TrainerSettings
 from utils.training.show_plan import show_plan
@@ -80,7 +80,7 @@ def run(options: TrainOptions) -> Path | None:
             log.info(about_bank(options, inputs.bank, dataset))
         if process.is_main:
             length = Length(len(samples), settings.schedule.steps, settings.saving.interval, process.world_size)
-            for line in Plan(task, settings, length).headline():
+            for line in Plan(task, settings, length, process.device).headline():
                 log.info(line)
         run_ = Run(
             paths,
@@ -124,7 +124,7 @@ def plan(options: TrainOptions) -> None:
     settings = make_settings(options, num_images=images or one_step, world_size=world_size)
     epoch = settings.saving.interval
     length = Length(images, settings.schedule.steps, epoch, world_size) if images else Length(None, None, None)
-    show_plan(Plan(task, settings, length), options, NAMES, device=options.device)
+    show_plan(Plan(task, settings, length, planned_device(options.device)), options, NAMES)
 
 
 def listed_images(options: TrainOptions, dataset: Dataset) -> int | None:
@@ -189,6 +189,9 @@ def make_settings(options: TrainOptions, *, num_images: int, world_size: int) ->
             amp=options.amp,
             channels_last=options.channels_last,
             recompute=options.checkpoint_activations,
+            compile=options.compile,
+            tf32=options.tf32,
+            deterministic=options.deterministic,
             sync_batch_norm=not options.freeze_batch_norm,
             num_workers=options.num_workers,
         ),

@@ -298,7 +298,12 @@ def test_a_run_leaves_exactly_these_files(options, fast_steps):
     assert [(line["epoch"], line["step"], line["transfer"]) for line in lines] == [
         (e, 4 * e + 4, 0.5) for e in range(4)
     ]
-    assert json.loads((root / "versions.json").read_text())["torch"] == version("torch")
+    versions = json.loads((root / "versions.json").read_text())
+    assert versions["torch"] == version("torch")
+    assert versions["choices"] == {
+        "tf32": False, "cudnn_autotune": False, "deterministic": True, "device": "cpu", "processes": 1, "amp": "off",
+        "channels_last": False, "compile": False, "checkpoint_activations": False, "fused_optimizer": False,
+    }  # fmt: skip
 
 
 def test_every_epoch_has_its_own_averages(options, fast_steps):
@@ -306,6 +311,17 @@ def test_every_epoch_has_its_own_averages(options, fast_steps):
     fast_steps(transfer=lambda: float(next(values)))
     train.run(options(epochs=2))
     assert [line["transfer"] for line in metrics_of(options())] == [1.5, 5.5]
+
+
+@pytest.mark.slow
+def test_half_precision_and_checkpointed_activations_train_on_the_cpu(options):
+    plain = train.run(options(experiment_name="plain", freeze_batch_norm=False))
+    again = train.run(options(experiment_name="again", freeze_batch_norm=False, checkpoint_activations=True))
+    states = [read_checkpoint(path) for path in (plain, again)]
+    assert_same_values(*[{name: state[name] for name in ("state_dict", "local_dict")} for state in states])
+    state = read_checkpoint(train.run(options(experiment_name="half", amp="fp16", epochs=6)))
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
+    assert 0 < state["skipped"] < 20  # of 24 steps: the loss scale starts high
 
 
 @pytest.mark.slow

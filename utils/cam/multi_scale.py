@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils.cam.merging import Activation, merge_scales
-from utils.runtime.device import autocast
+from utils.runtime.device import autocast, to_device
 
 
 def scaled_sizes(size: Sequence[int], scales: Sequence[float], *, base_size: int = 0) -> list[tuple[int, int]]:
@@ -47,10 +47,10 @@ def raw_maps(
     the largest scale alone.
     """
     device = next(network.parameters(), images).device
-    shift, scale = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean, std))
+    shift, scale = (to_device(torch.tensor(v), device).view(1, 3, 1, 1) for v in (mean, std))
     maps: list[Tensor] = []
     for size in scaled_sizes(images.shape[2:], scales, base_size=base_size):
-        plain = (scaled_images(images, size).to(device) - shift) / scale
+        plain = (to_device(scaled_images(images, size), device) - shift) / scale
         both = torch.cat([plain, plain.flip(-1)]).contiguous(memory_format=torch.channels_last)
         with autocast(device, amp):
             cams = network(both).cams

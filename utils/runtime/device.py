@@ -63,18 +63,36 @@ def autocast(device: torch.device, amp: str) -> Iterator[None]:
 OUT_OF_MEMORY = ("can't allocate memory", "ALLOC_FAILED")
 
 
+# of an error that it raises where an operation has no repeatable algorithm
+NOT_DETERMINISTIC = "does not have a deterministic implementation"
+# of errors of a process whose peer is gone
+PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+
+
 @contextmanager
-def memory_errors(device: torch.device, remedy: str) -> Iterator[None]:
-    """Turns the error of memory that has run out into a UserError with the remedy."""
+def device_errors(device: torch.device, remedy: str) -> Iterator[None]:
+    """Turns errors of a device into UserErrors: memory that has run out, with the remedy; a peer that is gone."""
     try:
         yield
     except RuntimeError as error:
+        text = str(error)
+        if NOT_DETERMINISTIC in text:
+            raise UserError(text.splitlines()[0], "--deterministic", remedy="train without it") from error
+        if any(sign in text for sign in PEER_GONE):
+            raise UserError("another process of this run has ended", remedy="see its error") from error
         is_cuda = isinstance(error, torch.OutOfMemoryError)
-        if not is_cuda and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+        if not is_cuda and not any(sign in text for sign in OUT_OF_MEMORY):
             raise
-        wanted = re.search(r"allocate ([\d.]+ [GMK]iB)", str(error))
+        wanted = re.search(r"allocate ([\d.]+ [GMK]iB)", text)
         what = f"memory ran out (wanted: {wanted[1]} more)" if wanted else "memory ran out"
         raise UserError(what, f"--device={device.type}", remedy=remedy) from error
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on the device. A GPU gets it from page-locked memory, behind which its work need not wait."""
+    if device.type == "cuda" and tensor.device.type == "cpu" and torch.cuda.is_available():
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def unsafe_in_channels_last(model: nn.Module, device: torch.device) -> str | None:

@@ -3,7 +3,9 @@
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,12 +14,12 @@ from utils.files.atomic import write_json
 REPORTED_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "pillow", "numba")
 
 
-def write_versions(path: Path) -> None:
-    """Records Python, the libraries and the machine that a run was made with.
+def write_versions(path: Path, choices: Mapping[str, Any]) -> None:
+    """Records Python, the libraries and the machine that a run was made with, and how the device computed.
 
     Instructions and threads decide in which order numbers are summed: other ones end in other last digits.
     """
-    found = {
+    found: dict[str, Any] = {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -31,4 +33,4 @@ def write_versions(path: Path) -> None:
             found[package] = None
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
-    write_json(path, found)
+    write_json(path, found | {"choices": dict(choices)})

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from utils.runtime.device import autocast
+from utils.runtime.device import AMP_TYPES
 from utils.training.recompute import recompute_blocks
 from utils.training.task import Task
 
@@ -162,7 +162,8 @@ def _pass(task: Task, network: nn.Module, batch: Mapping[str, Tensor], amp: str,
 
     with meter:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            with autocast(torch.device("cpu"), amp):
+            # not utils.runtime.device.autocast, which computes some convolutions of a CPU in other ways
+            with torch.autocast("cpu", dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
                 loss = task.losses(network, dict(batch)).total()
             flop_forward, saved = meter.flop, meter.live[SAVED]
         loss.backward()

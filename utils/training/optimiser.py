@@ -73,9 +73,13 @@ def make_optimizer(network: nn.Module, groups: list[dict[str, Any]], settings: O
     if sorted(held) != sorted(id(p) for p in network.parameters() if p.requires_grad):
         raise ValueError("a parameter stands in two optimiser groups or in none")
     lr, decay = settings.lr, settings.weight_decay
+    # one kernel for all; with a loss scale it is also the one that need not wait for the GPU
+    fused = True if all(p.is_cuda for group in groups for p in group["params"]) else None
     if settings.name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, weight_decay=decay)
-    return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay)
+        return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=fused)
+    return torch.optim.SGD(
+        groups, lr=lr, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay, fused=fused
+    )
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
@@ -105,5 +109,9 @@ def restore_optimizer(
     optimizer.load_state_dict(state["optimizer"])
     for group, setting in zip(optimizer.param_groups, settings):
         group.update(setting)
+        for parameter in group["params"] if setting.get("fused") else ():
+            steps = optimizer.state.get(parameter, {}).get("step")
+            if steps is not None:  # of AdamW: where a CPU has counted them, the kernel wants them on the GPU
+                optimizer.state[parameter]["step"] = torch.as_tensor(steps, dtype=torch.float32).to(parameter.device)
     if state.get("scaler"):
         scaler.load_state_dict(state["scaler"])

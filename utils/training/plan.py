@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from utils.runtime.device import pick_device, precision
 from utils.training.measure import BatchNeeds, measure_batch
 from utils.training.settings import TrainerSettings
 from utils.training.task import Task
@@ -56,12 +59,24 @@ class Memory:
     peak: int
 
 
+def planned_device(name: str) -> torch.device:
+    """As pick_device, but a named device may be missing here: it is where the training will run."""
+    return pick_device(name) if name == "auto" else torch.device(name)
+
+
+def planned_precision(amp: str, device: torch.device) -> str:
+    """As precision; a card that is not here computes in bf16, as all since 2020."""
+    is_elsewhere = device.type == "cuda" and not torch.cuda.is_available()
+    return "bf16" if amp == "auto" and is_elsewhere else precision(amp, device)
+
+
 class Plan:
     """What `task`, trained as `settings` say, needs on each device."""
 
-    def __init__(self, task: Task, settings: TrainerSettings, length: Length) -> None:
+    def __init__(self, task: Task, settings: TrainerSettings, length: Length, device: torch.device) -> None:
         self.task, self.settings, self.length = task, settings, length
-        self.sampling, self.machine = settings.sampling, settings.machine
+        self.sampling, self.machine, self.device = settings.sampling, settings.machine, device
+        self.amp = planned_precision(self.machine.amp, device)
         self.needs = self.measure()
         self.memory = self.memory_of(self.needs)
 
@@ -70,7 +85,7 @@ class Plan:
         return measure_batch(
             self.task,
             batch_size=(batch_size or self.sampling.batch_size) * len(self.sampling.variants),
-            amp=self.machine.amp,
+            amp=self.amp,
             recompute=self.machine.recompute if recompute is None else recompute,
         )
 
@@ -119,7 +134,7 @@ class Plan:
         return [work, f"plan: memory of a device, {self._described(self.memory, recompute=self.machine.recompute)}"]
 
     def _described(self, memory: Memory, *, recompute: bool) -> str:
-        how = PRECISIONS[self.machine.amp] + (", activation checkpointing" if recompute else "")
+        how = PRECISIONS[self.amp] + (", activation checkpointing" if recompute else "")
         return (
             f"{how}: {memory.peak / GIB:.2f} GiB at most; weights {memory.weights / GIB:.2f}, gradients "
             f"{memory.gradients / GIB:.2f}, optimiser {memory.optimizer / GIB:.2f}, saved activations "
@@ -168,7 +183,7 @@ class Plan:
             "batch_size": self.sampling.batch_size,
             "accumulate": self.sampling.accumulate,
             "devices": self.length.world_size,
-            "amp": self.machine.amp,
+            "amp": self.amp,
             "checkpoint_activations": self.machine.recompute,
             "steps": self.length.steps,
             "steps_per_epoch": self.length.steps_per_epoch,

@@ -57,13 +57,16 @@ class Schedule:
 class Machine:
     """How steps are computed: precision, memory layout, batch norms over processes, worker processes that read.
 
-    recompute: activation checkpointing.
+    recompute: activation checkpointing. compile: by torch.compile. tf32, deterministic: see utils.runtime.choices.
     """
 
     amp: Precision = "off"
     channels_last: bool = False
     sync_batch_norm: bool = False
     recompute: bool = False
+    compile: bool = False
+    tf32: bool = True
+    deterministic: bool = False
     num_workers: int = 0
 
 

@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from utils.config.options.plan import PlanOptions
 from utils.files.atomic import write_json
-from utils.runtime.device import pick_device
 from utils.runtime.speed import matrix_tflops
 from utils.training.plan import CONTEXT_GIB, GAPS, GIB, Names, Plan
 
 
-def show_plan(plan: Plan, options: PlanOptions, names: Names, *, device: str) -> None:
+def show_plan(plan: Plan, options: PlanOptions, names: Names) -> None:
     """Prints the plan, and writes it where the options say so."""
     found: dict[str, Any] = dict(plan.as_json())
     for line in plan.headline():
@@ -19,19 +20,21 @@ def show_plan(plan: Plan, options: PlanOptions, names: Names, *, device: str) ->
     print(line)
     name = "without_checkpointing" if plan.machine.recompute else "with_checkpointing"
     found[name] = {"saved_activations_gib": other.saved / GIB, "peak_gib": other.peak / GIB}
-    found |= _time(plan, options, device)
+    found |= _time(plan, options)
     if options.plan_memory is not None:
         found |= _batches(plan, options.plan_memory, names)
     if options.plan_json is not None:
         write_json(Path(options.plan_json), found)
 
 
-def _time(plan: Plan, options: PlanOptions, device: str) -> dict[str, Any]:
+def _time(plan: Plan, options: PlanOptions) -> dict[str, Any]:
     if options.plan_tflops is not None:
         tflops, source = options.plan_tflops, "--plan_tflops"
+    elif plan.device.type == "cuda" and not torch.cuda.is_available():
+        print("plan: time: give --plan_tflops=N, the device's TFLOP per second: it is not here to be measured")
+        return {"tflops": None, "hours": None}
     else:
-        here = pick_device(device)
-        tflops, source = matrix_tflops(here, plan.machine.amp), f"matrix products on {here.type}, measured"
+        tflops, source = matrix_tflops(plan.device, plan.amp), f"matrix products on {plan.device}, measured"
     hours = plan.hours(tflops)
     if hours is None:
         print("plan: time: give --plan_images=N, the number of training images: there is no list to count")

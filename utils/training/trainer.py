@@ -17,7 +17,8 @@ from utils.config.parser import save_options
 from utils.data.class_names import check_classes
 from utils.errors import UserError
 from utils.files.disk import move_file
-from utils.runtime.device import AMP_TYPES, autocast, memory_errors, unsafe_in_channels_last
+from utils.runtime.choices import DETERMINISTIC_COST, Choices, choose
+from utils.runtime.device import autocast, device_errors, precision, unsafe_in_channels_last
 from utils.runtime.process import Process
 from utils.runtime.seeds import derived_seed
 from utils.runtime.stop import StopRequest
@@ -33,6 +34,8 @@ from utils.training.sampling import Batches
 from utils.training.settings import Run, TrainerSettings
 from utils.training.task import Task
 
+SKIPPED = "skipped"  # with fp16: whether a step's gradients overflowed, so that it moved nothing
+MOST_SKIPPED = 40  # in a row: the loss scale halves each time, and starts at 2 ** 16
 INTERRUPTED = 130  # the shell's status of a program ended by Ctrl-C
 
 
@@ -45,9 +48,11 @@ class Trainer:
 
     def __init__(self, task: Task, settings: TrainerSettings, run: Run, process: Process) -> None:
         self.task, self.settings, self.run, self.process = task, settings, run, process
+        self.amp = precision(settings.machine.amp, process.device)
         self.total = settings.schedule.steps
         self.done = 0  # whole steps
         self.averages = Averages()  # of the interval that the run is in
+        self.skipped = self.skipped_in_row = 0  # steps
         # reading a value waits for the GPU; on the CPU there is nothing to wait for
         self.read_every = 1 if process.device.type == "cpu" else settings.saving.log_every
         self.unread: list[
@@ -56,16 +61,20 @@ class Trainer:
         self.network = self._prepared(task.network)
         self.optimizer = make_optimizer(task.network, task.parameter_groups(), settings.optimiser)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        is_fp16 = AMP_TYPES.get(settings.machine.amp) == torch.float16
+        is_fp16 = self.amp == "fp16"
         self.average: WeightAverage | None = None  # from the first step on
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=is_fp16)
 
     def _prepared(self, network: nn.Module) -> nn.Module:
         """Brings the network to its device and memory layout -> it, or its wrapper that averages gradients."""
         device, machine = self.process.device, self.settings.machine
+        self.choices = choose(device, Choices(machine.tf32, autotune=True, deterministic=machine.deterministic))
+        if machine.deterministic:
+            self.run.log.info(DETERMINISTIC_COST)
         network.to(device)
         self.layout = torch.contiguous_format
-        if machine.channels_last:
+        # tensor cores take half precision in this layout alone
+        if machine.channels_last or (device.type == "cuda" and self.amp != "off"):
             if narrow := unsafe_in_channels_last(network, device):
                 self.run.log.info(f"channels-last memory layout is not used: {narrow}")
             else:
@@ -73,11 +82,27 @@ class Trainer:
                 network.to(memory_format=self.layout)
         if machine.recompute:
             recompute_blocks(network)
+        if machine.compile:
+            network.compile()
         if self.process.world_size == 1:
             return network
         if device.type == "cuda" and machine.sync_batch_norm:
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # exchanges the layers in place
-        return DistributedDataParallel(network)  # without device_ids: it would move what stays on the CPU
+        return DistributedDataParallel(network, gradient_as_bucket_view=True)
+
+    def _facts_of_device(self) -> dict[str, Any]:
+        """How the device computes, for versions.json."""
+        machine = self.settings.machine
+        return {
+            **self.choices,
+            "device": self.process.device.type,
+            "processes": self.process.world_size,
+            "amp": self.amp,
+            "channels_last": self.layout == torch.channels_last,
+            "compile": machine.compile,
+            "checkpoint_activations": machine.recompute,
+            "fused_optimizer": bool(self.optimizer.defaults.get("fused")),
+        }
 
     def continue_from(self, path: Path, state: Mapping[str, Any], *, epoch: int) -> None:
         """Takes over the optimiser of another run's checkpoint, read from `path`, and counts on from `epoch`.
@@ -103,8 +128,8 @@ class Trainer:
             saving = self.settings.saving
             recorder = Recorder(self.run, saving, step=self.done, total=self.total, is_main=self.process.is_main)
             clock = Clock(saving.minutes)
-            memory = memory_errors(self.process.device, self.run.memory_remedy)
-            with memory, StopRequest() as stop, recorder as self.recorder, self._reader() as self.batches:
+            errors = device_errors(self.process.device, self.run.memory_remedy)
+            with errors, StopRequest() as stop, recorder as self.recorder, self._reader() as self.batches:
                 for step in range(self.done, self.total):
                     if step % saving.interval == 0:
                         self.averages = Averages()
@@ -124,22 +149,34 @@ class Trainer:
             batch = self._to_device(next(self.batches))
             batch["images"] = batch["images"].contiguous(memory_format=self.layout)
             with self._exchange(is_last=number == sampling.accumulate - 1):
-                with autocast(process.device, self.settings.machine.amp):
+                with autocast(process.device, self.amp):
                     output = self.task.losses(self.network, batch)
                 self.scaler.scale(output.total() / sampling.accumulate).backward()
             for name, value in (output.losses | output.values).items():
                 totals[name] = totals.get(name, 0.0) + value.detach().float()
+        totals |= self._bound_gradient()
         self.unread.append((step, list(output.losses), totals))
         if step % self.read_every == 0:
             self._read()  # before the parameters move
-        if (bound := self.settings.optimiser.clip_grad) > 0:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.parameters, bound)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average:
             self.average.update(step)
+
+    def _bound_gradient(self) -> dict[str, Tensor]:
+        """Clips the gradient, where that is asked for -> with fp16, whether it overflowed."""
+        bound = self.settings.optimiser.clip_grad
+        is_scaled = self.scaler.is_enabled()
+        if bound <= 0 and not is_scaled:
+            return {}
+        self.scaler.unscale_(self.optimizer)
+        if bound > 0:
+            norm = nn.utils.clip_grad_norm_(self.parameters, bound)
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        # as often as there are batches: all values are divided by their number
+        return {SKIPPED: ~norm.isfinite() * float(self.settings.sampling.accumulate)} if is_scaled else {}
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: value.to(self.process.device, non_blocking=True) for name, value in batch.items()}
@@ -158,6 +195,8 @@ class Trainer:
         rows = self.process.mean(sums / self.settings.sampling.accumulate).tolist()
         for (step, losses, values), row in zip(self.unread, rows):
             means = dict(zip(values, row))
+            if self._is_skipped(step, means.pop(SKIPPED, 0.0)):
+                continue
             if not all(math.isfinite(means[name]) for name in losses):
                 named = ", ".join(f"{name}={means[name]:g}" for name in losses)
                 raise NonFiniteLossError(
@@ -169,6 +208,22 @@ class Trainer:
             self.averages.add(means)
             self.recorder.step(step, means, rate_factor=self.settings.schedule.factor(step))
         self.unread = []
+
+    def _is_skipped(self, step: int, flag: float) -> bool:
+        """Counts a step that overflowed in half precision and moved nothing; the next one has a smaller loss scale.
+
+        Raises NonFiniteLossError where no scale helps.
+        """
+        self.skipped_in_row = self.skipped_in_row + 1 if flag > 0 else 0
+        self.skipped += int(flag > 0)
+        if self.skipped_in_row >= MOST_SKIPPED:
+            raise NonFiniteLossError(
+                f"the gradient is not finite in {MOST_SKIPPED} steps in a row",
+                f"step {step}",
+                "the last good checkpoint is kept",
+                self.run.remedy,
+            )
+        return flag > 0
 
     def _after_step(self, stop: StopRequest, clock: Clock) -> None:
         """Records and saves what is due, and leaves where that was asked for."""
@@ -191,8 +246,10 @@ class Trainer:
 
     def _end_interval(self) -> None:
         self._read()
-        self.recorder.interval(self.done, self.averages.means())
-        if warning := self.task.end_of_interval(self.recorder.recent()):
+        skipped = {"skipped_steps": float(self.skipped)} if self.scaler.is_enabled() else {}
+        self.recorder.interval(self.done, self.averages.means() | skipped)
+        recent = self.recorder.recent()
+        if recent and (warning := self.task.end_of_interval(recent)):
             self.run.log.info(warning)
         if self.settings.saving.unit == "iter":  # an epoch's checkpoint holds the averages of its epoch
             self.averages = Averages()
@@ -200,6 +257,7 @@ class Trainer:
     def _save(self, *, keep: bool) -> None:
         """Writes a checkpoint: one that is kept, or one to resume from, which the next one replaces."""
         self._read()  # parameters that a step with a bad loss has moved are never written
+        self._check_statistics()
         saving, folder = self.settings.saving, self.run.paths.model_dir
         if self.process.is_main:
             if keep:
@@ -211,12 +269,26 @@ class Trainer:
                 ckpt.prune_steps(folder, newest=path)
         self.process.wait()
 
+    def _check_statistics(self) -> None:
+        """A step that was skipped has moved no parameter, but batch norms have seen it. Raises NonFiniteLossError."""
+        if self.skipped == 0:
+            return
+        floating = [b for b in self.task.network.buffers() if b.is_floating_point()]
+        if floating and not torch.stack([b.isfinite().all() for b in floating]).all():
+            raise NonFiniteLossError(
+                "a step that overflowed left statistics of batch norms that are not finite",
+                f"before step {self.done}",
+                "the last good checkpoint is kept",
+                self.run.remedy,
+            )
+
     def _content(self) -> dict[str, Any]:
         """Everything that a checkpoint holds; the randomness of later steps follows from `step` and `facts`."""
         return {
             **self._networks(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            **({"skipped": self.skipped} if self.scaler.is_enabled() else {}),
             "step": self.done,
             "averages": self.averages.sums,
             "options": asdict(self.run.options),
@@ -251,6 +323,7 @@ class Trainer:
             return
         check_same_run(path, state, self.run, total=self.total, averaged=self.settings.optimiser.average > 0)
         self.done, self.averages = state["step"], Averages(state["averages"])
+        self.skipped = state.get("skipped", 0)
         if self.done == self.total:
             self.run.log.info(f"{path} ends the run: nothing is left to train")
             return
@@ -283,7 +356,7 @@ class Trainer:
             if self.run.latest and self.run.latest == self.run.final:  # the run is longer now: this is not its end
                 move_file(self.run.final, self._kept_path())
             save_options(self.run.options, self.run.paths.config)
-            write_versions(self.run.paths.versions)
+            write_versions(self.run.paths.versions, self._facts_of_device())
         self.average = self.average or self._average()
         self.task.network.train()
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from deeplabv2 import train as segmentation
 from deeplabv2.step_settings import TrainSettings
@@ -11,7 +12,7 @@ from tests.planned import classifier_task
 from utils.config.options import TrainOptions
 from utils.config.parser import parse_options
 from utils.files.locate import PROJECT_ROOT
-from utils.training.plan import CONTEXT_GIB, GAPS, GIB, Length, Plan
+from utils.training.plan import CONTEXT_GIB, GAPS, GIB, Length, Plan, planned_device
 
 SMALL = ["--width=0.0625", "--resize=64", "--input_size=64", "--crop_size=48", "--num_patches=4"]
 KEYS = {
@@ -24,7 +25,7 @@ def plan_of(*flags, images=120, world_size=1):
     options = parse_options(TrainOptions, [*SMALL, *flags])
     settings = train.make_settings(options, num_images=images, world_size=world_size)
     length = Length(images, settings.schedule.steps, settings.saving.interval, world_size)
-    return Plan(classifier_task(options), settings, length)
+    return Plan(classifier_task(options), settings, length, planned_device(options.device))
 
 
 def test_a_run_is_its_steps_and_a_step_is_its_batches():
@@ -89,15 +90,16 @@ def test_without_a_list_the_plan_asks_for_the_number_of_images(tmp_path, capsys)
     assert "--plan_images" in text and "20 classes" in text
 
 
+def test_a_card_that_is_not_here_is_planned_for_and_not_measured(capsys):
+    assert plan_of("--device=cuda", "--amp=auto").as_json()["amp"] == "bf16"
+    train.run(parse_options(TrainOptions, [*SMALL, "--plan", "--plan_images=30", "--device=cuda"]))
+    assert torch.cuda.is_available() or "--plan_tflops" in capsys.readouterr().out
+
+
 def test_the_segmentation_network_shows_and_writes_its_plan_without_data(tmp_path, capsys):
     config = PROJECT_ROOT / "deeplabv2" / "configs" / "demo.yaml"
-    flags = [
-        f"--config={config}",
-        "--plan",
-        "--plan_tflops=0.1",
-        "--plan_memory=4",
-        f"--plan_json={tmp_path / 'p.json'}",
-    ]
+    flags = ["--plan", "--plan_tflops=0.1", "--plan_memory=4", f"--plan_json={tmp_path / 'p.json'}"]
+    flags.append("--SOLVER.ITER_MAX=300")
     assert segmentation.run(parse_options(TrainSettings, [f"--config={config}", *flags])) is None
     found = json.loads((tmp_path / "p.json").read_text())
     assert found.keys() >= KEYS and found["steps"] == 300

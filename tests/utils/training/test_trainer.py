@@ -1,6 +1,8 @@
 """The engine on a linear network: accumulation, clipping, when values are read, losses that are not finite."""
 
+import json
 import logging
+import math
 from dataclasses import dataclass, replace
 
 import pytest
@@ -21,7 +23,7 @@ from utils.training.settings import (
     TrainerSettings,
 )
 from utils.training.task import Losses
-from utils.training.trainer import NonFiniteLossError, Trainer
+from utils.training.trainer import MOST_SKIPPED, NonFiniteLossError, Trainer
 
 
 @dataclass
@@ -77,11 +79,11 @@ class Points:
 ALONE = Process(0, 1, torch.device("cpu"))
 
 
-def make_trainer(folder, task, *, process=ALONE, steps=6, batch_size=2, accumulate=1, latest=None, **optimiser):
+def make_trainer(folder, task, *, process=ALONE, steps=6, batch_size=2, accumulate=1, latest=None, amp="off", **more):
     settings = TrainerSettings(
-        Optimiser("sgd", **{"lr": 0.1, **optimiser}),
+        Optimiser("sgd", **{"lr": 0.1, **more}),
         Schedule(steps, kind="step"),
-        Machine(),
+        Machine(amp=amp),
         Sampling(batch_size, accumulate, seed=0, whole_epochs=True),
         Saving("iter", interval=4, keep_every=2, keep=10, minutes=0.0, log_every=3),
     )
@@ -183,6 +185,49 @@ def test_a_step_between_readings_reads_nothing_from_the_device(tmp_path):
     assert [step for step, _, _ in trainer.unread] == [1, 2]
 
 
+@pytest.mark.parametrize("read_every", [1, 100])
+@pytest.mark.parametrize(("accumulate", "clip_grad"), [(1, 0.0), (2, 1.0)])
+def test_a_step_that_overflows_in_half_precision_is_skipped_and_counted(tmp_path, read_every, accumulate, clip_grad):
+    task = Linear(bad={3 * accumulate: 1e30})
+    trainer = make_trainer(
+        tmp_path, task, amp="fp16", accumulate=accumulate, batch_size=1, clip_grad=clip_grad, momentum=0.0
+    )
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=16.0)  # by default its first steps overflow here
+    trainer.read_every = read_every
+    state = read_checkpoint(trainer.fit())
+    assert state["skipped"] == 1 and state["step"] == 6 and state["scaler"]["scale"] == 8.0
+    assert state["state_dict"]["weight"].isfinite().all()
+    states = [read_checkpoint(tmp_path / "model" / f"toy_iter_{step}.pth")["state_dict"] for step in (2, 4)]
+    assert not torch.equal(states[0]["weight"], states[1]["weight"])  # step 2 moved it, step 3 did not
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["skipped_steps"] for row in rows] == [1, 1]
+    assert all(math.isfinite(row["first"]) for row in rows)
+
+
+def test_a_loss_that_overflows_at_every_scale_stops_the_run(tmp_path):
+    task = Linear(bad=dict.fromkeys(range(3, 100), float("nan")))
+    with pytest.raises(NonFiniteLossError) as caught:
+        make_trainer(tmp_path, task, amp="fp16", batch_size=1, steps=80).fit()
+    assert caught.value.where == f"step {2 + MOST_SKIPPED}"
+    for path in (tmp_path / "model").iterdir():
+        assert read_checkpoint(path)["state_dict"]["weight"].isfinite().all()
+
+
+def test_statistics_that_a_skipped_step_has_spoiled_are_never_saved(tmp_path):
+    class WithNorm(Linear):
+        def losses(self, network, batch):
+            if self.calls == 3:
+                network.norm.running_mean.fill_(float("inf"))
+            return super().losses(network, batch)
+
+    task = WithNorm(bad={3: 1e30})
+    task.network.norm = nn.BatchNorm1d(2, affine=False)
+    with pytest.raises(NonFiniteLossError, match="batch norms"):
+        make_trainer(tmp_path, task, amp="fp16", batch_size=1).fit()
+    written = [read_checkpoint(path) for path in (tmp_path / "model").iterdir()]
+    assert written and all(state["state_dict"]["norm.running_mean"].isfinite().all() for state in written)
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -200,6 +245,17 @@ def test_memory_that_runs_out_is_one_line_with_the_remedy(tmp_path, error):
         trainer.fit()
     assert caught.value.remedy == "see --plan" and "memory ran out" in caught.value.what
     assert ("2.50 GiB" in caught.value.what) is ("2.50" in str(error))
+
+
+def test_the_errors_of_a_lost_process_and_of_an_operation_that_is_not_repeatable_are_one_line(tmp_path):
+    for text, what in (
+        ("[gloo/transport/tcp/pair.cc:546] Connection closed by peer [127.0.0.1]:1", "another process"),
+        ("put_ does not have a deterministic implementation, but you set", "deterministic"),
+    ):
+        task = Linear()
+        task.fails = RuntimeError(text)
+        with pytest.raises(UserError, match=what):
+            make_trainer(tmp_path, task).fit()
 
 
 def test_other_errors_of_the_device_stay_what_they_are(tmp_path):

@@ -46,6 +46,8 @@ class CamMachineOptions:
     """auto (CUDA if there is one), cpu, cuda."""
     amp: Precision = "off"
     """Precision of the network; auto: bf16 where the device computes in it, else off."""
+    tf32: bool = True
+    """On CUDA, 32-bit matrices and convolutions with 10-bit mantissas; false computes in full float32."""
     num_workers: LoaderWorkers = 2
     """Processes that read and write images."""
 

@@ -125,6 +125,12 @@ class MachineOptions:
     """Channels-last memory layout: faster on GPUs with mixed precision."""
     checkpoint_activations: bool = False
     """Activation checkpointing: compute activations of blocks again in the backward pass instead of storing them."""
+    compile: bool = False
+    """Compile the networks by torch.compile; the first step takes minutes."""
+    tf32: bool = True
+    """On CUDA, 32-bit matrices and convolutions with 10-bit mantissas; false computes in full float32."""
+    deterministic: bool = False
+    """On CUDA, repeatable algorithms alone, so that a resumed run ends in the same bytes; slower."""
     num_workers: LoaderWorkers = 2
     """Processes that read images; the samples are the same for any number."""
     seed: Seed = 0
@@ -166,6 +172,8 @@ class TrainOptions(
 
     def __post_init__(self) -> None:
         self.check_plan()
+        if self.compile and self.checkpoint_activations:
+            raise UserError("--compile and --checkpoint_activations", rule="choose one of them")
         if self.crop_size > self.input_size or self.input_size > self.resize:
             raise UserError(
                 f"--crop_size={self.crop_size} --input_size={self.input_size} --resize={self.resize}",
