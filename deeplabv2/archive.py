@@ -18,6 +18,7 @@ from utils.data.palette import PALETTE
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors
+from utils.files.lock import hold
 from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process
 
@@ -38,7 +39,7 @@ def run(settings: ArchiveSettings) -> Path:
     )
     checkpoint = checkpoint_path(settings.model_path, paths.training)
     logits_dir = paths.logits_dir(name)
-    with start_process(settings.SOLVER.DEVICE) as process:
+    with start_process(settings.SOLVER.DEVICE) as process, hold(logits_dir):
         make_logits(
             settings,
             split.entries,

@@ -24,6 +24,7 @@ from utils.crf.original import backend_record, check_backend
 from utils.crf.strengths import Strengths
 from utils.data.images import open_header, read_label, read_rgb, write_label_png
 from utils.errors import UserError
+from utils.files.lock import hold
 from utils.files.manifest import RECORD, FolderSettings
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, is_made_from, outdated
@@ -117,6 +118,19 @@ def refine_all(
     files: name -> image; option: what names the folder. Labels of the same logits are kept. Raises UserError where
     logits are missing, and where an image is not the one that they were made of.
     """
+    with hold(label_dir):
+        return _refine_all(names, files, logits_dir, label_dir, crf, num_workers, option)
+
+
+def _refine_all(
+    names: Sequence[str],
+    files: Mapping[str, Path],
+    logits_dir: Path,
+    label_dir: Path,
+    crf: Crf | None,
+    num_workers: int,
+    option: str,
+) -> dict[str, Path]:
     jobs = [_Job(name, files[name], logits_dir / f"{name}.npz", label_dir / f"{name}.png") for name in names]
     check_present([job.logits for job in jobs], "logits", "run main.py test first, with the same settings")
     made_with = {"logits": logits_record(logits_dir).read(), "crf": crf.as_json() if crf else None}

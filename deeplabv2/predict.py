@@ -13,6 +13,7 @@ from utils.data.image_list import ImageEntry
 from utils.data.images import read_label, read_rgb, write_image
 from utils.drawing import overlay_label
 from utils.files.locate import existing_path
+from utils.files.lock import hold
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, outdated
 from utils.runs.segmentation import SegmentationPaths
@@ -32,7 +33,7 @@ def run(settings: PredictSettings) -> Path:
     )
     training = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
     checkpoint = checkpoint_path(settings.model_path, training)
-    with start_process(settings.SOLVER.DEVICE) as process:
+    with start_process(settings.SOLVER.DEVICE) as process, hold(out / "logits"):
         make_logits(
             settings,
             [ImageEntry(name) for name in files],

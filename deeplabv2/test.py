@@ -8,6 +8,7 @@ from deeplabv2.inputs import LabelledSplit, Labels
 from deeplabv2.scoring import label_of_logits, report_scores, score_files
 from deeplabv2.step_settings import StepSettings
 from utils.data.dataset import Dataset
+from utils.files.lock import hold
 from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process
 
@@ -19,7 +20,7 @@ def run(settings: StepSettings) -> Path:
     split = masked_split(settings, data, step="testing")
     folder = paths.logits_dir(settings.DATASET.SPLIT.VAL)
     checkpoint = checkpoint_path(settings.model_path, paths.training)
-    with start_process(settings.SOLVER.DEVICE) as process:
+    with start_process(settings.SOLVER.DEVICE) as process, hold(folder):
         facts = make_logits(
             settings,
             split.entries,

@@ -23,6 +23,7 @@ from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
 from utils.data.label_check import MADE_HERE, LabelSummary, check_labels
 from utils.errors import UserError
+from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.log import open_log
@@ -101,7 +102,7 @@ def run(settings: Settings) -> Path | None:
     if latest is None:
         check_start(settings.MODEL)
     check_label_classes(split.label_dir, data.classes)
-    with start_process(settings.SOLVER.DEVICE) as process:
+    with start_process(settings.SOLVER.DEVICE) as process, hold(paths.root):
         log = open_log(paths.log if process.is_main else None)
         labels = inspect_labels(settings, data, split, process, log.info)
         torch.manual_seed(settings.SOLVER.SEED)

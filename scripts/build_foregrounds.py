@@ -48,6 +48,7 @@ from utils.data.label_check import unknown_labels
 from utils.errors import UserError
 from utils.files.disk import remove_file
 from utils.files.locate import existing_path
+from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, is_made_from
@@ -114,7 +115,8 @@ def run(options: ForegroundOptions) -> Path:
         settings, sources, rejected = _sources(options, trained)
         record.check(settings, may_replace=options.overwrite)
         jobs = _survey(sources, rejected, options, data.classes)
-    _make_bank(folder, record, settings, jobs, options)
+    with hold(folder):
+        _make_bank(folder, record, settings, jobs, options)
     bank = ForegroundBank.open(folder, data.classes)
     _report(bank, min_per_class=options.min_per_class)
     if options.preview:

@@ -24,6 +24,7 @@ from utils.data.image_batches import batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import find_image
 from utils.files.locate import existing_path
+from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import run_in_threads
 from utils.runs.inputs import open_run
@@ -47,7 +48,7 @@ def run(options: CamOptions) -> Path:
     image_dir = trained.image_dir(options.image_dir)
     files = {entry.name: find_image(image_dir, entry.name) for entry in entries}
     outputs = CamOutputs(paths, options.save_attention, options.save_irn, options.save_affinity, options.save_psa)
-    with start_process(options.device) as process:
+    with start_process(options.device) as process, hold(paths.cam_dir):
         content = read_checkpoint(checkpoint)
         check_classes(content.get("classes"), data.classes, checkpoint, "restore classes.txt, or train again")
         network = load_network(train, len(data.classes), checkpoint, content, NETWORKS[options.network])

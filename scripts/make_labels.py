@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from utils.data.images import image_or_guess, open_header, read_gray, read_rgb, 
 from utils.errors import UserError
 from utils.files.atomic import read_json
 from utils.files.locate import existing_path
+from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, outdated
@@ -100,16 +102,23 @@ def run(options: LabelOptions) -> Path:
     stale = outdated((job.label, job.sources(rule)) for job in jobs)
     todo = [job for job, is_stale in zip(jobs, stale) if options.overwrite or renewed or is_stale]
     _check_sizes(todo, num_workers=options.num_workers)
-    if todo:
-        record.start(settings)
-    make = partial(_make_label, rule=rule, palette=options.label_form == "palette")
-    for _ in parallel_map(make, todo, num_workers=options.num_workers, description="making labels"):
-        pass
+    with hold(folder) if todo else nullcontext():
+        _make_all(todo, record, settings, rule, options)
     print(
         f"{len(todo)} labels made, {len(jobs) - len(todo)} kept, threshold {rule.threshold:g}: {folder}",
         file=sys.stderr,
     )
     return folder
+
+
+def _make_all(
+    todo: Sequence[_Job], record: FolderSettings, settings: dict[str, Any], rule: _Rule, options: LabelOptions
+) -> None:
+    if todo:
+        record.start(settings)
+    make = partial(_make_label, rule=rule, palette=options.label_form == "palette")
+    for _ in parallel_map(make, todo, num_workers=options.num_workers, description="making labels"):
+        pass
 
 
 def _rule(options: LabelOptions, paths: RunPaths, cam_dir: Path) -> _Rule:

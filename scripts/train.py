@@ -21,6 +21,7 @@ from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.learnable import tag_faults, tag_warnings
 from utils.errors import UserError
 from utils.files.locate import existing_path, weights_path
+from utils.files.lock import hold
 from utils.l2g_samples import COMPOSITIONS, L2GDataset, SampleRecipe, check_files, check_headers
 from utils.runs.inputs import training_paths
 from utils.runs.paths import RunPaths, foreground_bank_dir
@@ -62,7 +63,7 @@ def run(options: TrainOptions) -> Path | None:
                 "--freeze_batch_norm": (options.freeze_batch_norm, False),
             },
         )
-    with start_process(options.device) as process:
+    with start_process(options.device) as process, hold(paths.root):
         log = open_log(paths.log if process.is_main else None)
         torch.manual_seed(options.seed)
         model = build_model(options, len(dataset.classes), fresh=fresh)

@@ -9,7 +9,13 @@ from tests.test_layout import short, sources
 
 # handlers that raise nothing: why each may catch what could be anything
 CAUGHT_FOR_GOOD = {
-    "utils/config/program.py:main": "the end of every program: shows the traceback and asks for a report",
+    "utils/config/program.py:_ended_by_sigterm": "only the main thread may ask for signals: others run without",
+    "utils/runtime/streams.py:open_missing": "that a descriptor is closed is what it was asked",
+    "utils/runtime/streams.py:write": "a terminal that is gone ends no run",
+    "utils/runtime/streams.py:flush": "a terminal that is gone ends no run",
+    "utils/files/cores.py:_read": "a file of the system that is not there limits nothing",
+    "utils/training/loading.py:_is_short_of_shared_memory": "a system without such a folder has none of it",
+    "utils/config/program.py:_status": "the end of every program: shows the traceback and asks for a report",
     "utils/files/disk.py:write_refusal": "returns the refusal, which atomic_path raises",
     "utils/files/npy_dict.py:write_npy_dict": "a content that no reader takes is a wrong call, not a person's error",
     "utils/copy_paste/published.py:_listed": "what numpy refuses goes to the reader of published files, which raises",

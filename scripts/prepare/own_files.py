@@ -73,7 +73,7 @@ def place_items(placing: Placing, items: Sequence[Item], reports: Mapping[str, I
             pass
     with (
         atomic_path(placing.out / SOURCES_FILE) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

@@ -6,14 +6,17 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from utils.config.parser import parse_command_line
+from utils.config.parser import Parsed, parse_command_line
 from utils.errors import UserError
+from utils.runtime.streams import lasting_streams
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143  # as shells count them
 # seconds for the worker processes to end by themselves, before they are killed
 PATIENCE = 1.5
 
@@ -33,9 +36,39 @@ def main(
     UserError is one line. Every other exception keeps its traceback and asks for a report. --debug shows all
     tracebacks. Whatever happens, the workers end.
     """
-    parsed = parse_command_line(options_class, argv, places=places, command=command)
-    status: int | str | None = 1
+    with lasting_streams(), _ended_by_sigterm():
+        status = _status(partial(parse_command_line, options_class, argv, places=places, command=command), run)
+    sys.exit(status)
+
+
+class Terminated(BaseException):
+    """SIGTERM: whoever ends the machine or the job wants the program to end."""
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Within it, SIGTERM raises Terminated, so that the program ends as it does for Ctrl-C."""
+
+    def end(_number: int, _frame: object) -> None:
+        raise Terminated
+
     try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # only the main thread may ask for signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _status(parse: Callable[[], Parsed], run: str | Callable[[Any], Any]) -> int | str | None:
+    """Parses and runs -> the program's exit status."""
+    status: int | str | None = 1
+    parsed = Parsed(None)
+    try:
+        parsed = parse()
         _function(run)(parsed.options)
         status = 0
     except SystemExit as request:
@@ -43,6 +76,9 @@ def main(
     except KeyboardInterrupt:
         _show("interrupted: run the same command again to continue (training: with --resume)", debug=parsed.debug)
         status = INTERRUPTED
+    except Terminated:
+        _show("ended by SIGTERM: run the same command again to continue (training: with --resume)", debug=parsed.debug)
+        status = TERMINATED
     except UserError as error:
         _show(f"error: {error}", debug=parsed.debug)
     except Exception:
@@ -50,7 +86,7 @@ def main(
         print(f"error: this is a bug: please report it with {_versions(parsed.options)}", file=sys.stderr)
     finally:
         end_workers()
-    sys.exit(status)
+    return status
 
 
 def _function(run: str | Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from utils.data.image_list import ImageEntry
 from utils.data.images import open_header, read_rgb
 from utils.errors import UserError
-from utils.files.parallel import start_reader
+from utils.files.parallel import check_semaphores, start_reader
 
 Size = tuple[int, int]  # height and width, pixels
 
@@ -67,6 +67,7 @@ def read_batches(
     files: name -> image; resize: the size of an image -> the size that it is brought to. Raises UserError where an
     image cannot be read.
     """
+    check_semaphores(num_workers, remedy="give --num_workers=0, or more shared memory (docker run --shm-size=1g)")
     loader = DataLoader(
         _Batches(batches, files, resize),
         batch_size=None,

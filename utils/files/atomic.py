@@ -76,7 +76,8 @@ def _is_running(pid: int) -> bool:
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text, whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # names of files that the locale's encoding lacks arrive as escapes of their bytes, and leave as these bytes
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -87,7 +88,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 def append_line(path: Path, line: str) -> None:
     """Adds a line of UTF-8 text to the file. Raises UserError."""
     make_folder(path.parent)
-    with disk_errors(path, "written"), path.open("a", encoding="utf-8") as file:
+    with disk_errors(path, "written"), path.open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.write(line + "\n")
 
 

@@ -3,6 +3,7 @@
 import ctypes
 import math
 import multiprocessing
+import multiprocessing.queues
 import os
 import signal
 import sys
@@ -15,21 +16,18 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from utils.errors import UserError
+from utils.files.cores import worker_count
 
 # with fewer items a process, starting it takes longer than it saves
 ITEMS_PER_PROCESS = 8
 
+SHARED_MEMORY = "/dev/shm"
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 SLOW_IMPORTS = ("numpy", "cv2", "PIL.Image", "numba", "torch", "torchvision")
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
-
-
-def available_cores() -> int:
-    """Cores that this process may use, which a container can make fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def parallel_map(
@@ -46,7 +44,7 @@ def parallel_map(
     if not items:
         return
     if num_workers == 0:
-        num_workers = min(available_cores(), math.ceil(len(items) / ITEMS_PER_PROCESS))
+        num_workers = min(worker_count(), math.ceil(len(items) / ITEMS_PER_PROCESS))
     num_workers = min(num_workers, len(items))
     call = partial(_call, function)
     # mininterval: a log file gets a line every few seconds and not ten a second
@@ -59,6 +57,7 @@ def parallel_map(
 
 def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator:
     context = _context()
+    check_semaphores(num_workers, remedy="give --num_workers=1, or more shared memory (docker run --shm-size=1g)")
     stop = context.Event()
     executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
     # small enough that the last chunk keeps no process busy alone, large enough that messages cost nothing
@@ -68,6 +67,21 @@ def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator
     finally:
         stop.set()  # after an error or Ctrl-C, workers end after their present item and not after their queue
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def check_semaphores(num_workers: int, *, remedy: str) -> None:
+    """Raises UserError where the system has no shared memory for what num_workers processes share.
+
+    A semaphore takes a page of it; libraries that find none leave half of themselves behind.
+    """
+    if num_workers == 0:
+        return
+    try:
+        # three for each of the queues, one of them for results, and an event's
+        held = [multiprocessing.get_context().Semaphore() for _ in range(3 * (num_workers + 1) + 6)]
+    except OSError as error:
+        raise UserError(f"worker processes cannot be started ({error})", SHARED_MEMORY, remedy=remedy) from error
+    del held
 
 
 def _context() -> multiprocessing.context.BaseContext:
@@ -137,6 +151,13 @@ def start_reader(_worker: int = 0) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
+    # what cannot be sent would be dropped, and the main process would wait for it for ever: an end is noticed
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_unsent)  # type: ignore[attr-defined]
+
+
+def _end_unsent(error: BaseException, _item: object) -> None:
+    print(f"a worker process cannot hand over what it read: {error}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def end_with_parent() -> None:

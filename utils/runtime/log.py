@@ -9,6 +9,14 @@ from tqdm import tqdm
 from utils.files.disk import disk_errors, make_folder
 
 
+class _LastingFile(logging.FileHandler):
+    """A log file that may go away: its errors are said once, and the run goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        print(f"{self.baseFilename}: cannot be written: {sys.exc_info()[1]}: the run goes on", file=sys.stderr)
+        self.setLevel(logging.CRITICAL + 1)
+
+
 class _TqdmHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stdout)
@@ -25,7 +33,7 @@ def open_log(path: Path | None) -> logging.Logger:
     if path:
         make_folder(path.parent)
         with disk_errors(path, "written"):
-            file = logging.FileHandler(path)
+            file = _LastingFile(path, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(file)
         log.addHandler(_TqdmHandler())

@@ -1,6 +1,8 @@
 """This process among those that torchrun started."""
 
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from utils.errors import UserError
 from utils.runtime.device import pick_device
 
 
@@ -53,18 +56,53 @@ class Process:
             dist.barrier()
 
 
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+ALONE = "for one process by itself: env -u WORLD_SIZE -u RANK COMMAND"
+
+
+def _world_size() -> int:
+    """How many processes torchrun, or a cluster's variables, ask for. Raises UserError that names the variables."""
+    given = os.environ.get("WORLD_SIZE", "")
+    if given in ("", "1"):
+        return 1
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT"):
+        value = os.environ.get(name, "")
+        if value and not value.isdigit():
+            raise UserError(repr(value), f"environment variable {name}", "torchrun sets it to a whole number", ALONE)
+    if missing := [name for name in VARIABLES if not os.environ.get(name)]:
+        what = f"WORLD_SIZE={given} is set, but {', '.join(missing)} not"
+        raise UserError(what, "environment", "torchrun sets all of them", ALONE)
+    if int(os.environ["RANK"]) >= int(given):
+        raise UserError(f"RANK={os.environ['RANK']} of WORLD_SIZE={given}", "environment", "ranks count from 0", ALONE)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # not torchrun, which waits for nobody
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        print(f"waiting at {where} for {given} processes (WORLD_SIZE); {ALONE}", file=sys.stderr, flush=True)
+    return int(given)
+
+
+@contextmanager
+def _signals_obeyed() -> Iterator[None]:
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextmanager
 def start_process(device_name: str) -> Iterator[Process]:
     """Joins the processes that torchrun started (gloo between CPUs, NCCL between GPUs); alone without torchrun."""
     device = pick_device(device_name)
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = _world_size()
     if world_size == 1:
         yield Process(0, 1, device)
         return
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK") or 0))
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    with _signals_obeyed():  # a handler of Python would wait as long as the others let this process wait
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield Process(dist.get_rank(), world_size, device)
     finally:

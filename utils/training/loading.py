@@ -1,18 +1,25 @@
 """Reading of batches in worker processes that end with the run, however it ends."""
 
+import os
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Timer
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from utils.errors import UserError
-from utils.files.parallel import start_reader
+from utils.files.parallel import SHARED_MEMORY, check_semaphores, start_reader
 from utils.training.sampling import Batches, SampleKey
 
+ENOUGH = 2 << 30  # bytes of it that batches of any setting fit into
+REMEDY = (
+    "give --num_workers=0 (--DATALOADER.NUM_WORKERS=0), or more memory and shared memory (docker run --shm-size=2g)"
+)
 GRACE_SECONDS = 2.0  # in which a worker may finish the sample that it is reading
 
 Batch = dict[str, Tensor]
@@ -37,9 +44,24 @@ class _ErrorsAsValues(Dataset):
             return error
 
 
-def _collate(samples: list[dict[str, Tensor] | UserError]) -> Batch | UserError:
-    errors = (sample for sample in samples if isinstance(sample, UserError))
-    return next(errors, None) or default_collate(samples)
+Sent = dict[str, Tensor | np.ndarray]
+
+
+def _collate(samples: list[dict[str, Tensor] | UserError], *, as_arrays: bool) -> Sent | UserError:
+    error = next((sample for sample in samples if isinstance(sample, UserError)), None)
+    if error is not None:
+        return error
+    batch = default_collate(samples)
+    return {name: tensor.numpy() for name, tensor in batch.items()} if as_arrays else batch
+
+
+def _is_short_of_shared_memory() -> bool:
+    """Whether tensors had better not go through shared memory, of which containers have 64 MB unless told otherwise."""
+    try:
+        status = os.statvfs(SHARED_MEMORY)
+    except OSError:
+        return True
+    return status.f_bavail * status.f_frsize < ENOUGH
 
 
 @contextmanager
@@ -52,24 +74,36 @@ def read_ahead(samples: Samples, batches: Batches, *, num_workers: int, pin: boo
         _ErrorsAsValues(samples),
         batch_sampler=batches,
         num_workers=num_workers,
-        collate_fn=_collate,
+        # arrays go through pipes; where a GPU waits, tensors go through shared memory if there is enough of it
+        collate_fn=partial(_collate, as_arrays=num_workers > 0 and (not pin or _is_short_of_shared_memory())),
         pin_memory=pin,
         # its own generator: the loader would otherwise draw from the one that dropout uses
         generator=torch.Generator(),
         worker_init_fn=start_reader,
     )
-    source = iter(loader)
+    source = None
     try:
+        check_semaphores(num_workers, remedy=REMEDY)
+        source = iter(loader)
         yield _raising(source)
     finally:
         _end_workers(source)
 
 
-def _raising(source: Iterator[Batch | UserError]) -> Iterator[Batch]:
-    for batch in source:
+def _raising(source: Iterator[Sent | UserError]) -> Iterator[Batch]:
+    while True:
+        try:
+            batch = next(source)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            reason = " ".join(str(error).split()).partition(". ")[0]
+            raise UserError(f"a process that reads images ended ({reason})", remedy=REMEDY) from error
         if isinstance(batch, UserError):
             raise batch
-        yield batch
+        yield {name: torch.as_tensor(value) for name, value in batch.items()}
 
 
 def _end_workers(source: Any) -> None:

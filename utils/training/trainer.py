@@ -135,6 +135,7 @@ class Trainer:
                         self.averages = Averages()
                     self.step(step)
                     self.done = step + 1
+                    stop.step_is_done()
                     self._after_step(stop, clock)
         return self._finish()
 
