@@ -10,6 +10,7 @@ from deeplabv2.archive import ArchiveSettings
 from deeplabv2.inference import StepSettings
 from deeplabv2.predict import PredictSettings
 from deeplabv2.settings import Settings
+from deeplabv2.step_settings import TrainSettings
 from scripts.benchmark.__main__ import BenchmarkOptions
 from scripts.check_data import CheckOptions
 from scripts.convert_weights import ConvertOptions
@@ -155,3 +156,15 @@ def test_every_bibtex_entry_is_complete_and_in_the_table_of_methods():
         assert {"title", "author", "year"} <= set(re.findall(r"^ +(\w+) +=", body, flags=re.MULTILINE)), key
         assert body.count("{") == body.count("}"), key
     assert set(re.findall(r"`([a-z0-9]+\d{4}\w+)`", text)) == {key for key, _ in entries}
+
+
+# what the pages and --help say instead: dataset, an RGB image, valid values, resumes, reports, missing, permanently
+NOT_ENGLISH = r"data sets?\b|\ba RGB\b|\blegal\b|\bgo(es)? on\b|\bthere already\b|is no file|\black(s|ing)?\b|for ever\b|\bnobody\b"
+
+
+def test_pages_and_help_keep_to_plain_technical_english():
+    texts = {short(page): prose(page) for page in PAGES}
+    for options in (*OPTIONS.values(), TrainSettings, StepSettings, PredictSettings):
+        texts |= {f"--{name}": option.help for name, option in option_fields(options).items()}
+    found = {name: hit.group() for name, text in texts.items() if (hit := re.search(NOT_ENGLISH, text, re.IGNORECASE))}
+    assert found == {}

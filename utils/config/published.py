@@ -111,7 +111,7 @@ def apply_published(line: CommandLine, values: dict[str, Any]) -> list[str]:
         if flag.rule:
             FUNCTIONS[flag.rule](command, value)
         if flag.note:
-            command.lines.append(f"{flag.name} decides nothing here: {flag.note}")
+            command.lines.append(f"{flag.name} has no effect here: {flag.note}")
     return command.lines
 
 

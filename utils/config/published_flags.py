@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Flag:
-    """A published flag: another name of an option, or what it sets, or why it decides nothing here."""
+    """A published flag: another name of an option, or what it sets, or why it has no effect here."""
 
     name: str
     option: str = ""  # the option that it is another name of
     sets: str = ""  # `option=value`: what the flag without a value sets, and a flag with `folder` in any case
     folder: str = ""  # its value must be this folder of the run, which `sets` makes
     rule: str = ""  # a function of utils.config.published_rules: what depends on other options
-    note: str = ""  # why it decides nothing here; shown when it is given
+    note: str = ""  # why it has no effect here; shown when it is given
     bare: bool = False  # it never takes a value
     empty: str = ""  # what an empty value stands for
     names_run: bool = False  # the folder behind runs/ in its value is the experiment, where none is named
@@ -28,7 +28,7 @@ class Flag:
         run = "names the run by the folder behind `runs/`" if self.names_run else ""
         folder = f"only `runs/EXP/{self.folder}`" if self.folder else ""
         empty = "empty: none" if self.empty else ""
-        note = f"decides nothing: {self.note}" if self.note else ""
+        note = f"no effect: {self.note}" if self.note else ""
         return "; ".join(filter(None, (alias, sets, folder, run, empty, RULES.get(self.rule, ""), note)))
 
 
@@ -37,7 +37,7 @@ RULES = {
     "poly_optimizer": "COCO: the optimiser of `configs/coco14_published_optimiser.yaml`; VOC: a constant learning rate",
     "num_classes": "accepted if it is the dataset's number of classes",
     "coco_preset": "`mscoco`: a line names the preset `configs/coco14.yaml`",
-    "dataset_of_run": "a published name gives way to the run's own dataset; a line says so",
+    "dataset_of_run": "a published name gives way to the run's own dataset, and a line reports it",
     "highest_threshold": "`--thresholds` up to this one",
 }
 

@@ -45,13 +45,13 @@ def poly_optimizer(command: Command, _value: str) -> None:
 
 
 def num_classes(command: Command, value: str) -> None:
-    """Accepts the dataset's number of classes alone; where no dataset is known yet, it decides nothing."""
+    """Accepts the dataset's number of classes alone; where no dataset is known yet, it has no effect."""
     name = command.values["dataset"] or command.dataset_of_run
     if name is not None:
         found = len(_open(name).classes)
         if value != str(found):
             raise UserError(value, "--num_classes", f"{name} has {found} classes", "omit it, or check --dataset")
-    command.lines.append("--num_classes decides nothing here: the dataset has its classes")
+    command.lines.append("--num_classes has no effect here: the dataset has its classes")
 
 
 def coco_preset(command: Command, value: str) -> None:
@@ -70,7 +70,7 @@ def dataset_of_run(command: Command, value: str) -> None:
     if _open(own).root.resolve() != _open(value).root.resolve():
         command.values["dataset"] = None
         run = command.values["experiment_name"]
-        command.lines.append(f"--dataset={value} decides nothing here: {run} was trained on {own}")
+        command.lines.append(f"--dataset={value} has no effect here: {run} was trained on {own}")
 
 
 def highest_threshold(command: Command, value: str) -> None:
