@@ -46,9 +46,22 @@ OPTIONS = {
     "deeplabv2/eval.py": ArchiveSettings,
 }
 # the segmentation trainer's commands name a step
-STEPS = {"train": Settings, "test": StepSettings, "crf": StepSettings, "predict": PredictSettings}
+STEPS = {"train": TrainSettings, "test": StepSettings, "crf": StepSettings, "predict": PredictSettings}
 # not of a program: pip, torchrun, test.sh, and what every program has
-OTHER_FLAGS = {"help", "print_config", "debug", "nproc_per_node", "flag", "fast", "config", "config_path"}
+OTHER_FLAGS = {
+    "help",
+    "print_config",
+    "debug",
+    "nproc_per_node",
+    "nnodes",
+    "node_rank",
+    "master_addr",
+    "master_port",
+    "flag",
+    "fast",
+    "config",
+    "config_path",
+}
 # pages and the number of lines that they may have
 LONGEST = {"README.md": 150, "CONTRIBUTING.md": 70}
 
@@ -117,7 +130,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=short)
 def test_every_option_named_is_one(page: Path):
-    classes = (*OPTIONS.values(), Settings, StepSettings, PredictSettings, ArchiveSettings)
+    classes = (*OPTIONS.values(), Settings, TrainSettings, StepSettings, PredictSettings, ArchiveSettings)
     known = {field for options in classes for field in option_fields(options)} | OTHER_FLAGS
     known |= {row.name.lstrip("-") for rows in FLAGS_OF.values() for row in rows}
     named = set(re.findall(r"(?<![\w-])--([a-z_-]+)\b", prose(page)))

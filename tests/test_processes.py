@@ -1,0 +1,129 @@
+"""Several processes, as torchrun starts them: uneven lists, one that dies, two machines, results that are joined."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from deeplabv2 import test as segmentation_test
+from deeplabv2 import train as segmentation
+from deeplabv2.settings import Settings
+from deeplabv2.step_settings import StepSettings
+from scripts import train
+from tests.small_segmentation import make_segmentation_data, small_flags, small_settings
+from tests.small_training import make_training_data, small_options
+from utils.config.yaml_text import options_text
+from utils.errors import UserError
+from utils.files.locate import PROJECT_ROOT
+from utils.training.checkpoint import read_checkpoint
+
+# whole programs, and several of each
+pytestmark = pytest.mark.slow
+
+SECONDS_TO_END = 10
+
+
+def start(*command):
+    """A program whose output is read later."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def torchrun(*arguments):
+    return start(sys.executable, "-m", "torch.distributed.run", *map(str, arguments))
+
+
+def output_of(process, *, timeout=240):
+    text, _ = process.communicate(timeout=timeout)
+    assert process.returncode == 0, text
+    return text
+
+
+def flags_of(options, tmp_path):
+    """The options as a file that a program reads."""
+    path = tmp_path / f"{options.experiment_name}.yaml"
+    path.write_text(options_text(options))
+    return PROJECT_ROOT / "train_l2g.py", f"--config={path}"
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_two_machines_train_on_a_list_that_does_not_divide(tmp_path):
+    """Two agents on one machine. Nine images fill two steps of 2 x 2; the ninth waits for another epoch."""
+    data = make_training_data(tmp_path, count=9)
+    common = {"save_minutes": 1000.0, "freeze_batch_norm": True, "frozen_stages": 0, "dropout": (0.0, 0.0)}
+    torch.manual_seed(1)
+    start_from = tmp_path / "start.pth"
+    network = train.build_model(small_options(data), 2, fresh=False).global_net
+    torch.save({"state_dict": network.state_dict()}, start_from)
+    common |= {"load_checkpoint": str(start_from)}
+    two = small_options(data, experiment_name="two", batch_size=2, **common)
+    port = free_port()
+    agents = [
+        torchrun(
+            "--nnodes=2", f"--node_rank={rank}", "--nproc_per_node=1", "--master_addr=127.0.0.1",
+            f"--master_port={port}", *flags_of(two, tmp_path),
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    shown = "".join(output_of(agent) for agent in agents)
+    assert shown.count("2 steps per epoch on 2 x cpu") == 1  # the main process alone
+    found = read_checkpoint(tmp_path / "runs" / "two" / "model" / "toy_epoch_0.pth")
+    alone = read_checkpoint(train.run(small_options(data, experiment_name="one", batch_size=4, **common)))
+    assert found["step"] == alone["step"] == 2 and found["facts"]["number of processes"] == 2
+    for name, value in alone["state_dict"].items():
+        assert torch.allclose(found["state_dict"][name], value, rtol=1e-3, atol=1e-5), name
+    # the run is refused to another number of processes, whose steps would draw other images
+    resumed = small_options(data, experiment_name="two", batch_size=2, epochs=2, resume=True, **common)
+    with pytest.raises(UserError, match="number of processes: 2 then, 1 now"):
+        train.run(resumed)
+
+
+def test_a_process_that_dies_ends_the_others_and_shows_its_own_error(tmp_path):
+    """One image is damaged behind its header: the process that draws it ends, in the middle of an epoch."""
+    data = make_training_data(tmp_path, count=12)
+    path = data / "JPEGImages" / "p7.png"
+    path.write_bytes(path.read_bytes()[:1500])
+    options = small_options(data, batch_size=1, epochs=3)
+    process = torchrun("--nproc_per_node=2", "--standalone", *flags_of(options, tmp_path))
+    lines, failed_at = [], None
+    for line in process.stdout:
+        lines.append(line)
+        if failed_at is None and "p7.png" in line:
+            failed_at = time.monotonic()
+    process.wait()
+    text = "".join(lines)
+    assert failed_at is not None, text
+    assert time.monotonic() - failed_at < SECONDS_TO_END
+    assert process.returncode != 0
+    assert "error: " in next(line for line in lines if "p7.png" in line)
+    assert "this is a bug" not in text
+
+
+def test_a_test_that_is_shared_gives_the_scores_of_one_process(tmp_path):
+    """Three images for two processes."""
+    data = make_segmentation_data(tmp_path)
+    segmentation.run(small_settings(data, Settings, SOLVER__ITER_MAX=1))
+    scores = segmentation_test.run(small_settings(data, StepSettings, num_workers=1))
+    alone = json.loads(scores.read_text())
+    for path in (tmp_path / "out" / "features").rglob("*.npz"):
+        path.unlink()
+    scores.unlink()
+    main = PROJECT_ROOT / "deeplabv2" / "main.py"
+    shown = output_of(
+        torchrun("--nproc_per_node=2", "--standalone", main, "test", *small_flags(data), "--num_workers=1")
+    )
+    assert shown.count("3 to do") == 1
+    joined = json.loads(scores.read_text())
+    for found in (alone, joined):
+        found.pop("images_per_second", None)
+    assert joined == alone
