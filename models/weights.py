@@ -12,7 +12,10 @@ from models.errors import Misfit, WeightsError
 # batch norm's count of steps: no network here uses it, and older files do not have it
 STEP_COUNT = "num_batches_tracked"
 # what files hold weights under: this project and most others, then the trainers of timm and of DeiT
-CONTAINERS = ("state_dict", "model", "model_ema", "state_dict_ema", "module")
+CONTAINERS = (
+    "state_dict", "model", "model_ema", "state_dict_ema", "module", "model_state_dict", "model_state", "net", "network",
+    "weights", "params", "params_ema", "ema", "teacher", "student", "backbone", "encoder",
+)  # fmt: skip
 Explain = Callable[[Misfit], str]
 
 

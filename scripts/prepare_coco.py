@@ -20,12 +20,13 @@ from scripts.prepare.linking import link_all
 from utils.config.options.prepare import PrepareCocoOptions
 from utils.data import catalog
 from utils.data.image_list import ImageEntry, write_image_list
-from utils.data.images import write_label_png
+from utils.data.images import open_header, write_label_png
 from utils.errors import UserError
 from utils.files.atomic import write_lines
 from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
+from utils.files.text import first_few
 from utils.runs.inputs import check_present, list_sizes, next_steps
 
 # folder of images -> its lists, of tags and of masks
@@ -53,6 +54,7 @@ def run(options: PrepareCocoOptions) -> Path:
     for split, images in splits.items():
         files = [coco / split / image.file_name for image in images]
         check_present(files, "images", f"unpack {split}.zip again")
+        _check_sizes(images, files, coco / _annotation_file(split), num_workers=options.num_workers)
         sources |= {out / catalog.IMAGE_FOLDER / file.name: file for file in files}
     link_all(sources, copy=options.copy, num_workers=options.num_workers, description="placing images")
     record.start(settings)
@@ -76,6 +78,23 @@ def _check_pieces(coco: Path) -> None:
     if missing:
         remedy = "unpack train2014.zip, val2014.zip and annotations_trainval2014.zip there"
         raise UserError(f"{coco} is missing {', '.join(missing)}", "--coco", remedy=remedy)
+
+
+def _check_sizes(images: list[AnnotatedImage], files: list[Path], listing: Path, *, num_workers: int) -> None:
+    """Raises UserError where images are not of the size that their annotations are for."""
+    pairs = list(zip(images, files))
+    look = parallel_map(_size_problem, pairs, num_workers=num_workers, description="checking sizes")
+    if wrong := [problem for problem in look if problem]:
+        remedy = "unpack the images again, or correct the annotations"
+        raise UserError(f"{len(wrong)} images have another size: {first_few(wrong)}", listing, remedy=remedy)
+
+
+def _size_problem(pair: tuple[AnnotatedImage, Path]) -> str | None:
+    image, file = pair
+    width, height = open_header(file).size
+    if (width, height) == (image.width, image.height):
+        return None
+    return f"{file.name} is {width}x{height}, annotated as {image.width}x{image.height}"
 
 
 def _make_masks(images: list[AnnotatedImage], folder: Path, options: PrepareCocoOptions) -> None:

@@ -1,5 +1,6 @@
 """COCO's instance annotations as tags and label maps."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pycocotools.coco import COCO
 from utils.data.catalog import COCO_CLASSES, IGNORE_INDEX
 from utils.errors import UserError
 from utils.files.disk import disk_errors
+from utils.files.text import first_few
 
 
 @dataclass(frozen=True)
@@ -40,29 +42,99 @@ class AnnotatedImage:
 
 
 def read_instances(path: Path) -> list[AnnotatedImage]:
-    """The images with annotations, by id. Raises UserError where it is not an instance file of COCO's 80 classes."""
+    """The images with annotations, by id. Raises UserError where it is not an instance file of COCO's 80 classes.
+
+    A missing iscrowd is 0, a missing area that of the shape. The error counts and names all that is wrong.
+    """
     try:
         with disk_errors(path):
             coco = COCO(str(path))
         categories = [coco.cats[number]["name"] for number in sorted(coco.cats)]
-        tag_of = {number: tag for tag, number in enumerate(sorted(coco.cats))}
-        images = [_annotated(coco.imgs[number], coco.imgToAnns[number], tag_of) for number in sorted(coco.imgToAnns)]
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         what = f"is not a file of instance annotations ({type(error).__name__}: {error})"
         raise UserError(what, path, remedy="unpack it again") from error
     if tuple(categories) != COCO_CLASSES:
         strange = sorted(set(categories) ^ set(COCO_CLASSES)) or "their order"
         raise UserError(f"{len(categories)} classes (differing: {strange})", path, "expected COCO's 80")
+    tag_of = {number: tag for tag, number in enumerate(sorted(coco.cats))}
+    images, problems = [], []
+    for number in sorted(coco.imgToAnns):
+        try:
+            images.append(_annotated(coco.imgs.get(number), number, coco.imgToAnns[number], tag_of))
+        except _WrongAnnotationError as error:
+            problems.append(str(error))
+    problems += _problems_of_names(images, [image["id"] for image in coco.dataset["images"] if "id" in image])
+    if not images and not problems:
+        problems.append("no image has an annotation")
+    if problems:
+        raise UserError(
+            f"{len(problems)} faults: {first_few(problems, 5)}", path, remedy="correct it, or unpack it again"
+        )
     return images
 
 
-def _annotated(image: dict[str, Any], annotations: Sequence[dict[str, Any]], tag_of: dict[int, int]) -> AnnotatedImage:
-    instances = tuple(
-        Instance(tag_of[a["category_id"]], bool(a["iscrowd"]), float(a["area"]), _compact(a["segmentation"]))
-        for a in annotations
-    )
-    name = Path(image["file_name"])
-    return AnnotatedImage(name.stem, name.name, int(image["height"]), int(image["width"]), instances)
+class _WrongAnnotationError(Exception):
+    """What an annotation or its image lacks, with their ids."""
+
+
+def _problems_of_names(images: Sequence[AnnotatedImage], ids: Sequence[int]) -> list[str]:
+    """Why the images could not be listed: names with blanks, one name for two of them, one id for two files."""
+    names, twice = Counter(image.name for image in images), Counter(ids)
+    problems = [f"the name {image.file_name!r} has a blank" for image in images if len(image.name.split()) != 1]
+    problems += [f"{count} images are called {name!r}" for name, count in names.items() if count > 1]
+    return problems + [f"{count} images have the id {number}" for number, count in twice.items() if count > 1]
+
+
+def _annotated(
+    image: dict[str, Any] | None, number: int, annotations: Sequence[dict[str, Any]], tag_of: dict[int, int]
+) -> AnnotatedImage:
+    if image is None:
+        raise _WrongAnnotationError(f"annotations of image {number}, which is not among the images")
+    if missing := [key for key in ("file_name", "height", "width") if key not in image]:
+        raise _WrongAnnotationError(f"image {number} has no {missing[0]}")
+    try:
+        name, height, width = Path(image["file_name"]), int(image["height"]), int(image["width"])
+    except (TypeError, ValueError) as error:
+        raise _WrongAnnotationError(f"image {number}: {error}") from error
+    if height < 1 or width < 1:
+        raise _WrongAnnotationError(f"image {number} is {width}x{height}")
+    instances = tuple(_instance(a, height, width, tag_of) for a in annotations)
+    return AnnotatedImage(name.stem, name.name, height, width, instances)
+
+
+def _instance(annotation: dict[str, Any], height: int, width: int, tag_of: dict[int, int]) -> Instance:
+    where = f"annotation {annotation.get('id')} of image {annotation.get('image_id')}"
+    if missing := [key for key in ("category_id", "segmentation") if key not in annotation]:
+        raise _WrongAnnotationError(f"{where} has no {missing[0]}")
+    if annotation["category_id"] not in tag_of:
+        raise _WrongAnnotationError(f"{where} has the category {annotation['category_id']}, which is not listed")
+    shape = annotation["segmentation"]
+    try:
+        compact = _compact(shape)
+        if problem := _problem_of_shape(compact, height, width):
+            raise _WrongAnnotationError(f"{where}: {problem}")
+        area = annotation.get("area")
+        area = float(_pixels(compact, height, width).sum() if area is None else area)
+        is_crowd = bool(annotation.get("iscrowd", 0))
+    except (TypeError, ValueError, KeyError) as error:
+        raise _WrongAnnotationError(f"{where}: {error}") from error
+    return Instance(tag_of[annotation["category_id"]], is_crowd, area, compact)
+
+
+def _problem_of_shape(shape: Any, height: int, width: int) -> str:
+    """Why polygons or run lengths cannot be drawn; empty where they can."""
+    if isinstance(shape, list):
+        if any(polygon.ndim != 1 or len(polygon) % 2 for polygon in shape):
+            return "a polygon has an odd number of coordinates"
+        return "" if all(np.isfinite(polygon).all() for polygon in shape) else "a polygon has coordinates that are none"
+    if not isinstance(shape, dict) or not {"counts", "size"} <= set(shape):
+        return "segmentation is neither polygons nor run lengths"
+    if list(shape["size"]) != [height, width]:
+        return f"run lengths of {shape['size']}, the image is {[height, width]}"
+    counts = shape["counts"]
+    if isinstance(counts, list) and (min(counts, default=0) < 0 or sum(counts) != height * width):
+        return f"run lengths of {sum(counts)} pixels, the image has {height * width}"
+    return ""
 
 
 def _compact(shape: Any) -> Any:

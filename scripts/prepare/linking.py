@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
-from utils.files.disk import disk_errors, list_folder, make_folder, remove_file
+from utils.files.disk import can_link, disk_errors, list_folder, make_folder, remove_file
 from utils.files.parallel import parallel_map
 
 
@@ -19,7 +19,7 @@ def place(source: Path, target: Path, *, copy: bool) -> None:
     """
     if not is_free(source, target, copy=copy):
         return
-    if copy:
+    if copy or (source.is_file() and not can_link(target.parent)):
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
         return
@@ -61,7 +61,7 @@ def _place_pair(pair: tuple[Path, Path], *, copy: bool) -> None:
 
 def link_folder(source: Path, target: Path, *, copy: bool, num_workers: int) -> None:
     """Links a folder as a whole, or copies the files in it that are not copied yet."""
-    if not copy:
+    if not copy and can_link(target.parent):
         place(source, target, copy=False)
         return
     if target.is_symlink():

@@ -125,8 +125,8 @@ RUNS = (
     Case("run cam_scores.json a list", "run", LABELS, refused("cam_scores.json"), text("runs/exp/cam_scores.json", "[]")),
     Case("run cam_scores.json without a number", "run", LABELS, refused("cam_scores.json"), replaced("runs/exp/cam_scores.json", '"best_threshold": ', '"best_threshold": "x", "old": ')),
     Case("run cam_scores.json a threshold of 7", "run", LABELS, refused("threshold"), replaced("runs/exp/cam_scores.json", '"best_threshold": ', '"best_threshold": 7, "old": ')),
-    Case("run label_settings.json empty", "run", [*LABELS, "--overwrite"], either("label_settings.json"), text("labels/label_settings.json", "")),
-    Case("run label_settings.json a list", "run", [*LABELS], refused("label_settings.json"), text("labels/label_settings.json", "[]"), before=()),
+    Case("run label_settings.json empty", "run", [*LABELS, "--threshold=0.3", "--overwrite"], either("label_settings.json"), text("labels/label_settings.json", "")),
+    Case("run label_settings.json a list", "run", [*LABELS, "--threshold=0.3"], refused("label_settings.json"), text("labels/label_settings.json", "[]"), before=()),
     Case("run scores without masks or CAMs", "toy", SCORE, refused("config.yaml")),
 
     Case("cam keys outside of the classes", "run", [*LABELS, "--threshold=0.3"], refused("p0.npz", "class"), cam("p0", [7])),
@@ -136,7 +136,7 @@ RUNS = (
     Case("cam keys of tags that the list has not", "run", [*LABELS, "--threshold=0.3"], either(), cam("p0", [1])),
     Case("cam keys 255", "run", [*LABELS, "--threshold=0.3"], refused("p0.npz"), cam("p0", [254])),
     Case("cam of another size", "run", [*LABELS, "--threshold=0.3"], refused("p0", "size"), cam("p0", [0], size=(9, 9))),
-    Case("cam cut", "run", [*LABELS, "--threshold=0.3"], refused("p0.npz"), cut("runs/exp/cam/p0.npz")),
+    Case("cam cut", "run", [*LABELS, "--threshold=0.3"], refused("p0.npz"), cut("runs/exp/cam/p0.npz", 200)),
     Case("cam of zero bytes", "run", [*LABELS, "--threshold=0.3"], refused("p0.npz"), text("runs/exp/cam/p0.npz", "")),
     Case("cam that unpacks to gigabytes", "run", "ulimit -v 12000000; $PY $ROOT/gen_gt.py --experiment_name=exp --runs_dir=runs --label_dir=labels --threshold=0.3 --num_workers=1", refused("p0"), cam("p0", [0], size=(60000, 60000))),
     Case("handed on: threshold of other CAMs", "run", LABELS, refused("evaluate.py"), before=([*RESUME], [*CAMS, "--update"])),
@@ -145,7 +145,7 @@ RUNS = (
     Case("handed on: labels of other CAMs", "run", [*LABELS, "--threshold=0.3"], works("8 labels made"), before=([*LABELS, "--threshold=0.3"], RESUME, [*CAMS, "--update"])),
     Case("handed on: CAMs after a class was renamed", "run", [*CAMS], refused("cat", "horse"), _OTHER_CLASSES),
     Case("handed on: scores after a class was renamed", "run", [*SCORE], refused("cat", "horse"), _OTHER_CLASSES),
-    Case("handed on: labels after a class was renamed", "run", [*LABELS], refused("cat", "horse"), _OTHER_CLASSES),
+    Case("handed on: labels after a class was renamed", "run", [*LABELS, "--threshold=0.3"], refused("cat", "horse"), _OTHER_CLASSES),
     Case("handed on: CAMs of replaced images", "run", CAMS, works("1 to do"), lambda folder: _replace(folder)),
 )  # fmt: skip
 

@@ -20,6 +20,7 @@ from utils.config.yaml_text import options_text, read_options
 from utils.errors import UserError
 from utils.files.atomic import write_text
 from utils.files.locate import existing_path
+from utils.files.text import read_text
 
 OptionsT = TypeVar("OptionsT")
 
@@ -262,6 +263,9 @@ def load_options(options_class: type[OptionsT], path: Path) -> OptionsT:
         raise UserError(
             "is missing", path, remedy=f"run train_l2g.py --experiment_name {name} first, or check the name"
         )
+    remedy = "copy it from a backup, or train the run again"
+    if not read_text(path).endswith("\n"):  # what is left may read as other options
+        raise UserError("was cut: its last line has no end", path, remedy=remedy)
     if not read_options(path):
-        raise UserError("holds no option", path, remedy="copy it from a backup, or train the run again")
+        raise UserError("holds no option", path, remedy=remedy)
     return parse_options(options_class, [f"--config={path}"])

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from utils.errors import UserError
@@ -40,6 +42,9 @@ def refusal(error: OSError, path: Path, action: str) -> UserError | None:
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         path = next((part for part in (path, *path.parents) if part.is_file()), path)
     return UserError(f"cannot be {action}", path, reason, remedy)
+
+
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextmanager
@@ -97,3 +102,20 @@ def write_refusal(error: Exception, temporary: Path, path: Path) -> UserError | 
     except OSError as asked:
         return refusal(asked, path, "written")
     return None
+
+
+@cache
+def can_link(folder: Path) -> bool:
+    """Whether links can be made there; exFAT, network drives and Windows know none, and files are copied: said once."""
+    make_folder(folder)
+    probe = folder / f".link.{os.getpid()}"
+    try:
+        probe.symlink_to(folder)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            return True  # of another reason, which the link itself will report
+        print(f"{folder}: this file system has no links: files are copied", file=sys.stderr)
+        return False
+    with disk_errors(probe, "removed"):
+        probe.unlink()
+    return True
