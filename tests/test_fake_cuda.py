@@ -69,6 +69,7 @@ def test_attention_and_suppression_stay_on_the_device(attention):
     loss_on_fake_cuda(classifier_task(TrainOptions(**NARROW, attention=attention, suppression=suppression)), amp="bf16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", CLASSIFIERS)
 def test_every_family_of_classifiers_stays_on_the_device(backbone):
     options = TrainOptions(**SMALL, backbone=backbone, suppression="learnable", **CLASSIFIERS[backbone])
@@ -89,6 +90,7 @@ def test_losses_and_precisions_of_the_classifier_stay_on_the_device(more):
     loss_on_fake_cuda(classifier_task(options), amp=options.amp)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEGMENTERS)
 @pytest.mark.parametrize(("amp", "loss"), [("off", "cross_entropy"), ("bf16", "focal"), ("fp16", "balanced")])
 def test_segmentation_networks_stay_on_the_device(name, amp, loss):
@@ -111,6 +113,7 @@ def test_cams_are_made_on_the_device(amp):
         assert cam.high_res_cam([m[0] for m in maps], (40, 48), keys=(1,)).device == CUDA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEGMENTERS)
 def test_segmentation_tests_run_on_the_device(name):
     network = segmentation_task(settings_of(name), labels=3).segmenter.eval().requires_grad_(False)

@@ -69,7 +69,7 @@ class Trainer:
         """Brings the network to its device and memory layout -> it, or its wrapper that averages gradients."""
         device, machine = self.process.device, self.settings.machine
         self.choices = choose(device, Choices(machine.tf32, autotune=True, deterministic=machine.deterministic))
-        if machine.deterministic:
+        if machine.deterministic and device.type == "cuda":
             self.run.log.info(DETERMINISTIC_COST)
         network.to(device)
         self.layout = torch.contiguous_format

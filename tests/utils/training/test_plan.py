@@ -57,6 +57,7 @@ def test_a_pasted_twin_is_an_image_too():
     assert plan_of("--cda=cda", "--batch_size=2").flop_step == plan_of("--batch_size=4").flop_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("planned", "fits"), [(1, 3), (4, 2), (4, 9)])
 def test_the_largest_batch_fits_and_the_next_does_not(planned, fits):
     """The card is one between the needs of two batches, plain or, below the planned batch, accumulated."""

@@ -36,6 +36,7 @@ def assert_same_step(task):
     assert all(torch.equal(value, statistics[name]) for name, value in plain.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", CLASSIFIERS)
 @pytest.mark.parametrize("frozen", [False, True])
 def test_the_classifier_has_the_same_gradients(backbone, frozen):
