@@ -3,8 +3,9 @@
 #   bash train_test_L2G_own.sh PHOTOS [TAGS.csv] [NAME] [VARIABLE=value ...]
 # PHOTOS    a folder; without a table each of its folders is the tag of the photos in it
 # TAGS.csv  columns file and tags (an empty cell: none of the classes; ?: not known), or file and 0/1 per class; or .xlsx
-# NAME      of the dataset, the run and the results; default the name of the folder
-# Run again it resumes. The masks, the network and the report end up in results/NAME. Variables, before the command or after its arguments:
+# NAME      names the dataset, the run and the results; default the name of the folder
+# Run again, it resumes. The masks, the network and the report end up in results/NAME.
+# Variables, before the command or after its arguments:
 #   SALIENCY=auto         auto: rembg where it is installed, else U2-Net, fetched once (165 MB); rembg; none; FILE.onnx; or a
 #                         FOLDER of maps, NAME.png
 #   NEGATIVES=FOLDER      photos that show none of the classes

@@ -138,7 +138,7 @@ def _refine_all(
     record.check(made_with, may_replace=True)
     removed = record.start(made_with)
     if removed:
-        print(f"{label_dir}: {removed} labels of other weights or settings are made again", file=sys.stderr)
+        print(f"{label_dir}: {removed} labels of other weights or settings are remade", file=sys.stderr)
     stale = outdated((job.label, (job.logits,)) for job in jobs)
     todo = [job for job, is_stale in zip(jobs, stale) if is_stale]
     make = partial(_make_label, crf=crf)

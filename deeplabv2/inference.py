@@ -144,7 +144,7 @@ def make_logits(
         record.check(made_with, may_replace=may_replace)
         removed = record.start(made_with)
         if removed:
-            print(f"{folder}: {removed} logits of other weights or settings are made again", file=sys.stderr)
+            print(f"{folder}: {removed} logits of other weights or settings are remade", file=sys.stderr)
     process.wait()  # what is missing must be the same for all before anyone writes
     stale = outdated((folder / f"{entry.name}.npz", (files[entry.name],)) for entry in entries)
     todo = [entry for entry, is_stale in zip(entries, stale) if is_stale]

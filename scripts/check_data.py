@@ -149,8 +149,8 @@ def _warnings(data: Dataset, lists: _Lists, tags: Mapping[int, int], reports: li
     turned = [report.name for report in reports if report.turned]
     if turned:
         warnings.append(
-            f"{len(turned)} images lie on their side, and EXIF says so ({first_few(turned)}): nothing here turns "
-            "them; scripts/prepare_own.py writes them upright"
+            f"{len(turned)} images are rotated only by EXIF ({first_few(turned)}), which training "
+            "ignores; scripts/prepare_own.py writes them upright"
         )
     warnings += tag_warnings(lists.entries.get(lists.train, []), data.classes)
     for reading, count in Counter(reading for report in reports for reading in report.readings).items():

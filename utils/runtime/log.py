@@ -10,10 +10,10 @@ from utils.files.disk import disk_errors, make_folder
 
 
 class _LastingFile(logging.FileHandler):
-    """A log file that may go away: its errors are said once, and the run goes on."""
+    """A log file that may go away: its errors are reported once, and the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        print(f"{self.baseFilename}: cannot be written: {sys.exc_info()[1]}: the run goes on", file=sys.stderr)
+        print(f"{self.baseFilename}: cannot be written: {sys.exc_info()[1]}: the run continues", file=sys.stderr)
         self.setLevel(logging.CRITICAL + 1)
 
 

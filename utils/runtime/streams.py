@@ -56,7 +56,7 @@ def open_missing() -> None:
 def lasting_streams() -> Iterator[None]:
     """Within it, nothing that happens to the terminal, pipe or file behind stdout and stderr ends the program.
 
-    Text that the stream's encoding lacks is written escaped. A hangup, of a closed terminal or connection, is ignored.
+    Text outside the stream's encoding is written escaped. A hangup, of a closed terminal or connection, is ignored.
     """
     open_missing()
     before = sys.stdout, sys.stderr

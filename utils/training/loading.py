@@ -56,7 +56,7 @@ def _collate(samples: list[dict[str, Tensor] | UserError], *, as_arrays: bool) -
 
 
 def _is_short_of_shared_memory() -> bool:
-    """Whether tensors had better not go through shared memory, of which containers have 64 MB unless told otherwise."""
+    """Whether tensors had better not go through shared memory, of which containers have 64 MB by default."""
     try:
         status = os.statvfs(SHARED_MEMORY)
     except OSError:
