@@ -37,11 +37,11 @@ def run(options: ShowOptions) -> Path:
     header = ["run", *COLUMNS, *(["classes"] if options.classes else [])]
     table = [header]
     for name, title in zip(options.experiments, titles, strict=True):
-        cells = dict(zip(header[1:], _row(options, name), strict=True))
-        expected = {column: limits for column, limits in ranges.get(title, {}).items() if cells.get(column, "-") != "-"}
-        table.append([title, *(_marked(cell, expected.get(column)) for column, cell in cells.items())])
+        found = dict(zip(header[1:], _row(options, name), strict=True))
+        expected = {column: limits for column, limits in ranges.get(title, {}).items() if found.get(column, "-") != "-"}
+        table.append([title, *(_marked(figure, expected.get(column)) for column, figure in found.items())])
         if expected:
-            table.append(["  expected", *(_range(expected.get(column)) for column in cells)])
+            table.append(["  expected", *(_range(expected.get(column)) for column in found)])
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     for row in table:
         first, *others = row
