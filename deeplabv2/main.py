@@ -1,9 +1,10 @@
-"""Train, test and use the segmentation network: python3 main.py train|test|crf|predict --config-path configs/NAME.yaml
+"""Train, test and use the segmentation network: python3 main.py COMMAND --config-path configs/NAME.yaml
 
   train     train on pseudo labels, or on any other labels
   test      label the validation images and score the labels -> logits, scores.json
   crf       refine these labels by the dense CRF and score them -> scores_crf.json
   predict   label any folder of photos
+  cams      map the classes of the training images, restricted to their tags, for a second round of labels
 
 Further flags override keys of the file, e.g. --SOLVER.LR=1e-4; `main.py train --help` lists them.
 """
@@ -13,11 +14,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
 
-from deeplabv2.step_settings import PredictSettings, StepSettings, TrainSettings
+from deeplabv2.step_settings import CamSettings, PredictSettings, StepSettings, TrainSettings
 from utils.config.program import main
 from utils.files.locate import DEEPLAB_ROOT
 
-COMMANDS = {"train": TrainSettings, "test": StepSettings, "crf": StepSettings, "predict": PredictSettings}
+COMMANDS = {
+    "train": TrainSettings,
+    "test": StepSettings,
+    "crf": StepSettings,
+    "predict": PredictSettings,
+    "cams": CamSettings,
+}
 
 if __name__ == "__main__":
     command, *flags = sys.argv[1:] or ["--help"]
@@ -25,4 +32,4 @@ if __name__ == "__main__":
         print(__doc__, file=sys.stderr)
         is_help = command in ("-h", "--help")
         sys.exit(0 if is_help else f"error: {command!r} is not a command: expected one of {', '.join(COMMANDS)}")
-    main(COMMANDS[command], f"deeplabv2.{command}", argv=flags, places=(DEEPLAB_ROOT,), command=command)
+    main(COMMANDS[command], f"deeplabv2.{command}", argv=flags, places=(DEEPLAB_ROOT,))

@@ -69,6 +69,16 @@ class PredictSettings(StepSettings):
 
 
 @dataclass(frozen=True)
+class CamSettings(StepSettings):
+    """Make class maps of the training images, restricted to their tags, with a trained network."""
+
+    out: str | None = None
+    """Folder for a CAM file per image, which gen_gt.py --pred_dir reads, and the network's logits."""
+    overwrite: bool = False
+    """Replace what another network, or other settings, made in the same folder."""
+
+
+@dataclass(frozen=True)
 class ArchiveSettings(StepSettings):
     """Label the images of a split and pack them for the evaluation server."""
 

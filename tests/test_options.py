@@ -5,7 +5,7 @@ import re
 import pytest
 
 from deeplabv2.settings import Settings
-from deeplabv2.step_settings import ArchiveSettings, PredictSettings, StepSettings, TrainSettings
+from deeplabv2.step_settings import ArchiveSettings, CamSettings, PredictSettings, StepSettings, TrainSettings
 from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.config.options.benchmark import BenchmarkOptions
@@ -110,7 +110,7 @@ WITHOUT_RANGE = {"IMAGE.SIZE.TEST", "DATASET.IGNORE_LABEL"}
         TrainOptions, CamOptions, ScoreOptions, LabelOptions, DrawOptions, ForegroundOptions, DrawPastesOptions,
         BenchmarkOptions, CheckOptions, DemoDataOptions, PrepareCocoOptions, PrepareOwnOptions, PrepareVocOptions,
         SaliencyOptions, ConvertOptions, ImportLabelsOptions, ShowOptions,
-        Settings, TrainSettings, StepSettings, PredictSettings, ArchiveSettings,
+        Settings, TrainSettings, StepSettings, PredictSettings, CamSettings, ArchiveSettings,
     ],
 )  # fmt: skip
 def test_every_option_is_explained_and_every_number_has_a_range_with_its_default(options_class):

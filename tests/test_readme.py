@@ -10,7 +10,7 @@ from deeplabv2.archive import ArchiveSettings
 from deeplabv2.inference import StepSettings
 from deeplabv2.predict import PredictSettings
 from deeplabv2.settings import Settings
-from deeplabv2.step_settings import TrainSettings
+from deeplabv2.step_settings import CamSettings, TrainSettings
 from scripts.benchmark.__main__ import BenchmarkOptions
 from scripts.check_data import CheckOptions
 from scripts.convert_weights import ConvertOptions
@@ -46,7 +46,13 @@ OPTIONS = {
     "deeplabv2/eval.py": ArchiveSettings,
 }
 # the segmentation trainer's commands name a step
-STEPS = {"train": TrainSettings, "test": StepSettings, "crf": StepSettings, "predict": PredictSettings}
+STEPS = {
+    "train": TrainSettings,
+    "test": StepSettings,
+    "crf": StepSettings,
+    "predict": PredictSettings,
+    "cams": CamSettings,
+}
 # not of a program: pip, torchrun, test.sh, and what every program has
 OTHER_FLAGS = {
     "help",
@@ -130,7 +136,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=short)
 def test_every_option_named_is_one(page: Path):
-    classes = (*OPTIONS.values(), Settings, TrainSettings, StepSettings, PredictSettings, ArchiveSettings)
+    classes = (*OPTIONS.values(), Settings, TrainSettings, StepSettings, PredictSettings, CamSettings, ArchiveSettings)
     known = {field for options in classes for field in option_fields(options)} | OTHER_FLAGS
     known |= {row.name.lstrip("-") for rows in FLAGS_OF.values() for row in rows}
     named = set(re.findall(r"(?<![\w-])--([a-z_-]+)\b", prose(page)))

@@ -1,0 +1,96 @@
+"""Class maps of a trained network, restricted to each image's tags -> one CAM file an image: a second round of labels.
+
+The tags are known where the network was trained, and what it confuses most are classes that are not there. The maps are
+CAM files as test_l2g.py writes them, so that evaluate.py and gen_gt.py, joined with saliency and with a CRF, go on.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deeplabv2 import inputs
+from deeplabv2.inference import checkpoint_path, logits_record, make_logits
+from deeplabv2.logits import StoredLogits, read_logits
+from deeplabv2.step_settings import CamSettings
+from utils.cam.artefact import write_cam
+from utils.cam.labels import to_uint8
+from utils.data.image_list import ImageEntry, read_image_list
+from utils.data.images import find_image
+from utils.errors import UserError
+from utils.files.parallel import parallel_map
+from utils.files.sources import digest_of, outdated
+from utils.runs.segmentation import SegmentationPaths
+from utils.runtime.process import start_process
+
+LOGITS = "logits"  # in --out
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An image's tags, and the files of its logits and of its maps."""
+
+    entry: ImageEntry
+    logits: Path
+    cam: Path
+
+
+def run(settings: CamSettings) -> Path:
+    """Makes the maps of the training list that are not there yet, and returns their folder.
+
+    Raises UserError where --out holds maps of another network or other settings, unless --overwrite is given.
+    """
+    if settings.out is None:
+        raise UserError("--out is missing", rule="cams needs a folder to write to")
+    data = inputs.open_data(settings.DATASET)
+    image_dir = inputs.find_image_dir(settings.DATASET, data)
+    entries = read_image_list(data.train_list, len(data.classes))
+    files = {entry.name: find_image(image_dir, entry.name) for entry in entries}
+    out = Path(settings.out).expanduser().absolute()
+    training = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
+    checkpoint = checkpoint_path(settings.model_path, training)
+    with start_process(settings.SOLVER.DEVICE) as process:
+        make_logits(
+            settings,
+            entries,
+            files,
+            out / LOGITS,
+            process,
+            classes=data.classes,
+            checkpoint=checkpoint,
+            may_replace=settings.overwrite,
+            option="--out",
+        )
+        if not process.is_main:
+            return out
+    jobs = [_Job(entry, out / LOGITS / f"{entry.name}.npz", out / f"{entry.name}.npz") for entry in entries]
+    stale = outdated((job.cam, (job.logits,)) for job in jobs)
+    todo = [job for job, is_stale in zip(jobs, stale) if is_stale]
+    for _ in parallel_map(_write, todo, num_workers=settings.num_workers, description="class maps"):
+        pass
+    shutil.copyfile(logits_record(out / LOGITS).path, logits_record(out).path)
+    return out
+
+
+def _write(job: _Job) -> None:
+    keys = np.asarray(job.entry.tags, dtype=np.int64)
+    cams = class_maps(read_logits(job.logits), keys)
+    write_cam(job.cam, keys, to_uint8(cams), made_from=digest_of(job.logits))
+
+
+def class_maps(stored: StoredLogits, keys: np.ndarray) -> np.ndarray:
+    """How much each pixel is of each class of an image that shows these alone: (K, H, W) in 0..1; keys (K,) zero-based.
+
+    The probabilities of background and tags alone; of the tags, the strongest has the value of all together, so that a
+    threshold on it is one on the foreground, and the others keep their proportion to it.
+    """
+    allowed = np.isin(stored.labels, [0, *(keys + 1)])
+    maps = np.zeros((len(keys), *stored.size), np.float32)
+    if not allowed.any():
+        return maps
+    chosen = StoredLogits(stored.labels[allowed], stored.logits[allowed], stored.size)
+    for label, probability in zip(chosen.labels, chosen.probabilities()):
+        maps[keys + 1 == label] = probability
+    strongest = maps.max(axis=0, initial=0.0)
+    return maps * np.divide(maps.sum(axis=0), strongest, out=np.zeros_like(strongest), where=strongest > 0)
