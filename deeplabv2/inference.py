@@ -17,7 +17,7 @@ from deeplabv2.input_format import InputFormat
 from deeplabv2.logits import reduce_logits, write_logits
 from deeplabv2.models import Segmenter, build_segmenter
 from deeplabv2.models.segmenter import WRAPPED, SingleScale
-from deeplabv2.seen_size import size_of_network
+from deeplabv2.seen_size import not_too_small, size_of_network
 from deeplabv2.settings import ModelSettings, find_path
 from deeplabv2.step_settings import StepSettings
 from deeplabv2.views import Views, logits_of
@@ -164,7 +164,7 @@ def make_logits(
     own = todo[process.rank :: process.world_size]
     groups = batches_of_one_size(own, files, settings.SOLVER.BATCH_SIZE.TEST)
     num_workers = settings.DATALOADER.NUM_WORKERS
-    resize = size_of_network(settings.IMAGE.SIZE, full_size=settings.full_size)
+    resize = partial(not_too_small, resize=size_of_network(settings.IMAGE.SIZE, full_size=settings.full_size))
     batches = read_batches(groups, files, num_workers=num_workers, resize=resize)
     start = time.monotonic()
     with tqdm(total=len(own), desc="network", unit="image", disable=not process.is_main) as bar:

@@ -6,6 +6,7 @@ from functools import partial
 from deeplabv2.setting_groups import SizeSettings
 
 Size = tuple[int, int]  # height and width, pixels
+LEAST_SIDE = 20  # the smallest of MODEL.SCALES leaves one pixel of it
 
 
 def with_longer_side(size: Size, longer: int) -> Size:
@@ -17,6 +18,12 @@ def with_longer_side(size: Size, longer: int) -> Size:
 def bounded(size: Size, longer: int | None) -> Size:
     """The size, reduced where its longer side has more than `longer` pixels; None leaves it."""
     return size if longer is None or max(size) <= longer else with_longer_side(size, longer)
+
+
+def not_too_small(size: Size, *, resize: Callable[[Size], Size] | None) -> Size:
+    """The size that `resize` gives, each side enlarged to LEAST_SIDE: below it, nothing is left at a small scale."""
+    height, width = size if resize is None else resize(size)
+    return max(height, LEAST_SIDE), max(width, LEAST_SIDE)
 
 
 def size_of_network(settings: SizeSettings, *, full_size: bool) -> Callable[[Size], Size] | None:

@@ -11,7 +11,7 @@ from deeplabv2 import inference, predict
 from deeplabv2.input_format import IMAGENET
 from deeplabv2.logits import StoredLogits, enlarged, strongest
 from deeplabv2.predict import PredictSettings
-from deeplabv2.seen_size import bounded, size_of_network
+from deeplabv2.seen_size import bounded, not_too_small, size_of_network
 from deeplabv2.setting_groups import SizeSettings
 from deeplabv2.views import SMALLEST, Views, logits_of
 from tests.small_segmentation import make_segmentation_data, small_settings
@@ -146,3 +146,8 @@ def test_crf_sees_no_more_than_its_size():
     assert bounded((3000, 4000), 640) == (480, 640)
     assert bounded((300, 400), 640) == (300, 400)
     assert bounded((3000, 4000), None) == (3000, 4000)
+
+
+@pytest.mark.parametrize(("size", "seen"), [((1, 1), (20, 20)), ((1, 500), (20, 500)), ((40, 48), (40, 48))])
+def test_a_tiny_picture_is_enlarged_until_the_smallest_scale_leaves_something(size, seen):
+    assert not_too_small(size, resize=None) == seen

@@ -92,6 +92,8 @@ def picture(path: str, mode: str, *, size: tuple[int, int] = (44, 36), **options
             image = Image.fromarray(rng.integers(0, 65536, size[::-1], dtype=np.uint16))
         else:
             image = Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).convert(mode)
+        if mode == "RGBA":
+            image.putalpha(128)
         image.save(folder / path, **options)
 
     return make

@@ -11,23 +11,18 @@ import numpy as np
 from tests.stress.case import end_session, run, start
 from tests.stress.worlds import CAMS, LABELS, PREPARE, SCORE, TRAIN, Worlds, segment
 
-# stage -> world, what runs, what runs again after a kill
-LONGER = [*TRAIN, "--epochs=3"]
+# stage -> world, and what runs, and runs again after a kill
+LONGER = [*TRAIN, "--epochs=3", "--resume"]  # the options that a run began with are in its checkpoints
 STAGES = {
-    "train": ("toy", [*LONGER, "--save_minutes=0"], [*LONGER, "--save_minutes=0", "--resume"]),
-    "train, two workers": (
-        "toy", [*LONGER, "--num_workers=2"], [*LONGER, "--num_workers=2", "--resume"],
-    ),
-    "cams": ("run", [*CAMS, "--scales=0.5,1", "--update", "--save_attention"], None),
-    "scores": ("run", SCORE, None),
-    "labels": ("run", [*LABELS, "--crf"], None),
-    "prepare": ("photos", [*PREPARE, "--copy"], None),
-    "segmentation train": (
-        "segmentation", segment("train", "--SOLVER.SAVE_MINUTES=0"),
-        segment("train", "--SOLVER.SAVE_MINUTES=0", "--SOLVER.RESUME=true"),
-    ),
-    "segmentation test": ("tested", "rm -rf out/features; " + segment("test", "--num_workers=1"), None),
-    "segmentation crf": ("tested", segment("crf", "--num_workers=1"), None),
+    "train": ("toy", [*LONGER, "--save_minutes=0"]),
+    "train, two workers": ("toy", [*LONGER, "--num_workers=2"]),
+    "cams": ("run", [*CAMS, "--scales=0.5,1", "--update", "--save_attention"]),
+    "scores": ("run", SCORE),
+    "labels": ("run", [*LABELS, "--threshold=0.3", "--crf"]),
+    "prepare": ("photos", [*PREPARE, "--copy"]),
+    "segmentation train": ("segmentation", segment("train", "--SOLVER.SAVE_MINUTES=0", "--SOLVER.RESUME=true")),
+    "segmentation test": ("tested", "rm -rf out/features; " + segment("test", "--num_workers=1")),
+    "segmentation crf": ("tested", segment("crf", "--num_workers=1")),
 }  # fmt: skip
 # what holds times, speeds, or the machine
 CHANGING = ("log.txt", "metrics.jsonl", "versions.json", "scores.json", "names.csv")
@@ -44,10 +39,10 @@ def run_kills(
 ) -> list[tuple[str, str, str | None, float, str]]:
     """Kills each stage `count` times -> a row a stage."""
     rows = []
-    for stage, (world, first, again) in STAGES.items():
+    for stage, (world, words) in STAGES.items():
         if count and only in f"kill {stage}":
             begun = time.monotonic()
-            wrong = _kill(worlds, folder / "kill", world, first, again or first, count, [seed, *stage.encode()])
+            wrong = _kill(worlds, folder / "kill", world, words, count, [seed, *stage.encode()])
             shutil.rmtree(folder / "kill", ignore_errors=True)
             name = f"kill {stage}, {count} times at random moments"
             rows.append((name, "the same bytes", wrong, time.monotonic() - begun, ""))
@@ -55,10 +50,10 @@ def run_kills(
     return rows
 
 
-def _kill(worlds: Worlds, folder: Path, world: str, first, again, count: int, seed: list[int]) -> str | None:
+def _kill(worlds: Worlds, folder: Path, world: str, words, count: int, seed: list[int]) -> str | None:
     output = folder.with_name("kill.txt")
     worlds.copy(world, folder)
-    whole_run = run(first, folder, output)
+    whole_run = run(words, folder, output)
     if whole_run.status != 0:
         return f"the whole run ended with {whole_run.status}"
     whole = results_below(folder)
@@ -66,11 +61,11 @@ def _kill(worlds: Worlds, folder: Path, world: str, first, again, count: int, se
     for moment in np.random.default_rng(seed).random(count):
         shutil.rmtree(folder)
         worlds.copy(world, folder)
-        child = start(first, folder, output)
+        child = start(words, folder, output)
         time.sleep(moment * whole_run.seconds)
         _kill_main(child)
         time.sleep(0.5)
-        ended = run(again, folder, output)
+        ended = run(words, folder, output)
         if ended.status != 0:
             faults.append(f"status {ended.status} after a kill at {moment:.3f}")
         elif (found := results_below(folder)) != whole:

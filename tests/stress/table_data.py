@@ -82,7 +82,7 @@ DATA = (
     Case("saliency truncated", "toy", TRAIN, refused("p3.png"), cut("toy/Sal/p3.png")),
     Case("saliency of another size", "toy", TRAIN, refused("p3.png"), picture("toy/Sal/p3.png", "L", size=(9, 9))),
     Case("saliency cut-outs (RGBA)", "toy", CHECK, works("cut-outs"), maps_of(_cut_out)),
-    Case("saliency a heat map", "toy", TRAIN, refused("p0.png", "colour"), maps_of(_heat)),
+    Case("saliency a heat map", "toy", TRAIN, refused("toy/Sal/p", "colour"), maps_of(_heat)),
     Case("saliency a heat map, check_data", "toy", CHECK, either("not grey"), maps_of(_heat)),
     Case("mask palette in another order", "toy", CHECK, works("colour"), masks_of(_reordered)),
     Case("mask in RGB", "toy", CHECK, either("no label maps"), masks_of(lambda label: Image.fromarray(PALETTE[label]))),

@@ -47,7 +47,7 @@ SEGMENTATION = (
     Case("segmentation after a class was renamed", "tested", segment("test"), refused("cat", "horse"), text("toy/classes.txt", "dog\nhorse\n")),
     Case("segmentation predict after a class was renamed", "tested", predict(), refused("cat", "horse"), every(picture("p/a.jpg", "RGB"), text("toy/classes.txt", "dog\nhorse\n"))),
     Case("segmentation resume after a class was renamed", "tested", segment("train", "--SOLVER.RESUME=true", "--SOLVER.ITER_MAX=4"), refused("cat", "horse"), text("toy/classes.txt", "dog\nhorse\n")),
-    Case("segmentation logits cut", "tested", segment("crf"), refused("v0.npz"), cut("out/features/exp/val/logits/v0.npz")),
+    Case("segmentation logits cut", "tested", segment("crf"), refused("v0.npz"), cut("out/features/exp/val/logits/v0.npz", 200)),
     Case("predict a 1 x 1 picture", "tested", predict(), either(), picture("p/a.png", "RGB", size=(1, 1))),
     Case("predict a 1 x 500 picture", "tested", predict(), either(), picture("p/a.png", "RGB", size=(1, 500))),
     Case("predict 16-bit grey", "tested", predict(), works("converted", check=_pictures), picture("p/a.png", "I;16")),
