@@ -4,7 +4,6 @@ import os
 import re
 import runpy
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -75,17 +74,6 @@ class Ended:
 
 def start(run: Sequence[str] | str, folder: Path, output: Path) -> int:
     """Starts words of a program in a fork of this process, or a line in a shell -> the id of its own session."""
-    if isinstance(run, str):
-        with output.open("ab") as file:
-            names = {"PY": sys.executable, "ROOT": str(PROJECT_ROOT)}
-            return subprocess.Popen(
-                ["bash", "-c", run],
-                cwd=folder,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-                env=os.environ | names,
-            ).pid
     child = os.fork()
     if child:
         return child
@@ -96,6 +84,9 @@ def start(run: Sequence[str] | str, folder: Path, output: Path) -> int:
         target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for number in (1, 2):
             os.dup2(target, number)
+        if isinstance(run, str):
+            names = {"PY": sys.executable, "ROOT": str(PROJECT_ROOT)}
+            os.execvpe("bash", ["bash", "-c", run], os.environ | names)
         program = PROJECT_ROOT / run[0]
         sys.argv, sys.path[0] = [str(program), *run[1:]], str(program.parent)
         runpy.run_path(str(program), run_name="__main__")

@@ -1,6 +1,7 @@
 """Gaussian filter over points anywhere in space, on the permutohedral lattice: the hot path of the dense CRF."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -55,7 +56,15 @@ class PermutohedralLattice:
         return result
 
 
-@njit(cache=True, nogil=True)
+def _compiled(function: Callable) -> Any:
+    """By numba, kept for other processes where a folder can be written: not so in some containers and clusters."""
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder for its cache: compiled anew in each process
+        return njit(nogil=True)(function)
+
+
+@_compiled
 def _simplices(points: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The simplex around each point: its first corner's name (N,), the directions that lead from corner to corner
     (N, D + 1) and the point's barycentric coordinates (N, D + 1). Adams et al., sec. 3.
@@ -132,7 +141,7 @@ def _slot(table: np.ndarray, name: np.uint64, shift: np.uint64) -> np.uint64:
     return slot
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _table(names: np.ndarray, shift: np.uint64) -> np.ndarray:
     table = np.zeros((1 << (np.uint64(64) - shift), 2), np.uint64)
     for number, name in enumerate(names):
@@ -141,7 +150,7 @@ def _table(names: np.ndarray, shift: np.uint64) -> np.ndarray:
     return table
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _connect(first: np.ndarray, directions: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each point's corners (N, D + 1), numbered from 0 to M - 1 as points come to them, and their neighbours.
 
@@ -172,7 +181,7 @@ def _connect(first: np.ndarray, directions: np.ndarray, steps: np.ndarray) -> tu
     return numbers, _neighbours(names[:found], table, shift, steps)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _neighbours(names: np.ndarray, table: np.ndarray, shift: np.uint64, steps: np.ndarray) -> np.ndarray:
     """Each corner's neighbours behind and ahead along each direction, (D + 1, M, 2); M where no point has that one."""
     found = len(names)
@@ -190,7 +199,7 @@ def _neighbours(names: np.ndarray, table: np.ndarray, shift: np.uint64, steps: n
 def _filter_of(width: int) -> Callable[..., None]:
     """The filter over `width` rows at once: as that number is known when it is compiled, it costs no loop."""
 
-    @njit(cache=True, nogil=True)
+    @_compiled
     def filter_rows(
         values: np.ndarray, corners: np.ndarray, weights: np.ndarray, neighbours: np.ndarray, result: np.ndarray
     ) -> None:
