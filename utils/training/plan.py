@@ -70,6 +70,11 @@ def planned_precision(amp: str, device: torch.device) -> str:
     return "bf16" if amp == "auto" and is_elsewhere else precision(amp, device)
 
 
+def _shown(value: float) -> str:
+    """A number with three digits or more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 class Plan:
     """What `task`, trained as `settings` say, needs on each device."""
 
@@ -125,7 +130,7 @@ class Plan:
         steps, run = "", ""
         if length.steps is not None and self.flop_run is not None:
             epoch = f" ({length.steps_per_epoch:,.6g} per epoch)" if length.steps_per_epoch else ""
-            steps, run = f"{length.steps:,} steps{epoch} of ", f", {self.flop_run / 1e12:,.0f} for the run"
+            steps, run = f"{length.steps:,} steps{epoch} of ", f", {_shown(self.flop_run / 1e12)} for the run"
         work = (
             f"plan: {needs.parameters:,} parameters, {needs.trainable:,} learn; {steps}{images} on each of "
             f"{length.world_size} device(s); {self.flop_step / 1e12:.4g} TFLOP per step (forward "
