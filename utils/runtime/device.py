@@ -65,6 +65,8 @@ OUT_OF_MEMORY = ("can't allocate memory", "ALLOC_FAILED")
 
 # of an error that it raises where an operation has no repeatable algorithm
 NOT_DETERMINISTIC = "does not have a deterministic implementation"
+# of errors of torch.compile where the machine's compiler is missing or too old
+NOT_COMPILED = ("CppCompileError", "InvalidCxxCompiler", "working C++ compiler", "Cannot find a working triton")
 # of errors of a process whose peer is gone
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
@@ -78,6 +80,10 @@ def device_errors(device: torch.device, remedy: str) -> Iterator[None]:
         text = str(error)
         if NOT_DETERMINISTIC in text:
             raise UserError(text.splitlines()[0], "--deterministic", remedy="train without it") from error
+        if any(sign in text for sign in NOT_COMPILED):
+            raise UserError(
+                "torch.compile has found no compiler that can do it", "--compile", remedy="train without it"
+            ) from error
         if any(sign in text for sign in PEER_GONE):
             raise UserError("another process of this run has ended", remedy="see its error") from error
         is_cuda = isinstance(error, torch.OutOfMemoryError)

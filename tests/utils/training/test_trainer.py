@@ -250,6 +250,7 @@ def test_memory_that_runs_out_is_one_line_with_the_remedy(tmp_path, error):
 def test_the_errors_of_a_lost_process_and_of_an_operation_that_is_not_repeatable_are_one_line(tmp_path):
     for text, what in (
         ("[gloo/transport/tcp/pair.cc:546] Connection closed by peer [127.0.0.1]:1", "another process"),
+        ("CppCompileError: C++ compile error", "compiler"),
         ("put_ does not have a deterministic implementation, but you set", "deterministic"),
     ):
         task = Linear()
