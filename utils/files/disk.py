@@ -90,7 +90,8 @@ def write_refusal(error: Exception, temporary: Path, path: Path) -> UserError | 
     is asked once more, by a plain write to the same file.
     """
     if isinstance(error, OSError) and error.errno is not None:
-        is_other_file = error.filename is not None and str(error.filename) not in (str(temporary), str(path))
+        named = {str(name) for name in (error.filename, error.filename2) if name is not None}  # a copy names both
+        is_other_file = bool(named) and not named & {str(temporary), str(path)}
         return None if is_other_file else refusal(error, path, "written")
     if not isinstance(error, (OSError, RuntimeError)):
         return None
