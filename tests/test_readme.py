@@ -65,6 +65,11 @@ OTHER_FLAGS = {
     "master_port",
     "flag",
     "fast",
+    "only",  # of python3 -m tests.stress
+    "list",
+    "kills",
+    "keep",
+    "report",
     "config",
     "config_path",
 }
