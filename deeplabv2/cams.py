@@ -4,7 +4,6 @@ The tags are known where the network was trained, and what it confuses most are 
 CAM files as test_l2g.py writes them, so that evaluate.py and gen_gt.py, joined with saliency and with a CRF, go on.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from utils.cam.labels import to_uint8
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import find_image
 from utils.errors import UserError
+from utils.files.atomic import write_json
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, outdated
 from utils.runs.segmentation import SegmentationPaths
@@ -69,7 +69,8 @@ def run(settings: CamSettings) -> Path:
     todo = [job for job, is_stale in zip(jobs, stale) if is_stale]
     for _ in parallel_map(_write, todo, num_workers=settings.num_workers, description="class maps"):
         pass
-    shutil.copyfile(logits_record(out / LOGITS).path, logits_record(out).path)
+    made_with = logits_record(out / LOGITS).read()
+    write_json(logits_record(out).path, made_with)
     return out
 
 
