@@ -12,9 +12,9 @@ DATA="$ROOT/data/$NAME" RUN="$ROOT/runs/$NAME" RESULTS="$ROOT/results/$NAME"
 LABELS="$DATA/pseudo_seg_labels_$NAME"
 read -r -a L2G_WORDS <<<"${L2G_FLAGS:-}"
 read -r -a SEG_WORDS <<<"${SEG_FLAGS:-}"
-SAL_DIR=() STEPS=(prepare check saliency train cams threshold labels segmentation masks report)
+SAL_DIR=() STEPS=(prepare check saliency train cams threshold labels segmentation second masks report)
 if [[ "$SALIENCY" == none || -d "$SALIENCY" ]]; then
-  STEPS=(prepare check train cams threshold labels segmentation masks report)
+  STEPS=(prepare check train cams threshold labels segmentation second masks report)
 fi
 if [[ "$SALIENCY" == none ]]; then
   SAL_DIR=(--sal_dir=none)
@@ -108,7 +108,7 @@ step_train() {
 }
 
 step_cams() {
-  "${LAUNCH[@]}" "$ROOT/test_l2g.py" --experiment_name="$NAME" --update
+  "${LAUNCH[@]}" "$ROOT/test_l2g.py" --experiment_name="$NAME" --amp=auto --update
 }
 
 step_threshold() {
@@ -150,6 +150,17 @@ step_segmentation() {
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" train "${SEG[@]}" --resume
 }
 
+# Labels of the tagged photos again: the network knows objects better than the CAMs, and the tags what it confuses
+step_second() {
+  segmentation_settings
+  "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" cams "${SEG[@]}" --TEST.SCALES=[0.83,1.0,1.17] --TEST.MIRROR=true \
+    --out="$RUN/cam_2" --overwrite
+  local threshold=0.5 # of probabilities; joined with saliency, which is faint on parts of objects, less
+  [[ "$SALIENCY" == none ]] || threshold=0.35
+  "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$NAME" --pred_dir="$RUN/cam_2" --label_dir="${LABELS}_2" \
+    --threshold="$threshold" --update "${JOIN[@]}"
+}
+
 step_masks() {
   segmentation_settings
   local flags=(--image_dir="$PHOTOS" --out="$RUN/photos" --overwrite "${REFINE[@]}")
@@ -160,10 +171,12 @@ step_masks() {
 step_report() {
   "$PYTHON" "$ROOT/res.py" --experiment_name="$NAME" --report
   local part
-  for part in masks overlays; do
+  for part in masks overlays labels; do
     rm -rf "${RESULTS:?}/$part"
   done
   cp -R "$RUN/photos/labels" "$RESULTS/masks"
+  mkdir -p "$RESULTS/labels"
+  cp "${LABELS}_2/"*.png "$RESULTS/labels"
   rm -f "$RESULTS/masks/settings.json"
   cp -R "$RUN/photos/overlays" "$RESULTS/overlays"
   cp "$ROOT/deeplabv2/data/models/$NAME/checkpoint_final.pth" "$RESULTS/network.pth"
@@ -184,6 +197,7 @@ last_screen() {
   echo
   echo "$RESULTS holds:"
   echo "  masks/        a PNG per photo: 0 background, 1 the first line of classes.txt, and so on"
+  echo "  labels/       labels of the tagged photos, restricted to their tags, at most $MAX_SIDE pixels: what to train on"
   echo "  overlays/     the same, drawn over the photos"
   echo "  report.html   open it in a browser: CAMs, labels, scores"
   echo "  network.pth   the segmentation network"

@@ -37,13 +37,14 @@ class Step:
 STEPS = {
     "prepare": Step("read the photos and the table of tags", 0.02),
     "check": Step("check the dataset", 0.01),
-    "saliency": Step("find what stands out in each photo (U2-Net)", 0.9),
-    "train": Step("train the classifier (L2G)", 0.5, "epochs"),
+    "saliency": Step("find what stands out in each photo (U2-Net)", 0.65),
+    "train": Step("train the classifier (L2G)", 0.11, "epochs"),
     "cams": Step("make class activation maps", 0.35),
     "threshold": Step("choose the threshold, and judge the maps", 0.05),
     "labels": Step("make pseudo labels", 0.05),
-    "segmentation": Step("train the segmentation network", 0.12, "segmentation_epochs"),
-    "masks": Step("label all photos", 0.3, "photos"),
+    "segmentation": Step("train the segmentation network", 0.11, "segmentation_epochs"),
+    "second": Step("label the tagged photos again, by the network and their tags", 0.3),
+    "masks": Step("label all photos", 0.25, "photos"),
     "report": Step("draw pictures and write the report", 0.3),
 }
 

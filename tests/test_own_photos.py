@@ -97,16 +97,21 @@ def test_from_photos_to_masks_with_a_kill_between(project, album):
     results = project / "results" / "mine"
     photos = [path.relative_to(album / "photos") for path in (album / "photos").rglob("*") if path.is_file()]
     assert len(photos) == NUM_PHOTOS
+    listed = (project / "data" / "mine" / "train_cls.txt").read_text().splitlines()
+    names = [line.split()[0] for line in listed]
     assert files_below(results) - {".times.jsonl"} == {
+        *(f"labels/{name}.png" for name in names),
         *(str("masks" / path.with_suffix(".png")) for path in photos),
         *(str("overlays" / path.with_suffix(".jpg")) for path in photos),
         "report.html", "network.pth", "classes.txt", "names.csv", "judgement.json", "label_more.txt",
     }  # fmt: skip
     assert (results / "classes.txt").read_text() == "Dog\ncat\n"
-    listed = (project / "data" / "mine" / "train_cls.txt").read_text().splitlines()
     assert len(listed) == NUM_LISTED and sum(line.endswith(" -") for line in listed) == 4
     with Image.open(results / "masks" / "it's 0.png") as mask:
         assert mask.mode == "P" and mask.size == (44, 36)
+    for name, line in zip(names, listed):
+        allowed = {0, *(int(tag) + 1 for tag in line.split()[1:] if tag != "-")}
+        assert set(np.unique(np.asarray(Image.open(results / "labels" / f"{name}.png")))) <= allowed
     for part in ("4 of them negatives", "trained already", "to go", "label_more.txt"):
         assert part in done.stdout, part
 

@@ -67,7 +67,7 @@ OWN = {
 } | {name: options for name, options in PROGRAMS.items() if name.startswith("scripts/") and name.endswith(".py")}
 EVERY_PROGRAM = {"config", "debug", "help", "print_config"}
 # of other programs: torchrun
-FOREIGN = {"nproc_per_node"}
+FOREIGN = {"nproc_per_node", "shm"}  # torchrun's; docker's --shm-size, up to its hyphen
 
 
 def is_error(node):
