@@ -18,8 +18,8 @@ LIVE = "live"
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Writes the file whole or not at all."""
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)  # not by name: torch writes that into the archive, here one with the process's number
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path, monkeypa
 
     failure = OSError("any")
 
-    def half_a_file(content, temporary):
-        temporary.write_bytes(b"half")
+    def half_a_file(content, file):
+        file.write(b"half")
         raise failure
 
     monkeypatch.setattr(torch, "save", half_a_file)
@@ -121,3 +121,11 @@ def test_a_malicious_file_is_refused_and_executes_nothing(tmp_path, zipped):
             read(path)
         assert error.value.where == str(path) and "weights_only" not in str(error.value)
     assert not harm.exists()
+
+
+def test_the_bytes_of_a_checkpoint_do_not_depend_on_the_process(tmp_path, monkeypatch):
+    content = {"state_dict": {"w": torch.arange(6.0)}, "step": 3}
+    ckpt.write_checkpoint(tmp_path / "first.pth", content)
+    monkeypatch.setattr("utils.files.atomic.os.getpid", lambda: 123456)
+    ckpt.write_checkpoint(tmp_path / "second.pth", content)
+    assert (tmp_path / "first.pth").read_bytes() == (tmp_path / "second.pth").read_bytes()
