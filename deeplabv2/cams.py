@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deeplabv2 import inputs
-from deeplabv2.inference import checkpoint_path, logits_record, make_logits
+from deeplabv2.inference import logits_record, make_logits_in
 from deeplabv2.logits import StoredLogits, read_logits
 from deeplabv2.step_settings import CamSettings
 from utils.cam.artefact import write_cam
@@ -20,11 +20,7 @@ from utils.data.images import find_image
 from utils.errors import UserError
 from utils.files.atomic import write_json
 from utils.files.parallel import parallel_map
-from utils.files.sources import digest_of, outdated
-from utils.runs.segmentation import SegmentationPaths
-from utils.runtime.process import start_process
-
-LOGITS = "logits"  # in --out
+from utils.files.sources import digest_of, to_do
 
 
 @dataclass(frozen=True)
@@ -48,29 +44,15 @@ def run(settings: CamSettings) -> Path:
     entries = read_image_list(data.train_list, len(data.classes))
     files = {entry.name: find_image(image_dir, entry.name) for entry in entries}
     out = Path(settings.out).expanduser().absolute()
-    training = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
-    checkpoint = checkpoint_path(settings.model_path, training)
-    with start_process(settings.SOLVER.DEVICE) as process:
-        make_logits(
-            settings,
-            entries,
-            files,
-            out / LOGITS,
-            process,
-            classes=data.classes,
-            checkpoint=checkpoint,
-            may_replace=settings.overwrite,
-            option="--out",
-        )
-        if not process.is_main:
-            return out
-    jobs = [_Job(entry, out / LOGITS / f"{entry.name}.npz", out / f"{entry.name}.npz") for entry in entries]
-    stale = outdated((job.cam, (job.logits,)) for job in jobs)
-    todo = [job for job, is_stale in zip(jobs, stale) if is_stale]
+    logits_dir = out / "logits"
+    if not make_logits_in(logits_dir, settings, entries, files, data.classes):
+        return out
+    jobs = [_Job(entry, logits_dir / f"{entry.name}.npz", out / f"{entry.name}.npz") for entry in entries]
+    todo = to_do(jobs, lambda job: (job.cam, job.logits))
     for _ in parallel_map(_write, todo, num_workers=settings.num_workers, description="class maps"):
         pass
-    made_with = logits_record(out / LOGITS).read()
-    write_json(logits_record(out).path, made_with)
+    made_with = logits_record(logits_dir).read() or {}
+    write_json(logits_record(out).path, {**made_with, "classes": list(data.classes)})
     return out
 
 

@@ -27,7 +27,7 @@ from utils.errors import UserError
 from utils.files.lock import hold
 from utils.files.manifest import RECORD, FolderSettings
 from utils.files.parallel import parallel_map
-from utils.files.sources import digest_of, is_made_from, outdated
+from utils.files.sources import digest_of, is_made_from, to_do
 from utils.runs.inputs import check_present
 from utils.runs.segmentation import SegmentationPaths
 
@@ -119,34 +119,21 @@ def refine_all(
     logits are missing, and where an image is not the one that they were made of.
     """
     with hold(label_dir):
-        return _refine_all(names, files, logits_dir, label_dir, crf, num_workers, option)
-
-
-def _refine_all(
-    names: Sequence[str],
-    files: Mapping[str, Path],
-    logits_dir: Path,
-    label_dir: Path,
-    crf: Crf | None,
-    num_workers: int,
-    option: str,
-) -> dict[str, Path]:
-    jobs = [_Job(name, files[name], logits_dir / f"{name}.npz", label_dir / f"{name}.png") for name in names]
-    check_present([job.logits for job in jobs], "logits", "run main.py test first, with the same settings")
-    made_with = {"logits": logits_record(logits_dir).read(), "crf": crf.as_json() if crf else None}
-    record = label_record(label_dir, option)
-    record.check(made_with, may_replace=True)
-    removed = record.start(made_with)
-    if removed:
-        print(f"{label_dir}: {removed} labels of other weights or settings are remade", file=sys.stderr)
-    stale = outdated((job.label, (job.logits,)) for job in jobs)
-    todo = [job for job, is_stale in zip(jobs, stale) if is_stale]
-    make = partial(_make_label, crf=crf)
-    description = "dense CRF" if crf else "labels"
-    for _ in parallel_map(make, todo, num_workers=num_workers, description=description):
-        pass
-    print(f"{label_dir}: {len(todo)} labels made, {len(jobs) - len(todo)} kept", file=sys.stderr)
-    return {job.name: job.label for job in jobs}
+        jobs = [_Job(name, files[name], logits_dir / f"{name}.npz", label_dir / f"{name}.png") for name in names]
+        check_present([job.logits for job in jobs], "logits", "run main.py test first, with the same settings")
+        made_with = {"logits": logits_record(logits_dir).read(), "crf": crf.as_json() if crf else None}
+        record = label_record(label_dir, option)
+        record.check(made_with, may_replace=True)
+        removed = record.start(made_with)
+        if removed:
+            print(f"{label_dir}: {removed} labels of other weights or settings are remade", file=sys.stderr)
+        todo = to_do(jobs, lambda job: (job.label, job.logits))
+        make = partial(_make_label, crf=crf)
+        description = "dense CRF" if crf else "labels"
+        for _ in parallel_map(make, todo, num_workers=num_workers, description=description):
+            pass
+        print(f"{label_dir}: {len(todo)} labels made, {len(jobs) - len(todo)} kept", file=sys.stderr)
+        return {job.name: job.label for job in jobs}
 
 
 def _make_label(job: _Job, *, crf: Crf | None) -> None:

@@ -19,7 +19,7 @@ from deeplabv2.models import Segmenter, build_segmenter
 from deeplabv2.models.segmenter import WRAPPED, SingleScale
 from deeplabv2.seen_size import not_too_small, size_of_network
 from deeplabv2.settings import ModelSettings, find_path
-from deeplabv2.step_settings import StepSettings
+from deeplabv2.step_settings import CamSettings, PredictSettings, StepSettings
 from deeplabv2.views import Views, logits_of
 from models.errors import ModelOptionError, WeightsError
 from models.weights import fit, matching_prefix, tensors_in
@@ -27,14 +27,15 @@ from utils.data.class_names import check_classes
 from utils.data.image_batches import ImageBatch, batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry
 from utils.errors import UserError, as_user_error
+from utils.files.lock import hold
 from utils.files.manifest import RECORD, FolderSettings
 from utils.files.parallel import run_in_threads
 from utils.files.published_places import FINAL_CHECKPOINT, first_existing
-from utils.files.sources import digest_of, outdated
-from utils.runs.segmentation import SegmentationTraining
+from utils.files.sources import digest_of, to_do
+from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.choices import Choices, choose
 from utils.runtime.device import autocast, to_device
-from utils.runtime.process import Process
+from utils.runtime.process import Process, start_process
 from utils.training.checkpoint import read_checkpoint, weights_digest
 
 ItemT = TypeVar("ItemT")
@@ -146,8 +147,7 @@ def make_logits(
         if removed:
             print(f"{folder}: {removed} logits of other weights or settings are remade", file=sys.stderr)
     process.wait()  # what is missing must be the same for all before anyone writes
-    stale = outdated((folder / f"{entry.name}.npz", (files[entry.name],)) for entry in entries)
-    todo = [entry for entry, is_stale in zip(entries, stale) if is_stale]
+    todo = to_do(entries, lambda entry: (folder / f"{entry.name}.npz", files[entry.name]))
     if process.is_main:
         print(f"{folder}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {checkpoint}")
     process.wait()
@@ -173,6 +173,31 @@ def make_logits(
     rate = len(own) / (time.monotonic() - start)
     process.wait()
     return {**facts, "images_per_second": round(rate * process.world_size, 2)} if own else facts
+
+
+def make_logits_in(
+    folder: Path,
+    settings: PredictSettings | CamSettings,
+    entries: Sequence[ImageEntry],
+    files: Mapping[str, Path],
+    classes: Sequence[str],
+) -> bool:
+    """make_logits for a folder in --out, held meanwhile; whether this is the process that goes on with them."""
+    training = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
+    checkpoint = checkpoint_path(settings.model_path, training)
+    with start_process(settings.SOLVER.DEVICE) as process, hold(folder):
+        make_logits(
+            settings,
+            entries,
+            files,
+            folder,
+            process,
+            classes=classes,
+            checkpoint=checkpoint,
+            may_replace=settings.overwrite,
+            option="--out",
+        )
+        return process.is_main
 
 
 def _made_with(settings: StepSettings, weights: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from utils.data.photo_files import find_photos
 from utils.data.photos import is_plain, write_plain
 from utils.errors import UserError
 from utils.files.parallel import parallel_map
-from utils.files.sources import digest_of, outdated
+from utils.files.sources import digest_of, to_do
 from utils.files.text import first_few
 
 
@@ -35,8 +35,7 @@ def photos_of(folder: Path, out: Path, *, without: Sequence[Path] = (), num_work
             problems.append(str(error))
     if problems:
         raise UserError(f"{len(problems)} of {len(files)} photos cannot be read ({first_few(problems, 10)})", folder)
-    stale = outdated((made, (photo,)) for photo, made in todo)
-    todo = [pair for pair, is_stale in zip(todo, stale) if is_stale]
+    todo = to_do(todo, lambda pair: (pair[1], pair[0]))
     if todo:
         print(f"{len(todo)} photos are converted to upright JPEGs first: {out / 'photos'}", file=sys.stderr)
     for _ in parallel_map(_convert, todo, num_workers=num_workers, description="converting photos"):

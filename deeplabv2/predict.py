@@ -6,18 +6,15 @@ import numpy as np
 
 from deeplabv2 import inputs
 from deeplabv2.crf import Crf, refine_all
-from deeplabv2.inference import checkpoint_path, make_logits
+from deeplabv2.inference import make_logits_in
 from deeplabv2.photos import photos_of
 from deeplabv2.step_settings import PredictSettings
 from utils.data.image_list import ImageEntry
 from utils.data.images import read_label, read_rgb, write_image
 from utils.drawing import overlay_label
 from utils.files.locate import existing_path
-from utils.files.lock import hold
 from utils.files.parallel import parallel_map
-from utils.files.sources import digest_of, outdated
-from utils.runs.segmentation import SegmentationPaths
-from utils.runtime.process import start_process
+from utils.files.sources import digest_of, to_do
 
 
 def run(settings: PredictSettings) -> Path:
@@ -31,33 +28,19 @@ def run(settings: PredictSettings) -> Path:
         without=[existing_path(settings.without, "--without")] if settings.without else [],
         num_workers=settings.num_workers,
     )
-    training = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
-    checkpoint = checkpoint_path(settings.model_path, training)
-    with start_process(settings.SOLVER.DEVICE) as process, hold(out / "logits"):
-        make_logits(
-            settings,
-            [ImageEntry(name) for name in files],
-            files,
-            out / "logits",
-            process,
-            classes=data.classes,
-            checkpoint=checkpoint,
-            may_replace=settings.overwrite,
-            option="--out",
-        )
-        if not process.is_main:
-            return out
+    logits_dir = out / "logits"
+    if not make_logits_in(logits_dir, settings, [ImageEntry(name) for name in files], files, data.classes):
+        return out
     crf = Crf.of(settings) if settings.crf else None
-    labels = refine_all(list(files), files, out / "logits", out / "labels", crf, settings.num_workers, option="--out")
-    jobs = [(files[name], label, out / "overlays" / f"{name}.jpg") for name, label in labels.items()]
-    stale = outdated((overlay, (image, label)) for image, label, overlay in jobs)
-    todo = [job for job, is_stale in zip(jobs, stale) if is_stale]
+    labels = refine_all(list(files), files, logits_dir, out / "labels", crf, settings.num_workers, option="--out")
+    jobs = [(out / "overlays" / f"{name}.jpg", files[name], label) for name, label in labels.items()]
+    todo = to_do(jobs, lambda job: job)
     for _ in parallel_map(_draw, todo, num_workers=settings.num_workers, description="overlays"):
         pass
     return out
 
 
 def _draw(job: tuple[Path, Path, Path]) -> None:
-    image, label, overlay = job
+    overlay, image, label = job
     drawn = overlay_label(np.asarray(read_rgb(image)), read_label(label))
     write_image(overlay, drawn, made_from=digest_of(image, label))

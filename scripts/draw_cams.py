@@ -35,14 +35,7 @@ def run(options: DrawOptions) -> Path:
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     names = names_with_cams(paths)
-    sources, notes = find_sources(
-        paths,
-        dataset=options.dataset,
-        image_dir=options.image_dir,
-        sal_dir=options.sal_dir,
-        label_dir=options.label_dir,
-        mask_dir=options.mask_dir,
-    )
+    sources, notes = find_sources(paths, options)
     # read first: missing runs are reported before any picture is drawn
     runs = read_runs(options.runs_dir, (options.experiment_name, *options.compare)) if options.report else []
     predictions = existing_path(options.prediction_dir, "--prediction_dir") if options.prediction_dir else None

@@ -35,14 +35,7 @@ def run(options: StripOptions) -> Path:
     missing = sorted(set(options.names) - set(known))
     if missing:
         raise UserError(f"no CAMs of {', '.join(missing)}", "--names", remedy="run test_l2g.py with their list first")
-    sources, _ = find_sources(
-        paths,
-        dataset=options.dataset,
-        image_dir=options.image_dir,
-        sal_dir=options.sal_dir,
-        label_dir=options.label_dir,
-        mask_dir=options.mask_dir,
-    )
+    sources, _ = find_sources(paths, options)
     names, rule = list(options.names), "as listed"
     if not names:
         names, rule = typical_images(sources, known, len(sources.classes))

@@ -26,7 +26,7 @@ from utils.files.locate import existing_path
 from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
-from utils.files.sources import digest_of, outdated
+from utils.files.sources import digest_of, to_do
 from utils.files.text import first_few
 from utils.runs.handing_on import check_cam_classes, check_made_of
 from utils.runs.inputs import Run, check_present, open_run
@@ -99,8 +99,8 @@ def run(options: LabelOptions) -> Path:
     }
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "gen_gt.py", "--label_dir")
     renewed = record.check(settings, may_replace=options.overwrite or options.update)
-    stale = outdated((job.label, job.sources(rule)) for job in jobs)
-    todo = [job for job, is_stale in zip(jobs, stale) if options.overwrite or renewed or is_stale]
+    is_new = options.overwrite or renewed
+    todo = jobs if is_new else to_do(jobs, lambda job: (job.label, *job.sources(rule)))
     _check_sizes(todo, num_workers=options.num_workers)
     with hold(folder) if todo else nullcontext():
         _make_all(todo, record, settings, rule, options)

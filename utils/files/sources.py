@@ -7,11 +7,14 @@ import hashlib
 import re
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from utils.files.disk import disk_errors
+
+T = TypeVar("T")
 
 _NOTE = "made from "
 _FOUND = re.compile(rb"made from ([0-9a-f]{32})")
@@ -46,6 +49,13 @@ def outdated(pairs: Iterable[tuple[Path, tuple[Path, ...]]]) -> list[bool]:
     """For each file with its sources whether it is still to be made: reading many waits for the disk, so by threads."""
     with ThreadPoolExecutor(8) as threads:
         return list(threads.map(lambda pair: not is_made_from(pair[0], *pair[1]), pairs))
+
+
+def to_do(items: Iterable[T], files: Callable[[T], tuple[Path, ...]]) -> list[T]:
+    """Those of the items that are still to be made; files: an item's file, then the sources of it."""
+    items = list(items)
+    stale = outdated((made, tuple(sources)) for made, *sources in map(files, items))
+    return [item for item, is_stale in zip(items, stale, strict=True) if is_stale]
 
 
 def noted_digest(made: Path) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.cam.artefact import read_cam
+from utils.config.options.draw import DrawDataOptions
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.images import find_image, read_label, read_rgb
 from utils.errors import UserError
@@ -63,35 +64,25 @@ def names_with_cams(paths: RunPaths) -> list[str]:
     return names
 
 
-def find_sources(
-    paths: RunPaths,
-    *,
-    dataset: str | None,
-    image_dir: str | None,
-    sal_dir: str | None,
-    label_dir: str | None,
-    mask_dir: str | None,
-) -> tuple[Sources, list[str]]:
-    """The folders that there are, and a note for each that is not; a folder named by the user must be there.
-
-    The arguments are the options of these names; None is the default of each.
-    """
-    run = open_run(paths, dataset)
+def find_sources(paths: RunPaths, options: DrawDataOptions) -> tuple[Sources, list[str]]:
+    """The folders that there are, and a note for each that is not; a folder named by the user must be there."""
+    run = open_run(paths, options.dataset)
     data = run.data
+    sal_dir = options.sal_dir
     if sal_dir is None and run.trained:
         sal_dir = run.trained.sal_dir
     folders: dict[str, Path | None] = {}
     notes = []
     for name, given, default in (
         ("sal_dir", None if sal_dir == "none" else sal_dir, data.sal_dir),
-        ("label_dir", label_dir, pseudo_label_dir(data.name, paths.root.name)),
-        ("mask_dir", mask_dir, data.mask_dir),
+        ("label_dir", options.label_dir, pseudo_label_dir(data.name, paths.root.name)),
+        ("mask_dir", options.mask_dir, data.mask_dir),
     ):
         folder = existing_path(given, f"--{name}") if given else default
         folders[name] = folder if folder.is_dir() else None
         if folders[name] is None:
             notes.append(f"left out, for there is no folder {folder} (--{name})")
-    return Sources(paths, data.classes, run.image_dir(image_dir), **folders), notes
+    return Sources(paths, data.classes, run.image_dir(options.image_dir), **folders), notes
 
 
 def read_optional_label(folder: Path | None, name: str) -> np.ndarray | None:

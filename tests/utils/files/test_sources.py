@@ -6,7 +6,7 @@ from PIL import Image
 
 from utils.cam.artefact import read_cam, write_cam
 from utils.data.images import read_label, write_image, write_label_png
-from utils.files.sources import digest_of, is_made_from, note_digest, outdated
+from utils.files.sources import digest_of, is_made_from, note_digest, outdated, to_do
 
 LABEL = np.arange(12, dtype=np.uint8).reshape(3, 4)
 WRITERS = {
@@ -72,3 +72,13 @@ def test_a_note_needs_a_format_that_holds_one(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"text")
     with pytest.raises(ValueError):
         note_digest(tmp_path / "a.txt", "0" * 32)
+
+
+def test_what_is_still_to_be_made_keeps_its_order(tmp_path):
+    source = tmp_path / "source.txt"
+    source.write_text("as it is")
+    done = tmp_path / "done.png"
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(done)
+    note_digest(done, digest_of(source))
+    assert to_do(["new", "done", "old"], lambda name: (tmp_path / f"{name}.png", source)) == ["new", "old"]
+    assert to_do([], lambda name: (tmp_path / name, source)) == []

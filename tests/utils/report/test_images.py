@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.report_run import make_report_run
+from utils.config.options.draw import DrawDataOptions
 from utils.data.images import write_image, write_label_png
 from utils.data.palette import PALETTE
 from utils.errors import UserError
@@ -20,14 +21,8 @@ def toy(tmp_path):
     """Sources of small_run's run, and the folder for records."""
     options = make_report_run(tmp_path)
     paths = RunPaths.of(options["runs_dir"], "exp")
-    sources, _ = find_sources(
-        paths,
-        dataset=options["dataset"],
-        image_dir=None,
-        sal_dir=None,
-        label_dir=options["label_dir"],
-        mask_dir=None,
-    )
+    data = DrawDataOptions(dataset=options["dataset"], label_dir=options["label_dir"])
+    sources, _ = find_sources(paths, data)
     return sources, tmp_path / "records"
 
 
