@@ -12,12 +12,16 @@ DATA="$ROOT/data/$NAME" RUN="$ROOT/runs/$NAME" RESULTS="$ROOT/results/$NAME"
 LABELS="$DATA/pseudo_seg_labels_$NAME"
 read -r -a L2G_WORDS <<<"${L2G_FLAGS:-}"
 read -r -a SEG_WORDS <<<"${SEG_FLAGS:-}"
-SAL_DIR=() STEPS=(prepare check saliency train cams threshold labels segmentation second masks report)
+MAKE_SALIENCY=(saliency)
 if [[ "$SALIENCY" == none || -d "$SALIENCY" ]]; then
-  STEPS=(prepare check train cams threshold labels segmentation second masks report)
+  MAKE_SALIENCY=()
 fi
+STEPS=(prepare check "${MAKE_SALIENCY[@]}" train cams threshold labels segmentation second masks report)
+
+# of probabilities a half; joined with saliency, which is faint on parts of objects, less
+SAL_DIR=() JOIN=(--saliency_weight="$SALIENCY_WEIGHT") SECOND_THRESHOLD=0.35
 if [[ "$SALIENCY" == none ]]; then
-  SAL_DIR=(--sal_dir=none)
+  SAL_DIR=(--sal_dir=none) JOIN=() SECOND_THRESHOLD=0.5
 fi
 
 REFINE=(--crf)
@@ -121,11 +125,6 @@ step_threshold() {
   fi
 }
 
-JOIN=(--saliency_weight="$SALIENCY_WEIGHT")
-if [[ "$SALIENCY" == none ]]; then
-  JOIN=()
-fi
-
 step_labels() {
   local flags=(--update "${JOIN[@]}")
   if [[ -n "${THRESHOLD:-}" ]]; then
@@ -155,10 +154,8 @@ step_second() {
   segmentation_settings
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" cams "${SEG[@]}" --TEST.SCALES=[0.83,1.0,1.17] --TEST.MIRROR=true \
     --out="$RUN/cam_2" --overwrite
-  local threshold=0.5 # of probabilities; joined with saliency, which is faint on parts of objects, less
-  [[ "$SALIENCY" == none ]] || threshold=0.35
   "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$NAME" --pred_dir="$RUN/cam_2" --label_dir="${LABELS}_2" \
-    --threshold="$threshold" --update "${JOIN[@]}"
+    --threshold="$SECOND_THRESHOLD" --update "${JOIN[@]}"
 }
 
 step_masks() {
