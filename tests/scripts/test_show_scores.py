@@ -11,6 +11,12 @@ from utils.errors import UserError
 NETWORK = ["network", "network + CRF"]
 
 
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """The project's own experiments, whatever their names, are no results of these runs."""
+    monkeypatch.setattr("utils.runs.segmentation.locate.PROJECT_ROOT", tmp_path / "project")
+
+
 @pytest.fixture
 def runs(tmp_path):
     iou = {"background": 0.9, "cat": 0.5, "dog": 0.3, "cow": None}
