@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from utils.cam.folders import CamFiles, CamFolder
 from utils.cam.labels import disagreement, to_label
+from utils.cam.segments import SnapRule, find_segments, read_segments, snap
 from utils.config.options import LabelOptions
 from utils.config.valid import CrfBackend
 from utils.crf.dense import refine_label
@@ -44,10 +45,12 @@ class _Job:
     image: Path
     label: Path
     saliency: Path | None
+    segments: Path | None
 
     def sources(self, rule: "_Rule") -> tuple[Path, ...]:
         """What the label is made from, and goes out of date with."""
-        return (*self.cams.paths, *([self.saliency] if self.saliency else []), *([self.image] if rule.crf else []))
+        others = (self.saliency, self.image if rule.crf else None, self.segments)
+        return (*self.cams.paths, *(path for path in others if path))
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class _Rule:
     saliency_weight: float
     ignore_disagreement: float | None
     crf: CrfBackend | None
+    snapping: SnapRule | None
 
     @property
     def joins(self) -> bool:
@@ -96,6 +100,7 @@ def run(options: LabelOptions) -> Path:
         "classes": list(trained.data.classes),
         "label_form": options.label_form,
         **rule.as_json(),
+        "segments": _segment_settings(options, rule),
     }
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "gen_gt.py", "--label_dir")
     renewed = record.check(settings, may_replace=options.overwrite or options.update)
@@ -135,7 +140,14 @@ def _rule(options: LabelOptions, paths: RunPaths, cam_dir: Path) -> _Rule:
     if options.crf:
         check_backend(options.crf_backend)
     crf = options.crf_backend if options.crf else None
-    return _Rule(threshold, options.ignore_below, options.saliency_weight, options.ignore_disagreement, crf)
+    snapping = SnapRule(options.segment_coverage, options.segment_share) if options.segments else None
+    return _Rule(threshold, options.ignore_below, options.saliency_weight, options.ignore_disagreement, crf, snapping)
+
+
+def _segment_settings(options: LabelOptions, rule: _Rule) -> dict[str, Any] | None:
+    if options.segments is None or rule.snapping is None:
+        return None
+    return {"folder": str(Path(options.segments).absolute()), **asdict(rule.snapping)}
 
 
 def _best_threshold(paths: RunPaths, cam_dir: Path, *, saliency_weight: float) -> float:
@@ -187,7 +199,16 @@ def _jobs(options: LabelOptions, trained: Run, cam_dir: Path, folder: Path, *, j
     saliency: dict[str, Path] = {}
     if joins:
         saliency = trained.saliency_files(names, options.sal_dir)
-    return [_Job(name, cams[name], images[name], folder / f"{name}.png", saliency.get(name)) for name in names]
+    segments: dict[str, Path] = {}
+    if options.segments:
+        segment_dir = existing_path(options.segments, "--segments")
+        segments = {name: find_segments(segment_dir, name) for name in names}
+        remedy = f"run scripts/make_segments.py --dataset={trained.data.root} --out={segment_dir}"
+        check_present(segments.values(), "segments", f"{remedy}, or check --segments and the list ({listing})")
+    return [
+        _Job(name, cams[name], images[name], folder / f"{name}.png", saliency.get(name), segments.get(name))
+        for name in names
+    ]
 
 
 def _check_sizes(jobs: Sequence[_Job], *, num_workers: int) -> None:
@@ -210,6 +231,8 @@ def _size_problem(job: _Job) -> str | None:
         size = open_header(path).size
         if size != (width, height):
             return f"{job.name} (CAM {width}x{height}, {what} {size[0]}x{size[1]})"
+    if job.segments is not None:
+        read_segments(job.segments, (height, width))
     return None
 
 
@@ -222,18 +245,21 @@ def _make_label(job: _Job, *, rule: _Rule, palette: bool) -> None:
     def label_at(threshold: float) -> np.ndarray:
         return to_label(keys, cams, threshold, saliency=saliency, saliency_weight=rule.saliency_weight)
 
-    label = label_at(rule.threshold)
+    image = np.asarray(read_rgb(job.image)) if rule.crf else None
+    segments = read_segments(job.segments, cams.shape[1:]) if job.segments else None
+
+    def refined(threshold: float) -> np.ndarray:
+        label = label_at(threshold)
+        if rule.crf is not None and image is not None:
+            label = refine_label(image, label, backend=rule.crf)
+        if rule.snapping is not None and segments is not None:
+            label = snap(label, segments, rule.snapping)
+        return label
+
+    label = refined(rule.threshold)
     doubtful = np.zeros(label.shape, bool)
     if rule.ignore_disagreement is not None and saliency is not None:
         doubtful = disagreement(cams, saliency, rule.ignore_disagreement)
-    refined = label_at
-    if rule.crf is not None:
-        image, backend = np.asarray(read_rgb(job.image)), rule.crf
-
-        def refined(threshold: float) -> np.ndarray:
-            return refine_label(image, label_at(threshold), backend=backend)
-
-    label = refined(rule.threshold)
     if rule.ignore_below is not None:
         # sure of an object by the upper threshold, of background by the lower one, and of nothing between
         doubtful |= (label == 0) & (refined(rule.ignore_below) != 0)

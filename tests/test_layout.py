@@ -24,7 +24,7 @@ FLOORS = (
 )
 # a program and the helpers that it alone needs: scripts import no others
 OWN_ROOMS = {
-    "prepare": ("prepare_voc", "prepare_coco", "prepare_own", "make_saliency"),
+    "prepare": ("prepare_voc", "prepare_coco", "prepare_own", "make_saliency", "make_segments"),
     "demo": ("make_demo_data",),
     "benchmark": (),
     "cam_outputs": ("make_cams",),

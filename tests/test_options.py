@@ -18,6 +18,7 @@ from utils.config.options.prepare import (
     PrepareOwnOptions,
     PrepareVocOptions,
     SaliencyOptions,
+    SegmentOptions,
 )
 from utils.config.options.score import ShowOptions
 from utils.config.options.weights import ConvertOptions
@@ -109,7 +110,7 @@ WITHOUT_RANGE = {"IMAGE.SIZE.TEST", "DATASET.IGNORE_LABEL"}
     [
         TrainOptions, CamOptions, ScoreOptions, LabelOptions, DrawOptions, ForegroundOptions, DrawPastesOptions,
         BenchmarkOptions, CheckOptions, DemoDataOptions, PrepareCocoOptions, PrepareOwnOptions, PrepareVocOptions,
-        SaliencyOptions, ConvertOptions, ImportLabelsOptions, ShowOptions,
+        SaliencyOptions, SegmentOptions, ConvertOptions, ImportLabelsOptions, ShowOptions,
         Settings, TrainSettings, StepSettings, PredictSettings, CamSettings, ArchiveSettings,
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ from scripts.convert_weights import ConvertOptions
 from scripts.draw_pastes import DrawPastesOptions
 from scripts.import_labels import ImportLabelsOptions
 from scripts.make_saliency import SaliencyOptions
+from scripts.make_segments import SegmentOptions
 from scripts.prepare_coco import PrepareCocoOptions
 from scripts.prepare_own import PrepareOwnOptions
 from scripts.prepare_voc import PrepareVocOptions
@@ -42,6 +43,7 @@ OPTIONS = {
     "scripts/prepare_coco.py": PrepareCocoOptions,
     "scripts/prepare_own.py": PrepareOwnOptions,
     "scripts/make_saliency.py": SaliencyOptions,
+    "scripts/make_segments.py": SegmentOptions,
     "scripts/check_data.py": CheckOptions,
     "deeplabv2/eval.py": ArchiveSettings,
 }

@@ -22,6 +22,7 @@ from utils.config.options.prepare import (
     PrepareOwnOptions,
     PrepareVocOptions,
     SaliencyOptions,
+    SegmentOptions,
 )
 from utils.config.options.score import ShowOptions
 from utils.config.options.weights import ConvertOptions
@@ -48,6 +49,7 @@ PROGRAMS = {
     "scripts/import_labels.py": (ImportLabelsOptions,),
     "scripts/make_demo_data.py": (DemoDataOptions,),
     "scripts/make_saliency.py": (SaliencyOptions,),
+    "scripts/make_segments.py": (SegmentOptions,),
     "scripts/prepare_coco.py": (PrepareCocoOptions,),
     "scripts/prepare_own.py": (PrepareOwnOptions,),
     "scripts/prepare_voc.py": (PrepareVocOptions,),

@@ -11,6 +11,7 @@ from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 
 from utils.data.catalog import COCO_CLASSES, IGNORE_INDEX
+from utils.data.run_lengths import counts_of, decode_runs
 from utils.errors import UserError
 from utils.files.disk import disk_errors
 from utils.files.text import first_few
@@ -122,18 +123,14 @@ def _instance(annotation: dict[str, Any], height: int, width: int, tag_of: dict[
 
 
 def _problem_of_shape(shape: Any, height: int, width: int) -> str:
-    """Why polygons or run lengths cannot be drawn; empty where they can."""
+    """Why polygons or run lengths cannot be drawn; empty where they can. Raises ValueError on wrong run lengths."""
     if isinstance(shape, list):
         if any(polygon.ndim != 1 or len(polygon) % 2 for polygon in shape):
             return "a polygon has an odd number of coordinates"
         return "" if all(np.isfinite(polygon).all() for polygon in shape) else "a polygon has coordinates that are none"
-    if not isinstance(shape, dict) or not {"counts", "size"} <= set(shape):
+    if not isinstance(shape, dict):
         return "segmentation is neither polygons nor run lengths"
-    if list(shape["size"]) != [height, width]:
-        return f"run lengths of {shape['size']}, the image is {[height, width]}"
-    counts = shape["counts"]
-    if isinstance(counts, list) and (min(counts, default=0) < 0 or sum(counts) != height * width):
-        return f"run lengths of {sum(counts)} pixels, the image has {height * width}"
+    counts_of(shape, height, width)
     return ""
 
 
@@ -161,7 +158,5 @@ def _pixels(shape: Any, height: int, width: int) -> np.ndarray:
         polygons = [polygon for polygon in shape if len(polygon) >= 6]
         if not polygons:
             return np.zeros((height, width), bool)
-        encoded = run_lengths.merge(run_lengths.frPyObjects(polygons, height, width))
-    else:
-        encoded = run_lengths.frPyObjects(shape, height, width) if isinstance(shape["counts"], list) else shape
-    return run_lengths.decode(encoded).astype(bool)
+        return run_lengths.decode(run_lengths.merge(run_lengths.frPyObjects(polygons, height, width))).astype(bool)
+    return decode_runs(shape)

@@ -120,6 +120,54 @@ def test_saliency_of_another_size_is_named(salient):
         make(salient, saliency_weight=0.5)
 
 
+@pytest.fixture
+def segmented(named, tmp_path):
+    """a: columns 2 to 5 are one segment; b and c: columns 0 to 3 and 4 to 5."""
+    for name in "abc":
+        ids = np.zeros((HEIGHT, WIDTH), np.uint16)
+        ids[:, 2:] = 1
+        if name != "a":
+            ids[:, :4], ids[:, 4:] = 300, 2
+        write_image(tmp_path / "segments" / f"{name}.png", ids)
+    return named | {"segments": str(tmp_path / "segments")}
+
+
+def test_labels_are_snapped_to_segments(segmented):
+    folder = make(segmented, threshold=0.2)  # alone: a 1 1 1 1 0 0, b 1 1 1 2 2 2
+    assert row(folder, "a") == [1, 1, 1, 1, 0, 0]  # the segment is half of either
+    assert row(folder, "b") == [1, 1, 1, 1, 2, 2]
+    assert row(folder, "c") == [0] * 6
+    settings = json.loads((folder / "label_settings.json").read_text())
+    assert settings["segments"] == {"folder": segmented["segments"], "coverage": 0.5, "share": None}
+    assert row(make(segmented, segment_coverage=0.45, update=True), "a") == [1, 1, 0, 0, 0, 0]  # of two, the first
+
+
+def test_the_ignored_band_lies_between_two_snapped_labels(segmented):
+    # a at 0.5: 1 1 1 0 0 0, snapped 1 1 0 0 0 0; at 0.05: all 1, snapped all 1
+    assert row(make(segmented, threshold=0.5, ignore_below=0.05), "a") == [1, 1, 255, 255, 255, 255]
+
+
+def test_labels_of_changed_segments_are_made_again_and_other_settings_are_refused(segmented, tmp_path):
+    folder = make(segmented)
+    stamp = (folder / "a.png").stat().st_mtime_ns
+    write_image(tmp_path / "segments" / "b.png", np.ones((HEIGHT, WIDTH), np.uint16))
+    make(segmented)
+    assert row(folder, "b") == [1, 1, 1, 2, 2, 2]  # one segment, half of either
+    assert (folder / "a.png").stat().st_mtime_ns == stamp
+    with pytest.raises(UserError, match=r"segments: .* then, None now"):
+        make({**segmented, "segments": None})
+
+
+def test_missing_segments_and_those_of_another_size_are_named_before_any_label(segmented, tmp_path):
+    write_image(tmp_path / "segments" / "b.png", np.ones((5, 7), np.uint16))
+    with pytest.raises(UserError, match=r"b\.png: .*7x5.*6x4"):
+        make(segmented)
+    (tmp_path / "segments" / "b.png").unlink()
+    with pytest.raises(UserError, match=r"1 of 3 segments .*make_segments\.py .*--segments"):
+        make(segmented)
+    assert not list(Path(segmented["label_dir"]).glob("*.png"))
+
+
 @pytest.mark.parametrize("wrong", [{"saliency_weight": 1.5}, {"ignore_disagreement": -0.1}])
 def test_weights_outside_0_to_1_are_refused(salient, wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):

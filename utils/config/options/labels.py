@@ -5,7 +5,7 @@ from typing import Literal
 
 from utils.config.options.groups import PresetOptions, RunOptions, WorkerOptions
 from utils.config.published_flags import FLAGS_OF
-from utils.config.valid import CrfBackend, Fraction, Processes
+from utils.config.valid import CrfBackend, Fraction, PositiveFraction, Processes
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,13 @@ class LabelMethodOptions:
     """Refine the labels by a dense CRF."""
     crf_backend: CrfBackend = "lattice"
     """Implementation of the CRF: lattice is built in; pydensecrf is the original package, if installed."""
+    segments: str | None = None
+    """Folder of class-agnostic segments that labels are snapped to, after the CRF: NAME.png (16-bit ids, 0 none) or
+    NAME.json (COCO run lengths, as SAM's mask generator writes them). scripts/make_segments.py makes such folders."""
+    segment_coverage: Fraction = 0.5
+    """A segment takes the class, or background, that covers more than this fraction of it."""
+    segment_share: PositiveFraction | None = None
+    """A segment also takes the class of whose pixels it holds at least this fraction; SEPL: 0.85. Default: never."""
 
 
 @dataclass(frozen=True)

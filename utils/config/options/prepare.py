@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from utils.config.options.groups import WorkerOptions
 from utils.config.published_flags import FLAGS_OF
-from utils.config.valid import Color, Count, Deviation, LoaderWorkers, PixelsOrOwn, Range, Seed
+from utils.config.valid import (
+    Color,
+    Count,
+    Deviation,
+    LoaderWorkers,
+    Pixels,
+    PixelsOrOwn,
+    Positive,
+    Range,
+    Seed,
+)
 from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
 
@@ -137,6 +147,31 @@ class SaliencyOptions:
     """sigmoid for an ONNX model whose output is not limited to 0..1."""
     min_max: bool = True
     """Stretch each map of the ONNX model to 0..255."""
+
+
+@dataclass(frozen=True)
+class SegmentOptions(WorkerOptions):
+    """Make class-agnostic segments of a dataset's images for gen_gt.py --segments: superpixels by default."""
+
+    dataset: str = "data/voc12"
+    """A dataset's folder in VOC's layout."""
+    image_dir: str | None = None
+    """Folder of images; default JPEGImages in the dataset."""
+    image_list: str | None = None
+    """List of images to make segments of; default train_cls.txt in the dataset."""
+    out: str | None = None
+    """Folder for the segments; default Segments in the dataset."""
+    overwrite: bool = False
+    """Overwrite existing segments."""
+
+    method: Literal["watershed", "felzenszwalb", "slic"] = "watershed"
+    """Superpixels; felzenszwalb and slic need scikit-image."""
+    size: Pixels = 16
+    """Side of a superpixel in pixels, roughly; felzenszwalb has none of fewer than size * size / 4 pixels."""
+    scale: Positive = 100.0
+    """Scale of felzenszwalb: larger values make larger segments."""
+    masks: str | None = None
+    """Folder of label masks, NAME.png; the segments are their connected regions, as of a perfect segmenter."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""Make class-agnostic segments of a dataset's images, to which gen_gt.py --segments snaps labels.
+
+python scripts/make_segments.py --dataset=data/mine                                superpixels, no model
+python scripts/make_segments.py --dataset=data/mine --masks=data/mine/SegmentationClass --out=data/mine/regions
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+    from utils.config.options.prepare import SegmentOptions
+    from utils.config.program import main
+
+    main(SegmentOptions, "scripts.make_segments")
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from scripts.prepare.segment_makers import regions, scikit_image, superpixels
+from utils.cam.segments import FORMS
+from utils.config.options.prepare import SegmentOptions
+from utils.data.dataset import open_dataset
+from utils.data.image_list import read_image_list
+from utils.data.images import image_or_guess, read_label, read_rgb, write_image
+from utils.errors import UserError
+from utils.files.disk import remove_file
+from utils.files.locate import existing_path
+from utils.files.lock import hold
+from utils.files.manifest import FolderSettings
+from utils.files.parallel import parallel_map
+from utils.runs.inputs import check_present, find_image_dir
+
+SETTINGS_FILE = "segment_settings.json"
+SEGMENT_FOLDER = "Segments"  # in a dataset
+MOST_IDS = 2**16 - 1  # of a 16-bit PNG
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the segments of one image are made from, a photo or a mask, and their file without its suffix."""
+
+    source: Path
+    target: Path
+
+
+def run(options: SegmentOptions) -> Path:
+    """Makes the segments that are not there and returns their folder.
+
+    Raises UserError, before any file is written, where the model or images are missing, or the folder holds segments
+    that were made otherwise.
+    """
+    data = open_dataset(options.dataset)
+    source_dir = find_image_dir(data, options.image_dir)
+    if options.masks:
+        source_dir = existing_path(options.masks, "--masks")
+    listing = existing_path(options.image_list, "--image_list") if options.image_list else data.train_list
+    names = [entry.name for entry in read_image_list(listing, len(data.classes))]
+    sources = {
+        name: source_dir / f"{name}.png" if options.masks else image_or_guess(source_dir, name) for name in names
+    }
+    option = "--masks" if options.masks else "--image_dir"
+    check_present(sources.values(), "masks" if options.masks else "images", f"check {option} and the list ({listing})")
+    folder = Path(options.out).absolute() if options.out else data.root / SEGMENT_FOLDER
+    done = set() if options.overwrite else {p.stem for form in FORMS for p in folder.glob(f"*{form}")}
+    todo = [_Job(sources[name], folder / name) for name in names if name not in done]
+    if todo:
+        _make_all(todo, options, folder)
+    print(f"segments of {len(todo)} images made, {len(names) - len(todo)} kept: {folder}", file=sys.stderr)
+    return folder
+
+
+def _make_all(todo: list[_Job], options: SegmentOptions, folder: Path) -> None:
+    record = FolderSettings(folder / SETTINGS_FILE, SETTINGS_FILE, "segments", "scripts/make_segments.py", "--out")
+    settings = _settings(options)
+    record.check(settings, may_replace=options.overwrite)
+    make: Callable[[_Job], None]
+    if options.masks:
+        make = _write_regions
+    else:
+        if options.method != "watershed":
+            scikit_image()
+        make = partial(_write_superpixels, method=options.method, size=options.size, scale=options.scale)
+    with hold(folder):
+        record.start(settings)
+        for _ in parallel_map(make, todo, num_workers=options.num_workers, description="making segments"):
+            pass
+
+
+def _settings(options: SegmentOptions) -> dict[str, Any]:
+    """What decides on the segments."""
+    if options.masks:
+        return {"masks": str(Path(options.masks).absolute())}
+    scale = {"scale": options.scale} if options.method == "felzenszwalb" else {}
+    return {"method": options.method, "size": options.size, **scale}
+
+
+def _write_superpixels(job: _Job, *, method: Any, size: int, scale: float) -> None:
+    _write_ids(job, superpixels(np.asarray(read_rgb(job.source)), method, size=size, scale=scale))
+
+
+def _write_regions(job: _Job) -> None:
+    _write_ids(job, regions(read_label(job.source)))
+
+
+def _write_ids(job: _Job, ids: np.ndarray) -> None:
+    if ids.max() > MOST_IDS:
+        what = f"has {ids.max()} segments"
+        raise UserError(what, job.source, f"a file holds {MOST_IDS}", "raise --size, or prepare smaller images")
+    write_image(job.target.with_name(f"{job.target.name}.png"), ids.astype(np.uint16))
+    other = job.target.with_name(f"{job.target.name}.json")
+    if other.is_file():  # of another program: an image has one file of segments
+        remove_file(other)

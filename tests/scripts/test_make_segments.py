@@ -1,0 +1,101 @@
+"""Segments are made without a model, and of masks."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from scripts.make_segments import SegmentOptions, run
+from scripts.prepare.segment_makers import regions, superpixels
+from tests.small_training import make_training_data
+from utils.cam.segments import read_segments
+from utils.data.images import write_label_png
+from utils.errors import UserError
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three images of 44 x 36."""
+    return make_training_data(tmp_path, count=3, saliency=False)
+
+
+def make(data, **more):
+    return run(SegmentOptions(**{"dataset": str(data), "num_workers": 1, "size": 8, **more}))
+
+
+def two_halves():
+    photo = np.full((32, 48, 3), 40, np.uint8)
+    photo[:, 21:] = (200, 60, 60)
+    return photo
+
+
+@pytest.mark.parametrize("method", ["watershed", "felzenszwalb", "slic"])
+def test_superpixels_cover_the_photo_and_respect_its_edges(method):
+    if method != "watershed":
+        pytest.importorskip("skimage", reason="pip install scikit-image: two of the methods are its")
+    ids = superpixels(two_halves(), method, size=8, scale=100.0)
+    assert ids.shape == (32, 48) and ids.min() >= 1
+    left, right = set(np.unique(ids[:, :19]).tolist()), set(np.unique(ids[:, 23:]).tolist())
+    assert left and right and not left & right
+
+
+def test_the_watershed_makes_one_connected_superpixel_a_cell():
+    rng = np.random.default_rng(0)
+    ids = superpixels(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8), "watershed", size=10, scale=1.0)
+    assert np.unique(ids).tolist() == [1, 2, 3, 4, 5, 6]
+    assert all(ndimage.label(ids == number, np.ones((3, 3)))[1] == 1 for number in range(1, 7))
+
+
+def test_regions_of_a_mask_are_connected_and_leave_255_out():
+    mask = np.array([[1, 1, 0, 1], [255, 0, 0, 1], [2, 255, 0, 1]], np.uint8)
+    ids = regions(mask)
+    assert sorted(np.unique(ids).tolist()) == [0, 1, 2, 3, 4]
+    assert (ids == 0).tolist() == (mask == 255).tolist()
+    assert ids[0, 0] == ids[0, 1] != ids[0, 3] == ids[2, 3]
+
+
+def test_segments_are_made_once_and_with_one_setting(data, capsys):
+    folder = make(data)
+    assert folder == data / "Segments" and Image.open(folder / "p0.png").mode == "I;16"
+    assert read_segments(folder / "p0.png", (36, 44)).counts(np.zeros((36, 44), np.uint8), 1).sum() == 36 * 44
+    (folder / "p1.png").unlink()
+    stamp = (folder / "p0.png").stat().st_mtime_ns
+    make(data)
+    assert "1 images made, 2 kept" in capsys.readouterr().err
+    assert (folder / "p0.png").stat().st_mtime_ns == stamp
+    (folder / "p1.png").unlink()
+    with pytest.raises(UserError, match=r"size: 8 then, 12 now.*--overwrite"):
+        make(data, size=12)
+    make(data, size=12, overwrite=True)
+    assert (folder / "p0.png").stat().st_mtime_ns != stamp
+
+
+def test_regions_of_masks_are_written(data, tmp_path):
+    for number in range(3):
+        mask = np.zeros((36, 44), np.uint8)
+        mask[:, 20:] = 1 + number
+        write_label_png(tmp_path / "masks" / f"p{number}.png", mask)
+    folder = make(data, masks=str(tmp_path / "masks"), out=str(tmp_path / "o"))
+    ids = np.asarray(Image.open(folder / "p2.png"))
+    assert np.unique(ids).tolist() == [1, 2] and (ids[:, 20:] == 2).all()
+    (tmp_path / "masks" / "p1.png").unlink()
+    with pytest.raises(UserError, match=r"1 of 3 masks .*--masks"):
+        make(data, masks=str(tmp_path / "masks"), out=str(tmp_path / "p"))
+
+
+def test_segments_of_another_program_make_way_on_request(data):
+    (data / "Segments").mkdir()
+    (data / "Segments" / "p0.json").write_text("[]")
+    folder = make(data)
+    assert (folder / "p0.json").exists() and not (folder / "p0.png").exists()
+    make(data, overwrite=True)
+    assert (folder / "p0.png").exists() and not (folder / "p0.json").exists()
+
+
+def test_a_missing_extra_says_how_to_install_it_before_any_file(data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
+    with pytest.raises(UserError, match=r"`pip install scikit-image`.*--method=watershed"):
+        make(data, method="slic")
+    assert not (data / "Segments").exists()
