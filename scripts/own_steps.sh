@@ -16,7 +16,7 @@ MAKE_SALIENCY=(saliency)
 if [[ "$SALIENCY" == none || -d "$SALIENCY" ]]; then
   MAKE_SALIENCY=()
 fi
-STEPS=(prepare check "${MAKE_SALIENCY[@]}" train cams threshold labels segmentation second masks report)
+STEPS=(prepare check "${MAKE_SALIENCY[@]}" train cams threshold labels segmentation second masks judge report)
 
 # of probabilities a half; joined with saliency, which is faint on parts of objects, less
 SAL_DIR=() JOIN=(--saliency_weight="$SALIENCY_WEIGHT") SECOND_THRESHOLD=0.35
@@ -165,8 +165,24 @@ step_masks() {
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" predict "${SEG[@]}" "${flags[@]}"
 }
 
+# What can be said of the labels, and of the network, without masks; where there are some, the scores as well
+step_judge() {
+  "$PYTHON" "$ROOT/scripts/judge_labels.py" --experiment_name="$NAME" --label_dir="${LABELS}_2" --first_dir="$LABELS" \
+    --prediction_dir="$RUN/photos/labels"
+  if [[ -n "${MASKS:-}" ]]; then
+    segmentation_settings
+    local test=("${SEG[@]}" --DATASET.SPLIT.VAL=train)
+    "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$NAME" --mode=png --pred_dir="${LABELS}_2"
+    "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" test "${test[@]}"
+    if [[ "$CRF" != 0 ]]; then
+      "$PYTHON" "$ROOT/deeplabv2/main.py" crf "${test[@]}"
+    fi
+  fi
+}
+
 step_report() {
-  "$PYTHON" "$ROOT/res.py" --experiment_name="$NAME" --report
+  "$PYTHON" "$ROOT/res.py" --experiment_name="$NAME" --report --label_dir="${LABELS}_2" \
+    --prediction_dir="$RUN/network_masks"
   local part
   for part in masks overlays labels; do
     rm -rf "${RESULTS:?}/$part"
@@ -180,6 +196,7 @@ step_report() {
   cp "$DATA/classes.txt" "$DATA/names.csv" "$RESULTS/"
   cp "$RUN/report/index.html" "$RESULTS/report.html"
   cp "$RUN/cam_judgement.json" "$RESULTS/judgement.json"
+  cp "$RUN/label_judgement.json" "$RESULTS/label_judgement.json"
   more_photos >"$RESULTS/label_more.txt"
 }
 
@@ -198,8 +215,11 @@ last_screen() {
   echo "  overlays/     the same, drawn over the photos"
   echo "  report.html   open it in a browser: CAMs, labels, scores"
   echo "  network.pth   the segmentation network"
-  "$PYTHON" -c 'import json, sys; [print("WARNING:", text) for text in json.load(open(sys.argv[1]))["warnings"]]' \
-    "$RESULTS/judgement.json"
+  "$PYTHON" -c 'import json, sys
+for path in sys.argv[1:]:
+    found = json.load(open(path, encoding="utf-8"))
+    print(*filter(None, [found.get("summary")]), *(f"WARNING: {text}" for text in found["warnings"]), sep="\n")' \
+    "$RESULTS/label_judgement.json" "$RESULTS/judgement.json"
   echo "to label more photos (also in label_more.txt):"
   echo "  $(cat "$RESULTS/label_more.txt")"
 }

@@ -45,6 +45,7 @@ STEPS = {
     "segmentation": Step("train the segmentation network", 0.11, "segmentation_epochs"),
     "second": Step("label the tagged photos again, by the network and their tags", 0.3),
     "masks": Step("label all photos", 0.25, "photos"),
+    "judge": Step("compare the labels with tags, saliency and the network", 0.05),
     "report": Step("draw pictures and write the report", 0.3),
 }
 

@@ -20,13 +20,14 @@ from functools import partial
 
 from scripts.prepare.findings import Findings
 from scripts.prepare.own_data import Photo, merge_tags, tagged_by_folders, tagged_by_table, with_negatives
-from scripts.prepare.own_files import SOURCES_FILE, Item, Placing, place_items
+from scripts.prepare.own_files import Item, Placing, place_items
 from scripts.prepare.photo_names import relative, safe_name
 from scripts.prepare.tag_cells import tag_problem, tidy
 from utils.config.options.prepare import PrepareOwnOptions
 from utils.data import catalog
 from utils.data.check import ImageFiles, ImageReport, inspect_photo, summary
 from utils.data.image_list import ImageEntry, write_image_list
+from utils.data.names_table import SOURCES_FILE
 from utils.data.photo_files import find_photos
 from utils.errors import UserError
 from utils.files.atomic import write_lines

@@ -103,7 +103,8 @@ def test_from_photos_to_masks_with_a_kill_between(project, album):
         *(f"labels/{name}.png" for name in names),
         *(str("masks" / path.with_suffix(".png")) for path in photos),
         *(str("overlays" / path.with_suffix(".jpg")) for path in photos),
-        "report.html", "network.pth", "classes.txt", "names.csv", "judgement.json", "label_more.txt",
+        "report.html", "network.pth", "classes.txt", "names.csv", "judgement.json", "label_judgement.json",
+        "label_more.txt",
     }  # fmt: skip
     assert (results / "classes.txt").read_text() == "Dog\ncat\n"
     assert len(listed) == NUM_LISTED and sum(line.endswith(" -") for line in listed) == 4
@@ -112,7 +113,7 @@ def test_from_photos_to_masks_with_a_kill_between(project, album):
     for name, line in zip(names, listed):
         allowed = {0, *(int(tag) + 1 for tag in line.split()[1:] if tag != "-")}
         assert set(np.unique(np.asarray(Image.open(results / "labels" / f"{name}.png")))) <= allowed
-    for part in ("4 of them negatives", "trained already", "to go", "label_more.txt"):
+    for part in ("4 of them negatives", "trained already", "to go", "label_more.txt", "labels without masks: "):
         assert part in done.stdout, part
 
 

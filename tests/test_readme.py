@@ -16,6 +16,7 @@ from scripts.check_data import CheckOptions
 from scripts.convert_weights import ConvertOptions
 from scripts.draw_pastes import DrawPastesOptions
 from scripts.import_labels import ImportLabelsOptions
+from scripts.judge_labels import JudgeLabelsOptions
 from scripts.make_saliency import SaliencyOptions
 from scripts.make_segments import SegmentOptions
 from scripts.prepare_coco import PrepareCocoOptions
@@ -39,6 +40,7 @@ OPTIONS = {
     "scripts/convert_weights.py": ConvertOptions,
     "scripts/draw_pastes.py": DrawPastesOptions,
     "scripts/import_labels.py": ImportLabelsOptions,
+    "scripts/judge_labels.py": JudgeLabelsOptions,
     "scripts/prepare_voc.py": PrepareVocOptions,
     "scripts/prepare_coco.py": PrepareCocoOptions,
     "scripts/prepare_own.py": PrepareOwnOptions,

@@ -14,6 +14,7 @@ from utils.config.options.benchmark import BenchmarkOptions
 from utils.config.options.draw import StripOptions
 from utils.config.options.foregrounds import DrawPastesOptions
 from utils.config.options.labels import ImportLabelsOptions
+from utils.config.options.own import JudgeLabelsOptions
 from utils.config.options.prepare import (
     CheckOptions,
     DemoDataOptions,
@@ -47,6 +48,7 @@ PROGRAMS = {
     "scripts/draw_strip.py": (StripOptions,),
     "scripts/export_photographs.py": (ExportPhotographsOptions,),
     "scripts/import_labels.py": (ImportLabelsOptions,),
+    "scripts/judge_labels.py": (JudgeLabelsOptions,),
     "scripts/make_demo_data.py": (DemoDataOptions,),
     "scripts/make_saliency.py": (SaliencyOptions,),
     "scripts/make_segments.py": (SegmentOptions,),

@@ -15,12 +15,12 @@ from scripts.prepare.photo_names import relative
 from utils.data import catalog
 from utils.data.check import ImageFiles, ImageReport
 from utils.data.images import open_header, read_gray, read_label, write_image, write_label_png
+from utils.data.names_table import SOURCES_FILE
 from utils.data.photos import plain_suffix, write_plain
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors, remove_file
 from utils.files.parallel import parallel_map
 
-SOURCES_FILE = "names.csv"
 COLUMNS = ("name", "file", "tags", "image", "bytes", "modified", "changes")
 
 

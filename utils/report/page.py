@@ -1,7 +1,7 @@
 """The HTML report: one page about a run, with everything in it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from utils.report.images import ImageFacts, image_facts, pictures_of
 from utils.report.pictures import Sources, spread
 from utils.report.runs import RunRecord
 from utils.report.tables import class_bars, label_statistics, option_rows, version_rows
+from utils.runs.label_judgement import RULES
 from utils.runs.segmentation import result_dirs
 
 PAGE_FILE = "index.html"
@@ -133,6 +134,8 @@ def render(
     )
     environment.filters["percent"] = lambda share: "–" if share is None else f"{100 * share:.1f}"
     datasets = {run.dataset for run in runs if run.dataset}
+    judgement = runs[0].judgement
+    doubts = judgement.doubts() if judgement else {}
     yield from environment.get_template("report.html").generate(
         style=Markup((folder / "report.css").read_text(encoding="utf-8")),
         script=Markup((folder / "report.js").read_text(encoding="utf-8")),
@@ -145,15 +148,18 @@ def render(
         curves=training_charts(runs),
         thresholds=threshold_chart(runs),
         bars=class_bars(runs),
+        judgement=judgement,
+        judgement_rules=RULES,
         statistics=label_statistics([image for image in images if image.has_cams], sources.classes),
         options=option_rows(runs),
         versions=version_rows(runs),
         num_images=len(images),
         gallery=gallery,
+        has_doubt=any(image.name in doubts for image in gallery),
         has_iou={kind: any(getattr(i, f"{kind}_iou") is not None for i in gallery) for kind in ("label", "prediction")},
         class_counts=_class_counts(gallery, sources),
         palette=_PALETTE,
-        index=json_block(_index(gallery, sources)),
+        index=json_block(_index(gallery, sources, doubts)),
         pictures=(json_block(pictures_of(image.name, cache)) for image in gallery),
     )
 
@@ -166,8 +172,8 @@ def json_block(content: object) -> Markup:
     return Markup(text)
 
 
-def _index(gallery: Sequence[ImageFacts], sources: Sources) -> dict:
-    """What filtering and sorting need; class names are by label index."""
+def _index(gallery: Sequence[ImageFacts], sources: Sources, doubts: Mapping[str, float]) -> dict:
+    """What filtering and sorting need; class names are by label index, doubts by image."""
     images = [
         {
             "name": image.name,
@@ -175,6 +181,7 @@ def _index(gallery: Sequence[ImageFacts], sources: Sources) -> dict:
             "tags": [tag + 1 for tag in image.tags],
             "label": image.label_iou,
             "prediction": image.prediction_iou,
+            "doubt": doubts.get(image.name),
         }
         for image in gallery
     ]

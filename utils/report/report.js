@@ -59,6 +59,7 @@ function makeCard(image, place) {
   for (const [kind, name] of [["label", "pseudo label"], ["prediction", "prediction"]]) {
     if (image[kind] !== null) heading.append(element("span", { textContent: `${name} IoU ${percent(image[kind])}` }));
   }
+  if (image.doubt !== null) heading.append(element("span", { textContent: `doubt ${percent(image.doubt)}` }));
   if (image.tags.length) heading.append(element("span", { className: "faint" }, `tags: ${named(image.tags)}`));
   const card = element("li", { className: "card" }, heading);
   card.dataset.image = place;

@@ -13,6 +13,7 @@ from utils.config.options import TrainOptions
 from utils.errors import UserError
 from utils.files.atomic import read_json
 from utils.files.text import read_text
+from utils.runs.label_judgement import LabelJudgement, read_label_judgement
 from utils.runs.paths import RunPaths
 from utils.runs.segmentation import result_dirs
 
@@ -47,6 +48,8 @@ class RunRecord:
     thresholds: list[tuple[float, float]] = field(default_factory=list)
     """(threshold, mIoU) of the CAMs, both in 0..1."""
     stages: list[StageScores] = field(default_factory=list)
+    judgement: LabelJudgement | None = None
+    """What is known of its labels without masks."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -84,6 +87,7 @@ def read_run(paths: RunPaths) -> RunRecord:
         curves=read_curves(paths.metrics),
         thresholds=[point for point in thresholds if point[1] is not None],
         stages=stages,
+        judgement=read_label_judgement(paths.root),
         notes=notes,
     )
 

@@ -17,6 +17,22 @@ class JudgeOptions(RunOptions, WorkerOptions):
 
 
 @dataclass(frozen=True)
+class JudgeLabelsOptions(RunOptions, WorkerOptions):
+    """Judge a run's labels without masks: by tags, saliency, an earlier round, and the segmentation network."""
+
+    dataset: str | None = None
+    """Default: the dataset that the run was trained on."""
+    label_dir: str | None = None
+    """Folder of the labels to judge; default data/NAME/pseudo_seg_labels_EXP in the project."""
+    first_dir: str | None = None
+    """Folder of the first round's labels, where label_dir has those of a second one."""
+    prediction_dir: str | None = None
+    """Folder of the network's masks, OUT/labels of deeplabv2/main.py predict, where own photos keep their own names."""
+    sal_dir: str | None = None
+    """Folder of saliency maps; default the run's, else Sal in the dataset."""
+
+
+@dataclass(frozen=True)
 class PlanOptions:
     """Show the remaining steps from photos to masks, and how long they will take."""
 

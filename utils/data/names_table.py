@@ -1,0 +1,24 @@
+"""names.csv of a dataset of own photos: which file each of its images was made from."""
+
+import csv
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.files.disk import disk_errors
+
+SOURCES_FILE = "names.csv"
+
+
+def source_files(root: Path) -> dict[str, str]:
+    """Image's name -> its photo's path in the folder of photos, with `/`; empty for a dataset without names.csv.
+
+    Raises UserError where the file lacks a column.
+    """
+    path = root / SOURCES_FILE
+    if not path.is_file():
+        return {}
+    with disk_errors(path), path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    if rows and not {"name", "file"} <= set(rows[0]):
+        raise UserError("has no columns name and file", path, remedy="run scripts/prepare_own.py again")
+    return {row["name"]: row["file"] for row in rows}

@@ -1,0 +1,130 @@
+"""What is known of a run's labels without masks: figures per photo and per class, from scripts/judge_labels.py."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from utils.files.atomic import read_json, write_json
+
+FILE = "label_judgement.json"
+MISSING, SALIENCY, ROUNDS, NETWORK = "missing", "saliency", "rounds", "network"
+# figure -> what it says, stored with every file and shown above every table
+RULES = {
+    MISSING: "fraction of the photos with a tag whose label has no pixel of it (overall: of any of its tags)",
+    SALIENCY: "IoU of a label's objects with the salient pixels, mean over the photos with tags",
+    ROUNDS: "IoU of the labels with those of the first round, pooled over the pixels of all photos; overall the mean "
+    "over the classes and background",
+    NETWORK: "IoU of the network's masks, which know no tags, with the labels, pooled in the same way",
+    "doubt": "the mean of the fraction of its tags without a pixel, 1 - IoU of label and saliency, 1 - mean IoU of the "
+    "two rounds' labels, and 1 - mean IoU of network and label, as far as they are known; a mean IoU is over the "
+    "classes in either, background among them",
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures in 0..1 of one class or of all photos, see RULES; None where there is nothing to compare with."""
+
+    photos: int
+    missing: float | None
+    saliency: float | None
+    rounds: float | None
+    network: float | None
+
+
+@dataclass(frozen=True)
+class PhotoFigures:
+    """One photo: its tags, those without a pixel in its label, and IoUs in 0..1, None without anything to compare.
+
+    A negative, which has no tags, is judged by the network alone.
+    """
+
+    name: str
+    tags: tuple[str, ...]
+    missing: tuple[str, ...]
+    saliency: float | None
+    rounds: float | None
+    network: float | None
+
+    @property
+    def doubt(self) -> float:
+        """How doubtful the label is, in 0..1 (see RULES); 0 where nothing is known of it."""
+        doubts = [1 - value for value in (self.saliency, self.rounds, self.network) if value is not None]
+        if self.tags:
+            doubts.append(len(self.missing) / len(self.tags))
+        return sum(doubts) / len(doubts) if doubts else 0.0
+
+
+@dataclass(frozen=True)
+class LabelJudgement:
+    """All figures of a run's labels; `made_of`: the folders that were compared, None where there is none."""
+
+    made_of: Mapping[str, str | None]
+    overall: Figures
+    classes: Mapping[str, Figures]
+    photos: tuple[PhotoFigures, ...]
+    warnings: tuple[str, ...] = ()
+
+    def most_doubtful(self) -> list[PhotoFigures]:
+        """The photos, most doubtful first, equal ones by name."""
+        return sorted(self.photos, key=lambda photo: (-photo.doubt, photo.name))
+
+    def doubts(self) -> dict[str, float]:
+        """Image's name -> doubt."""
+        return {photo.name: photo.doubt for photo in self.photos}
+
+    def summary(self) -> str:
+        """One line of the figures that there are."""
+        found = self.overall
+        parts = [f"a tag without a pixel in {percent(found.missing)} of the photos"]
+        for value, text in (
+            (found.saliency, "saliency"),
+            (found.rounds, "the first round"),
+            (found.network, "the network's masks"),
+        ):
+            if value is not None:
+                parts.append(f"{percent(value)} with {text}")
+        return f"labels without masks: {parts[0]}; agreement (IoU): {', '.join(parts[1:]) or 'nothing to compare with'}"
+
+
+def percent(value: float | None) -> str:
+    """`12 %`, or a dash."""
+    return "-" if value is None else f"{value:.0%}".replace("%", " %")
+
+
+def write_label_judgement(folder: Path, judgement: LabelJudgement) -> Path:
+    """Writes label_judgement.json into the run's folder, with the rules, and returns its path."""
+    content = {
+        "rules": RULES,
+        "summary": judgement.summary(),
+        **asdict(judgement),
+        "photos": [{**asdict(photo), "doubt": round(photo.doubt, 4)} for photo in judgement.photos],
+    }
+    write_json(folder / FILE, content)
+    return folder / FILE
+
+
+def read_label_judgement(folder: Path) -> LabelJudgement | None:
+    """What the run's folder holds of it; None where its labels were not judged. Raises UserError naming the file."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        return LabelJudgement(
+            content["made_of"],
+            Figures(**content["overall"]),
+            {name: Figures(**values) for name, values in content["classes"].items()},
+            tuple(_photo(row) for row in content["photos"]),
+            tuple(content["warnings"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"lacks {error}", path, remedy="run scripts/judge_labels.py again") from error
+
+
+def _photo(row: dict[str, Any]) -> PhotoFigures:
+    return PhotoFigures(
+        row["name"], tuple(row["tags"]), tuple(row["missing"]), row["saliency"], row["rounds"], row["network"]
+    )
