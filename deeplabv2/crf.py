@@ -57,7 +57,7 @@ def run(settings: StepSettings) -> Path:
         Crf.of(settings),
         settings.num_workers,
     )
-    scores = score_files(
+    scores, photos = score_files(
         labels,
         split.label_dir,
         label_of=read_label,
@@ -66,7 +66,7 @@ def run(settings: StepSettings) -> Path:
     )
     made_with = label_record(paths.crf_dir(name)).read() or {}
     facts = {**made_with, "list": str(split.list_file), "images": len(split.entries)}
-    return report_scores(paths.crf_scores, scores, data.classes, facts)
+    return report_scores(paths.crf_scores, scores, photos, data.classes, facts, experiment=settings.EXP.ID)
 
 
 def label_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:

@@ -10,7 +10,9 @@ import numpy as np
 from deeplabv2.logits import read_logits
 from utils.data.images import read_label
 from utils.data.label_check import MaskKinds, kind_of_mask
+from utils.error_bars import PhotoMatrices, lines
 from utils.errors import UserError
+from utils.files.locate import run_dir
 from utils.files.parallel import parallel_map
 from utils.metrics import ConfusionMatrix, Scores, print_class_iou, scores_as_json, write_scores
 
@@ -27,17 +29,19 @@ def score_files(
     label_of: Callable[[Path], np.ndarray],
     num_labels: int,
     num_workers: int,
-) -> Scores:
-    """Scores of all predictions, name -> file, which label_of reads, against mask_dir/NAME.png."""
-    total = ConfusionMatrix(num_labels)
+) -> tuple[Scores, PhotoMatrices]:
+    """Scores of predictions, name -> file, which label_of reads, against mask_dir/NAME.png and each one's counts."""
+    total, photos = ConfusionMatrix(num_labels), PhotoMatrices(len(predictions))
     pairs = [(path, mask_dir / f"{name}.png") for name, path in predictions.items()]
     count = partial(_count, label_of=label_of, num_labels=num_labels)
     kinds = MaskKinds()
-    for matrix, kind in parallel_map(count, pairs, num_workers=num_workers, description="scoring"):
+    work = parallel_map(count, pairs, num_workers=num_workers, description="scoring")
+    for name, (matrix, kind) in zip(predictions, work):
         total += ConfusionMatrix(num_labels, matrix)
+        photos.add(name, matrix)
         kinds.add(kind)
     kinds.check(mask_dir)
-    return total.scores()
+    return total.scores(), photos
 
 
 def _count(
@@ -53,12 +57,26 @@ def _count(
     return matrix.matrix, kind_of_mask(target)
 
 
-def report_scores(path: Path, scores: Scores, classes: Sequence[str], facts: Mapping[str, Any]) -> Path:
-    """Prints a table and writes it with the facts as JSON; `classes` without background."""
-    write_scores(path, {**facts, **scores_as_json(scores, classes)})
+def report_scores(
+    path: Path,
+    scores: Scores,
+    photos: PhotoMatrices,
+    classes: Sequence[str],
+    facts: Mapping[str, Any],
+    *,
+    experiment: str,
+) -> Path:
+    """Prints a table and writes it with the facts as JSON; `classes` without background.
+
+    experiment: its classifier's run may hold a sample of photos, whose weights make scores of all.
+    """
+    bars = photos.as_json(classes, run_dir(None, experiment))
+    write_scores(path, {**facts, **scores_as_json(scores, classes), **bars})
     print(f"{'mIoU':<18} {scores.mean_iou:.3%}")
     print(f"{'pixel accuracy':<18} {scores.pixel_accuracy:.3%}")
     print(f"{'mean accuracy':<18} {scores.mean_accuracy:.3%}")
     print(f"{'frequency w. IoU':<18} {scores.frequency_weighted_iou:.3%}")
     print_class_iou(scores, classes)
+    for line in lines(bars):
+        print(line)
     return path

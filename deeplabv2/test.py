@@ -33,7 +33,7 @@ def run(settings: StepSettings) -> Path:
         if not process.is_main:
             return paths.scores
     paths.remember()
-    scores = score_files(
+    scores, photos = score_files(
         {name: folder / f"{name}.npz" for name in split.names},
         split.label_dir,
         label_of=label_of_logits,
@@ -41,7 +41,7 @@ def run(settings: StepSettings) -> Path:
         num_workers=settings.num_workers,
     )
     facts |= {"list": str(split.list_file), "images": len(split.entries), "masks": str(split.label_dir)}
-    return report_scores(paths.scores, scores, data.classes, facts)
+    return report_scores(paths.scores, scores, photos, data.classes, facts, experiment=settings.EXP.ID)
 
 
 def masked_split(settings: StepSettings, data: Dataset, *, step: str) -> LabelledSplit:

@@ -220,6 +220,10 @@ for path in sys.argv[1:]:
     found = json.load(open(path, encoding="utf-8"))
     print(*filter(None, [found.get("summary")]), *(f"WARNING: {text}" for text in found["warnings"]), sep="\n")' \
     "$RESULTS/label_judgement.json" "$RESULTS/judgement.json"
+  if [[ -z "${MASKS:-}" ]]; then
+    echo "to measure how good they are, draw masks of the photos that this chooses, and run the command with MASKS=FOLDER:"
+    echo "  $(printf '%q ' "$PYTHON" "$ROOT/scripts/choose_to_annotate.py")--experiment_name=$NAME"
+  fi
   echo "to label more photos (also in label_more.txt):"
   echo "  $(cat "$RESULTS/label_more.txt")"
 }

@@ -17,6 +17,7 @@ from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
 from utils.data.images import read_gray, read_label
 from utils.data.label_check import MaskKinds, kind_of_mask
+from utils.error_bars import PhotoMatrices, lines
 from utils.errors import UserError
 from utils.files.atomic import atomic_path, write_json
 from utils.files.locate import existing_path
@@ -79,15 +80,29 @@ def run(options: ScoreOptions) -> Path:
     if by_saliency:
         return _compare_with_saliency(options, paths, pairs, facts)
     if options.mode == "png":
-        scores, ignored = _score_labels(pairs, num_labels=len(data.classes) + 1, num_workers=options.num_workers)
-        return _write_label_scores(paths.label_scores, facts, scores, ignored, data)
-    totals = ThresholdScores(len(data.classes) + 1, sorted(options.thresholds))
-    _score_cams(options, pairs, totals)
-    return _write_cam_scores(paths.cam_scores, {**facts, "saliency_weight": options.saliency_weight}, totals, data)
+        scores, ignored, photos = _score_labels(pairs, num_labels=data.num_labels, num_workers=options.num_workers)
+        bars = photos.as_json(data.classes, paths.root)
+        return _write_label_scores(paths.label_scores, facts, scores, ignored, bars, data)
+    totals = ThresholdScores(data.num_labels, sorted(options.thresholds))
+    of_photo = _score_cams(options, pairs, totals)
+    facts["saliency_weight"] = options.saliency_weight
+    scores_at = totals.scores()
+    best = max(range(len(scores_at)), key=lambda i: -1 if math.isnan(scores_at[i].mean_iou) else scores_at[i].mean_iou)
+    photos = PhotoMatrices(len(of_photo))
+    for name, (keys, histogram) in of_photo.items():
+        counts = ThresholdScores(data.num_labels, totals.thresholds)
+        counts.add(keys, histogram)
+        photos.add(name, counts.confusion(best).matrix)
+    bars = photos.as_json(data.classes, paths.root)
+    return _write_cam_scores(paths.cam_scores, facts, totals.thresholds, scores_at, best, bars, data)
 
 
-def _score_cams(options: ScoreOptions, pairs: list[_Pair], totals: ThresholdScores) -> None:
-    """Adds every image's counts to `totals`."""
+def _score_cams(
+    options: ScoreOptions, pairs: list[_Pair], totals: ThresholdScores
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Adds every image's counts to `totals`; returns name -> keys and counts of each image where they are few."""
+    of_photo: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    are_few = PhotoMatrices(len(pairs)).are_kept
     count = partial(
         _count_cam,
         num_labels=totals.num_labels,
@@ -96,10 +111,13 @@ def _score_cams(options: ScoreOptions, pairs: list[_Pair], totals: ThresholdScor
     )
     kinds = MaskKinds()
     work = parallel_map(count, pairs, num_workers=options.num_workers, description="scoring CAMs")
-    for keys, histogram, kind in work:
+    for pair, (keys, histogram, kind) in zip(pairs, work):
         totals.add(keys, histogram)
         kinds.add(kind)
+        if are_few:
+            of_photo[pair.cams.name] = (keys, histogram)
     kinds.check(_mask_dir(pairs))
+    return of_photo
 
 
 def _mask_dir(pairs: list[_Pair]) -> Path:
@@ -220,17 +238,19 @@ def _count_union(pair: _Pair, *, thresholds: tuple[float, ...]) -> tuple[np.ndar
     return one, cam_histogram(one, union, salient, num_labels=2, thresholds=thresholds)
 
 
-def _score_labels(pairs: list[_Pair], *, num_labels: int, num_workers: int) -> tuple[Scores, Ignored]:
-    """The scores, and what the labels' ignored pixels would make of them."""
+def _score_labels(pairs: list[_Pair], *, num_labels: int, num_workers: int) -> tuple[Scores, Ignored, PhotoMatrices]:
+    """The scores, what the labels' ignored pixels would make of them, and the counts of each image."""
+    photos = PhotoMatrices(len(pairs))
     total, missing, kinds = ConfusionMatrix(num_labels), np.zeros(num_labels, np.int64), MaskKinds()
     count = partial(_count_labels, num_labels=num_labels)
     work = parallel_map(count, pairs, num_workers=num_workers, description="scoring labels")
-    for matrix, left_out, kind in work:
+    for pair, (matrix, left_out, kind) in zip(pairs, work):
+        photos.add(pair.cams.name, matrix)
         total += ConfusionMatrix(num_labels, matrix)
         missing += left_out
         kinds.add(kind)
     kinds.check(_mask_dir(pairs))
-    return total.scores(), ignored_pixels(total, missing)
+    return total.scores(), ignored_pixels(total, missing), photos
 
 
 def _count_labels(pair: _Pair, *, num_labels: int) -> tuple[np.ndarray, np.ndarray, tuple[bool, bool]]:
@@ -245,26 +265,40 @@ def _count_labels(pair: _Pair, *, num_labels: int) -> tuple[np.ndarray, np.ndarr
     return matrix, missing, kind_of_mask(mask)
 
 
-def _write_cam_scores(path: Path, facts: dict[str, Any], totals: ThresholdScores, data: Dataset) -> Path:
-    scores = totals.scores()
-    table = [{"threshold": t, **scores_as_json(s, data.classes)} for t, s in zip(totals.thresholds, scores)]
-    best = max(range(len(scores)), key=lambda i: -1 if math.isnan(scores[i].mean_iou) else scores[i].mean_iou)
-    content = {**facts, "best_threshold": totals.thresholds[best], "best_mean_iou": table[best]["mean_iou"]}
+def _write_cam_scores(
+    path: Path,
+    facts: dict[str, Any],
+    thresholds: tuple[float, ...],
+    scores: list[Scores],
+    best: int,
+    bars: dict[str, Any],
+    data: Dataset,
+) -> Path:
+    table = [{"threshold": t, **scores_as_json(s, data.classes)} for t, s in zip(thresholds, scores)]
+    content = {**facts, "best_threshold": thresholds[best], "best_mean_iou": table[best]["mean_iou"], **bars}
     write_scores(path, {**content, "thresholds": table})
     with only_drawing(path.with_suffix(".png")):
-        _plot(path.with_suffix(".png"), totals.thresholds, scores, best)
-    for threshold, score in zip(totals.thresholds, scores):
+        _plot(path.with_suffix(".png"), thresholds, scores, best)
+    for threshold, score in zip(thresholds, scores):
         print(
             f"Th={threshold:.2f}, mIoU={score.mean_iou:.3%}, "
             f"FP={score.false_positive_rate:.4f}, FN={score.false_negative_rate:.4f}"
         )
-    print(f"Best Th={totals.thresholds[best]:.2f}, mIoU={scores[best].mean_iou:.3%}")
+    print(f"Best Th={thresholds[best]:.2f}, mIoU={scores[best].mean_iou:.3%}")
     print_class_iou(scores[best], data.classes)
+    _print_bars(bars)
     return path
 
 
-def _write_label_scores(path: Path, facts: dict[str, Any], scores: Scores, ignored: Ignored, data: Dataset) -> Path:
-    write_scores(path, {**facts, **scores_as_json(scores, data.classes), **ignored._asdict()})
+def _print_bars(bars: dict[str, Any]) -> None:
+    for line in lines(bars):
+        print(line)
+
+
+def _write_label_scores(
+    path: Path, facts: dict[str, Any], scores: Scores, ignored: Ignored, bars: dict[str, Any], data: Dataset
+) -> Path:
+    write_scores(path, {**facts, **scores_as_json(scores, data.classes), **ignored._asdict(), **bars})
     print(
         f"mIoU={scores.mean_iou:.3%}, pixel accuracy={scores.pixel_accuracy:.3%}, "
         f"FP={scores.false_positive_rate:.4f}, FN={scores.false_negative_rate:.4f}"
@@ -275,6 +309,7 @@ def _write_label_scores(path: Path, facts: dict[str, Any], scores: Scores, ignor
             f"ignored by the labels, and left out above: {ignored.ignored_fraction:.2%} of the pixels; "
             f"mIoU {ignored.mean_iou_ignored_as_wrong:.3%} where they count as wrong"
         )
+    _print_bars(bars)
     return path
 
 

@@ -19,7 +19,7 @@ FLOORS = (
     ("data", "runtime"),
     ("config",),  # above data: what --num_classes means depends on the dataset
     ("cam", "copy_paste", "crf", "runs", "drawing", "plotting"),
-    ("training", "l2g_samples", "metrics"),
+    ("training", "l2g_samples", "metrics", "error_bars"),
     ("report",),
 )
 # a program and the helpers that it alone needs: scripts import no others

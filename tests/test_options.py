@@ -11,7 +11,7 @@ from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, Lab
 from utils.config.options.benchmark import BenchmarkOptions
 from utils.config.options.foregrounds import DrawPastesOptions
 from utils.config.options.labels import ImportLabelsOptions
-from utils.config.options.own import JudgeLabelsOptions, JudgeOptions
+from utils.config.options.own import AnnotateOptions, JudgeLabelsOptions, JudgeOptions
 from utils.config.options.prepare import (
     CheckOptions,
     DemoDataOptions,
@@ -112,7 +112,7 @@ WITHOUT_RANGE = {"IMAGE.SIZE.TEST", "DATASET.IGNORE_LABEL"}
         TrainOptions, CamOptions, ScoreOptions, LabelOptions, DrawOptions, ForegroundOptions, DrawPastesOptions,
         BenchmarkOptions, CheckOptions, DemoDataOptions, PrepareCocoOptions, PrepareOwnOptions, PrepareVocOptions,
         SaliencyOptions, SegmentOptions, ConvertOptions, ImportLabelsOptions, ShowOptions,
-        JudgeOptions, JudgeLabelsOptions,
+        JudgeOptions, JudgeLabelsOptions, AnnotateOptions,
         Settings, TrainSettings, StepSettings, PredictSettings, CamSettings, ArchiveSettings,
     ],
 )  # fmt: skip

@@ -13,6 +13,7 @@ from deeplabv2.settings import Settings
 from deeplabv2.step_settings import CamSettings, TrainSettings
 from scripts.benchmark.__main__ import BenchmarkOptions
 from scripts.check_data import CheckOptions
+from scripts.choose_to_annotate import AnnotateOptions
 from scripts.convert_weights import ConvertOptions
 from scripts.draw_pastes import DrawPastesOptions
 from scripts.import_labels import ImportLabelsOptions
@@ -37,6 +38,7 @@ OPTIONS = {
     "res.py": DrawOptions,
     "scripts/benchmark": BenchmarkOptions,
     "scripts/build_foregrounds.py": ForegroundOptions,
+    "scripts/choose_to_annotate.py": AnnotateOptions,
     "scripts/convert_weights.py": ConvertOptions,
     "scripts/draw_pastes.py": DrawPastesOptions,
     "scripts/import_labels.py": ImportLabelsOptions,

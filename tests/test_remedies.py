@@ -14,7 +14,7 @@ from utils.config.options.benchmark import BenchmarkOptions
 from utils.config.options.draw import StripOptions
 from utils.config.options.foregrounds import DrawPastesOptions
 from utils.config.options.labels import ImportLabelsOptions
-from utils.config.options.own import JudgeLabelsOptions
+from utils.config.options.own import AnnotateOptions, JudgeLabelsOptions
 from utils.config.options.prepare import (
     CheckOptions,
     DemoDataOptions,
@@ -43,6 +43,7 @@ PROGRAMS = {
     "scripts/benchmark": (BenchmarkOptions,),
     "scripts/build_foregrounds.py": (ForegroundOptions,),
     "scripts/check_data.py": (CheckOptions,),
+    "scripts/choose_to_annotate.py": (AnnotateOptions,),
     "scripts/convert_weights.py": (ConvertOptions,),
     "scripts/draw_pastes.py": (DrawPastesOptions,),
     "scripts/draw_strip.py": (StripOptions,),

@@ -84,6 +84,8 @@ Deviation = tuple[PositiveFraction, PositiveFraction, PositiveFraction]
 
 Device = Annotated[str, Words(r"auto|cpu|cuda(:\d{1,3})?", "auto, cpu, cuda or cuda:NUMBER")]
 Count = Annotated[int, Range(1, 10_000_000)]
+# of three strata of at least two
+SampleSize = Annotated[int, Range(6, 10_000)]
 CountOrNone = Annotated[int, Range(0, 10_000_000)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 BatchSize = Annotated[int, Range(1, 4096)]

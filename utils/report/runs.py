@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from utils.config.options import TrainOptions
+from utils.error_bars import lines
 from utils.errors import UserError
 from utils.files.atomic import read_json
 from utils.files.text import read_text
@@ -33,6 +34,10 @@ class StageScores:
     class_iou: dict[str, float | None]
     others: dict[str, float | None]
     """pixel_accuracy, mean_accuracy, false_positive_rate, false_negative_rate."""
+    interval: tuple[float, float] | None = None
+    """Error bar of mean_iou, where few photos were scored."""
+    of_all: str = ""
+    """What a weighted sample of photos says of all, in words."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,14 @@ def _stage(stage: str, detail: str, facts: dict[str, Any], scores: dict[str, Any
         scores["mean_iou"],
         dict(scores["class_iou"]),
         {key: scores.get(key) for key in others},
+        interval=_interval(facts),
+        of_all=" ".join(list(lines(facts))[1:]),
     )
+
+
+def _interval(facts: dict[str, Any]) -> tuple[float, float] | None:
+    low_high = facts.get("error_bars", {}).get("mean_iou")
+    return tuple(low_high) if low_high else None
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

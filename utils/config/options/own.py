@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from utils.config.options.groups import RunOptions, WorkerOptions
-from utils.config.valid import NotNegative
+from utils.config.valid import NotNegative, SampleSize, Seed
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,20 @@ class JudgeLabelsOptions(RunOptions, WorkerOptions):
     """Folder of the network's masks, OUT/labels of deeplabv2/main.py predict, where own photos keep their own names."""
     sal_dir: str | None = None
     """Folder of saliency maps; default the run's, else Sal in the dataset."""
+
+
+@dataclass(frozen=True)
+class AnnotateOptions(RunOptions):
+    """Choose photos to draw masks for: a random sample, denser among doubtful photos, with weights."""
+
+    dataset: str | None = None
+    """Default: the dataset that the run was trained on."""
+    number: SampleSize = 12
+    """Number of photos."""
+    seed: Seed = 0
+    """Seed of the random choice."""
+    overwrite: bool = False
+    """Replace an earlier choice."""
 
 
 @dataclass(frozen=True)
