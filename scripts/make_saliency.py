@@ -20,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from scripts.prepare import saliency_models
+from scripts.prepare.onnx_model import NOTHING_SALIENT, onnx_detector
 from scripts.prepare.u2net import u2net_file
 from utils.config.options.prepare import SaliencyOptions
 from utils.data.dataset import open_dataset
@@ -58,6 +59,7 @@ def run(options: SaliencyOptions) -> Path:
     folder = Path(options.out).absolute() if options.out else data.sal_dir
     there = image_files(folder) if folder.is_dir() and not options.overwrite else {}
     todo = [name for name in names if name not in there]
+    nothing = 0
     if todo:
         options = _with_model(options)
         settings = _settings(options)
@@ -65,7 +67,11 @@ def run(options: SaliencyOptions) -> Path:
         record.check(settings, may_replace=options.overwrite)
         detector = _detector(options)
         record.start(settings)
-        _make_maps(detector, {name: images[name] for name in todo}, folder)
+        nothing = _make_maps(detector, {name: images[name] for name in todo}, folder)
+    if nothing:
+        print(
+            f"{nothing} of {len(todo)} maps stay below {NOTHING_SALIENT:g} of white: nothing is salient in these photos"
+        )
     print(f"{len(todo)} saliency maps made, {len(names) - len(todo)} kept: {folder}")
     return folder
 
@@ -88,17 +94,20 @@ def _detector(options: SaliencyOptions) -> saliency_models.Detector:
     if options.onnx is None:
         return saliency_models.rembg_detector(options.rembg_model)
     chosen = {name: getattr(options, name) for name in ONNX_OPTIONS}
-    return saliency_models.onnx_detector(existing_path(options.onnx, "--onnx"), **chosen)
+    return onnx_detector(existing_path(options.onnx, "--onnx"), **chosen)
 
 
-def _make_maps(detector: saliency_models.Detector, images: dict[str, Path], folder: Path) -> None:
-    """One image after the other: the model itself uses all cores."""
+def _make_maps(detector: saliency_models.Detector, images: dict[str, Path], folder: Path) -> int:
+    """One image after the other: the model itself uses all cores. Returns how many maps show nothing."""
+    nothing = 0
     for name, path in tqdm(images.items(), "making saliency maps", unit="image", mininterval=_interval()):
         photo = read_rgb(path)
         saliency = detector(photo)
         if saliency.shape != photo.size[::-1]:
             raise UserError(f"the model's map is {saliency.shape}", path, f"the image is {photo.size[::-1]}")
+        nothing += bool(saliency.max() < NOTHING_SALIENT * 255)
         write_image(folder / f"{name}.png", saliency)
+    return nothing
 
 
 def _interval() -> float:

@@ -99,8 +99,8 @@ def test_sigmoid_and_normalisation(data, tmp_path):
     ("file", "more", "message"),
     [
         ({"bias": 5.0}, {}, r"5[.\d]*\.\.5\.\d+.*--activation=sigmoid"),
-        ({"channels": 2}, {}, r"\(1, 2, 320, 320\).*--output"),
-        ({"side": 32}, {"input_size": 64}, r"--input_size=64.*\[32, 32\]"),
+        ({"channels": 2}, {}, r"\(1, 2, 320, 320\).*one map"),
+        ({"side": 32}, {"input_size": 64}, r"--input_size=64.*32 x 32"),
         ({}, {"output": 1}, r"--output=1"),
     ],
 )

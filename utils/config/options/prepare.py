@@ -134,19 +134,19 @@ class SaliencyOptions:
     use_rembg: bool = True
     """Use rembg if it is installed."""
     onnx: str | None = None
-    """A model's ONNX file: (1, 3, S, S) normalised RGB to one map."""
+    """A model's ONNX file: one RGB image to one map; type and layout of the image are the model's."""
     input_size: PixelsOrOwn = 0
     """Side S of the ONNX model's input, pixels; 0 is the model's own, else 320."""
     mean: Color = (0.485, 0.456, 0.406)
-    """Mean of the ONNX model's input, 0..1."""
+    """Mean of the ONNX model's input, 0..1; not used where it takes uint8."""
     std: Deviation = (0.229, 0.224, 0.225)
-    """Standard deviation of the ONNX model's input."""
+    """Standard deviation of the ONNX model's input; not used where it takes uint8."""
     output: Annotated[int, Range(0, 100)] = 0
     """Index of the ONNX model's output that is the map, counted from 0."""
     activation: Literal["none", "sigmoid"] = "none"
     """sigmoid for an ONNX model whose output is not limited to 0..1."""
     min_max: bool = True
-    """Stretch each map of the ONNX model to 0..255."""
+    """Stretch each map of the ONNX model to 0..255; one in 0..1 that stays below 0.1 is black: nothing is salient."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,184 @@
+"""A salient-object detector in an ONNX file, given each photo in the type and layout that it asks for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from scripts.prepare.saliency_models import Detector, optional_module
+from utils.errors import UserError
+
+ACTIVATIONS = {"none": lambda x: x, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+DEFAULT_SIDE = 320
+NOTHING_SALIENT = 0.1  # a map in 0..1 that stays below it is not stretched: it would show noise
+FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+PIXELS = "tensor(uint8)"
+FATAL = 4  # of onnxruntime's log levels: errors arrive as exceptions
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a model takes: axes in its order, e.g. NHWC or CHW; size (height, width); type as onnxruntime names it."""
+
+    name: str
+    type: str
+    axes: str
+    size: tuple[int, int]
+
+    def array(self, photo: Image.Image, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+        """An RGB photo as the model takes it: floats are normalised, uint8 are the pixels themselves."""
+        resized = np.asarray(photo.resize(self.size[::-1], Image.Resampling.BILINEAR))
+        if self.type != PIXELS:
+            normalised = (resized.astype(np.float32) / 255 - np.float32(mean)) / np.float32(std)
+            resized = normalised.astype(FLOATS[self.type])
+        order = ["HWC".index(axis) for axis in self.axes if axis != "N"]
+        planes = resized.transpose(order)
+        return np.ascontiguousarray(planes[None] if "N" in self.axes else planes)
+
+
+def onnx_detector(
+    path: Path,
+    *,
+    input_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    output: int,
+    activation: str,
+    min_max: bool,
+) -> Detector:
+    """A model in an ONNX file, from one RGB image to one map; input_size 0: the model's own, else 320.
+
+    The input's type (float16, float32, float64, uint8) and layout are the model's. mean and std are of RGB in 0..1.
+    min_max stretches each map over 0..1, see to_map. The model is tried once, on an empty image.
+    Raises UserError that names the file and what does not fit.
+    """
+    session = _session(path)
+    count = len(session.get_outputs())
+    if not 0 <= output < count:
+        raise UserError(f"--output={output}", path, f"the model has outputs 0..{count - 1}")
+    found = _tried(session, _inputs(session, path, input_size), path, input_size, output)
+    if found.type == PIXELS:
+        print(f"{path}: takes uint8 pixels as they are: --mean and --std are not used")
+
+    def detect(photo: Image.Image) -> np.ndarray:
+        raw = session.run(None, {found.name: found.array(photo, mean, std)})[output]
+        return to_map(raw, photo.size, activation=activation, min_max=min_max, where=str(path))
+
+    return detect
+
+
+def _session(path: Path) -> Any:
+    runtime: ModuleType = optional_module("onnxruntime", "onnxruntime")
+    settings = runtime.SessionOptions()
+    settings.log_severity_level = FATAL
+    try:
+        return runtime.InferenceSession(str(path), settings, providers=runtime.get_available_providers())
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise UserError(f"is not a model that onnxruntime can run ({_first_line(error)})", path) from error
+
+
+def _inputs(session: Any, path: Path, side: int) -> list[Input]:
+    """The ways in which the model may want an image; several only where its shape does not say. side 0: its own."""
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        raise UserError(
+            f"takes {len(inputs)} inputs ({', '.join(i.name for i in inputs)})", path, "it must be one image"
+        )
+    first = inputs[0]
+    shape = [size if isinstance(size, int) else None for size in first.shape]  # None, or a name: any size
+    where = f"takes {first.type} of shape {first.shape}"
+    if first.type not in (*FLOATS, PIXELS):
+        raise UserError(where, path, "it must be an image of float16, float32, float64 or uint8")
+    layouts = {4: ("NCHW", "NHWC"), 3: ("CHW", "HWC")}.get(len(shape), ())
+    fitting = [axes for axes in layouts if shape[axes.index("C")] in (3, None) and _one(shape, axes)]
+    exact = [axes for axes in fitting if shape[axes.index("C")] == 3]
+    if not fitting:
+        raise UserError(where, path, "it must be one RGB image, (1, 3, height, width) or (1, height, width, 3)")
+    return [_sized(Input(first.name, first.type, axes, (0, 0)), shape, path, side) for axes in exact or fitting]
+
+
+def _one(shape: Sequence[int | None], axes: str) -> bool:
+    return "N" not in axes or shape[0] in (1, None)
+
+
+def _sized(found: Input, shape: Sequence[int | None], path: Path, side: int) -> Input:
+    own = [shape[found.axes.index(axis)] for axis in "HW"]
+    height, width = (size or side or max(filter(None, own), default=DEFAULT_SIDE) for size in own)
+    if side and (height, width) != (side, side):
+        raise UserError(
+            f"--input_size={side}", path, f"the model takes images of {height} x {width}", "omit --input_size"
+        )
+    return replace(found, size=(height, width))
+
+
+def _tried(session: Any, candidates: Sequence[Input], path: Path, side: int, output: int) -> Input:
+    """The first that the model runs on, and whose output is one map."""
+    failed: Exception | None = None
+    for found in candidates:
+        array = found.array(Image.new("RGB", found.size[::-1]), (0, 0, 0), (1, 1, 1))
+        try:
+            raw = session.run(None, {found.name: array})[output]
+        except Exception as error:  # see _session
+            failed = failed or error
+            continue
+        one_map(raw, path, outputs=len(session.get_outputs()))
+        return found
+    shown = f"{candidates[0].type} of shape {array.shape}"
+    remedy = "give another --input_size" if side or not any(map(_is_fixed, session.get_inputs())) else ""
+    raise UserError(f"does not run on {shown} ({_first_line(failed)})", path, remedy=remedy) from failed
+
+
+def _is_fixed(value: Any) -> bool:
+    return all(isinstance(size, int) for size in value.shape)
+
+
+def _first_line(error: Exception | None) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def one_map(raw: Any, where: str | Path, *, outputs: int = 1) -> np.ndarray:
+    """A model's output without its axes of size 1 -> (h, w) float32; whole numbers of 8 bits are taken as 0..1."""
+    if not isinstance(raw, np.ndarray) or raw.dtype.kind not in "fiub":
+        raise UserError(f"its output is {_kind(raw)}", where, "it must be one map of numbers")
+    values = raw.astype(np.float32) / (255 if raw.dtype == np.uint8 else 1)
+    for axis in reversed(range(values.ndim)):
+        if values.ndim > 2 and values.shape[axis] == 1:
+            values = values.squeeze(axis)
+    if values.ndim != 2 or not values.size:
+        remedy = "give another --output" if outputs > 1 else ""
+        raise UserError(f"its output is of shape {raw.shape}", where, "it must be one map", remedy)
+    return values
+
+
+def _kind(raw: Any) -> str:
+    return f"of type {raw.dtype}" if isinstance(raw, np.ndarray) else f"a {type(raw).__name__}"
+
+
+def to_map(raw: Any, size: tuple[int, int], *, activation: str, min_max: bool, where: str) -> np.ndarray:
+    """A saliency map (H, W) uint8 of `size` (width, height) from a model's output of one channel.
+
+    min_max stretches it over 0..255. A map within 0..1 that nowhere reaches NOTHING_SALIENT is black instead:
+    stretched, it would show noise as an object.
+    """
+    values = one_map(raw, where)
+    with np.errstate(over="ignore"):  # the sigmoid of a large negative number is 0
+        values = ACTIVATIONS[activation](values)
+    if not np.isfinite(values).all():
+        raise UserError("its output is not finite", where, remedy="inspect the model: it may overflow in float16")
+    low, high = float(values.min()), float(values.max())
+    if min_max:
+        nothing = low >= -1e-3 and high < NOTHING_SALIENT
+        values = np.zeros_like(values) if nothing or high <= low else (values - low) / (high - low)
+    elif low < -1e-3 or high > 1 + 1e-3:
+        raise UserError(
+            f"its output is in {low:.3g}..{high:.3g}",
+            where,
+            "maps lie in 0..1",
+            "give --activation=sigmoid for a model without it, or --min_max=true",
+        )
+    smooth = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)
+    return np.round(np.clip(np.asarray(smooth), 0, 1) * 255).astype(np.uint8)
