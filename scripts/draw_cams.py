@@ -16,7 +16,14 @@ from utils.drawing import Cell
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.report.page import with_predictions, write_report
-from utils.report.pictures import Sources, find_sources, names_with_cams, read_optional_label, spread
+from utils.report.pictures import (
+    Sources,
+    find_sources,
+    names_with_cams,
+    read_optional_label,
+    spread_over_classes,
+    with_drawable_classes,
+)
 from utils.report.runs import read_runs
 from utils.runs.paths import RunPaths
 
@@ -39,7 +46,7 @@ def run(options: DrawOptions) -> Path:
     # read first: missing runs are reported before any picture is drawn
     runs = read_runs(options.runs_dir, (options.experiment_name, *options.compare)) if options.report else []
     predictions = existing_path(options.prediction_dir, "--prediction_dir") if options.prediction_dir else None
-    drawn = spread(names, options.max_images or len(names))
+    drawn = _some_of(names, sources, options.max_images)
     work = parallel_map(
         partial(draw_image, sources), drawn, num_workers=options.num_workers, description="heat maps and overlays"
     )
@@ -48,9 +55,10 @@ def run(options: DrawOptions) -> Path:
     for note in notes:
         print(note)
     chosen, rule = typical_images(sources, names, SHEET_IMAGES)
+    shown, more_notes = with_drawable_classes(sources)
     title = f"{options.experiment_name}: {len(chosen)} of the {len(names)} images with CAMs"
     page = paths.root / SHEET_FILE
-    write_image(page, contact_sheet(sources, chosen, title=title, notes=[*notes, f"chosen: {rule}"]))
+    write_image(page, contact_sheet(shown, chosen, title=title, notes=[*notes, *more_notes, f"chosen: {rule}"]))
     print(f"{page}, {paths.heatmap_dir}, {paths.root / 'ms' / OVERLAY_FOLDER}: {len(drawn)} images drawn")
     if not options.report:
         return page
@@ -65,8 +73,16 @@ def run(options: DrawOptions) -> Path:
     )
 
 
+def _some_of(names: Sequence[str], sources: Sources, count: int) -> list[str]:
+    """`count` of the names over all classes; 0 is all."""
+    if not count or len(names) <= count:
+        return list(names)
+    return spread_over_classes(names, {name: sources.tags_of(name) for name in names}, count)
+
+
 def draw_image(sources: Sources, name: str) -> None:
     """Writes one image's heat map a tag, and its overlays side by side."""
+    sources, _ = with_drawable_classes(sources)
     photo, keys, cams = sources.photo_and_cams(name)
     cells = [Cell(photo, name)]
     for key, heat in zip(keys, map(visual.heat_map, cams)):

@@ -22,6 +22,7 @@ from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import find_image, read_gray, read_rgb, write_image
 from utils.drawing import Cell, gray, sheet
 from utils.files.locate import existing_path
+from utils.fonts import class_labels
 
 COLUMNS = ("photo", "its saliency", "with an object", "saliency with it")
 
@@ -38,14 +39,13 @@ def run(options: DrawPastesOptions) -> Path:
     )
     entries = read_image_list(dataset.train_list, len(dataset.classes), need_tags=True)
     chosen = np.random.default_rng(options.seed).permutation(len(entries))[: options.count]
+    names, notes = class_labels(dataset.classes)
     rows = [
-        _row(
-            entries[index], dataset.image_dir, dataset.sal_dir, dataset.classes, paster, seed=(options.seed, int(index))
-        )
+        _row(entries[index], dataset.image_dir, dataset.sal_dir, names, paster, seed=(options.seed, int(index)))
         for index in chosen
     ]
     path = Path(options.out).absolute()
-    write_image(path, np.asarray(sheet(rows, cell_size=(240, 180), columns=COLUMNS)))
+    write_image(path, np.asarray(sheet(rows, cell_size=(240, 180), columns=COLUMNS, notes=notes)))
     print(path)
     return path
 

@@ -19,9 +19,15 @@ from PIL import Image, ImageDraw
 from scripts.sheet_choice import typical_images
 from utils.config.options.draw import StripOptions
 from utils.data.images import write_image
-from utils.drawing import INK, PAPER, fit, font, heat_map, overlay, overlay_label, shortened
+from utils.drawing import INK, PAPER, fit, heat_map, overlay, overlay_label, shortened, write_text
 from utils.errors import UserError
-from utils.report.pictures import Sources, find_sources, names_with_cams, read_optional_label
+from utils.report.pictures import (
+    Sources,
+    find_sources,
+    names_with_cams,
+    read_optional_label,
+    with_drawable_classes,
+)
 from utils.runs.paths import RunPaths
 
 GAP, MARGIN, TEXT = 8, 170, 26  # pixels
@@ -36,6 +42,9 @@ def run(options: StripOptions) -> Path:
     if missing:
         raise UserError(f"no CAMs of {', '.join(missing)}", "--names", remedy="run test_l2g.py with their list first")
     sources, _ = find_sources(paths, options)
+    sources, notes = with_drawable_classes(sources)
+    for note in notes:
+        print(note)
     names, rule = list(options.names), "as listed"
     if not names:
         names, rule = typical_images(sources, known, len(sources.classes))
@@ -75,7 +84,7 @@ def strip(columns: Sequence[tuple[str, dict[str, np.ndarray]]], *, width: int) -
     draw = ImageDraw.Draw(page)
     for row, title in enumerate(titles):
         middle = GAP + row * (height + GAP) + height // 2
-        draw.text((GAP, middle), title, INK, font(TEXT), anchor="lm")
+        write_text(draw, (GAP, middle), title, INK, size=TEXT, anchor="lm")
     left = MARGIN + GAP
     for (caption, pictures), shape in zip(columns, shapes):
         across = int(height * shape[1] / shape[0])
@@ -83,6 +92,6 @@ def strip(columns: Sequence[tuple[str, dict[str, np.ndarray]]], *, width: int) -
             if title in pictures:
                 page.paste(fit(pictures[title], (across, height)), (left, GAP + row * (height + GAP)))
         bottom = GAP + (height + GAP) * len(titles)
-        draw.text((left, bottom), shortened(caption, across, TEXT), INK, font(TEXT))
+        write_text(draw, (left, bottom), shortened(caption, across, TEXT), INK, size=TEXT)
         left += across + GAP
     return page

@@ -6,6 +6,7 @@ from PIL import Image
 from utils import drawing as visual
 from utils.copy_paste.bank import SALIENT, Foreground, ForegroundBank
 from utils.drawing import Cell
+from utils.fonts import class_labels
 
 CELL = (120, 110)  # pixels
 ACROSS = 8  # foregrounds a class
@@ -16,14 +17,16 @@ WITHHELD = (220, 40, 40)
 def bank_sheet(bank: ForegroundBank, *, title: str) -> Image.Image:
     """A row a class that the bank has, evenly spread over its foregrounds and always the same ones. -> RGB."""
     rows = []
+    names, more_notes = class_labels(bank.classes)
     for tag in bank.tags:
         entries = bank.entries(tag)
         shown = [entries[i * len(entries) // ACROSS] for i in range(ACROSS)] if len(entries) > ACROSS else entries
         cells = [Cell(pasted_part(bank.read(entry)), entry.source) for entry in shown]
-        rows.append([Cell(None, f"{bank.classes[tag]}: {len(entries)}"), *cells])
-    missing = bank.missing(bank.classes)
+        rows.append([Cell(None, f"{names[tag]}: {len(entries)}"), *cells])
+    missing = [names[bank.classes.index(name)] for name in bank.missing(bank.classes)]
     notes = [f"pale: not the object; red: the object, but not salient (up to {SALIENT} of 255), which is not pasted"]
     notes += [f"no foreground of: {', '.join(missing)}"] if missing else []
+    notes += more_notes
     return visual.sheet(rows, cell_size=CELL, title=title, notes=notes)
 
 

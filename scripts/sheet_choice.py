@@ -1,37 +1,46 @@
 """Which images a contact sheet shows: those of a run's typical quality, chosen by a rule and not by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from utils.cam.artefact import read_cam_keys
 from utils.metrics import label_confusion
-from utils.report.pictures import Sources, read_optional_label, spread
+from utils.report.pictures import Sources, read_optional_label, spread_over_classes
 
 BY_MEDIAN = "the images of each class whose pseudo labels score nearest to the class's median"
-BY_LIST = "evenly over the list"
+BY_CLASS = "as many of each class, evenly over the list"
+MOST_CLASSES = "those that show the most classes"
 
 
 def typical_images(sources: Sources, names: Sequence[str], count: int) -> tuple[list[str], str]:
     """At most `count` of the names and the rule they were chosen by: of each class as many, of median mIoU.
 
-    Without pseudo labels or masks, or with more classes than images to show, evenly over the list.
+    Images without a pseudo label or a mask have no score: their classes show evenly over the list. Where classes are
+    more than images to show, those images are taken that show the most classes.
     """
-    scores = {name: score for name in names if (score := _score(sources, name)) is not None}
-    members: list[list[str]] = [[] for _ in sources.classes]
-    for name in scores:
-        for key in read_cam_keys(sources.paths.cam_dir / f"{name}.npz"):
-            members[key].append(name)
-    members = [sorted(group, key=lambda name: (scores[name], name)) for group in members if group]
-    if not members or len(members) > count:
-        return spread(names, count), BY_LIST
+    tags_of = {name: sources.tags_of(name) for name in names}
+    classes = sorted({tag for tags in tags_of.values() for tag in tags})
+    chosen = _of_median(sources, tags_of, classes, count) if classes and len(classes) <= count else []
+    shown = spread_over_classes(names, tags_of, count, chosen=chosen)
+    rules = [BY_MEDIAN] if chosen else []
+    if len(classes) > count:
+        number = len({tag for name in shown for tag in tags_of[name]})
+        rules = [f"{MOST_CLASSES}, {number} of {len(classes)}"]
+    elif len(shown) > len(chosen):
+        rules.append(("the others " if chosen else "") + BY_CLASS)
+    return shown, "; ".join(rules)
+
+
+def _of_median(sources: Sources, tags_of: Mapping[str, Sequence[int]], classes: Sequence[int], count: int) -> list[str]:
+    """Of each class as many of those that have a score, nearest to the median of the class first."""
+    scores = {name: score for name in tags_of if (score := _score(sources, name)) is not None}
     chosen: list[str] = []
-    for group in members:
+    for tag in classes:
+        group = sorted((name for name in scores if tag in tags_of[name]), key=lambda name: (scores[name], name))
         middle = (len(group) - 1) / 2
         ranks = sorted(range(len(group)), key=lambda rank: abs(rank - middle))
-        chosen += [group[rank] for rank in ranks if group[rank] not in chosen][: count // len(members)]
-    others, free = [name for name in names if name not in scores], count - len(chosen)
-    return [*chosen, *(spread(others, free) if others and free > 0 else [])], BY_MEDIAN
+        chosen += [group[rank] for rank in ranks if group[rank] not in chosen][: count // len(classes)]
+    return chosen
 
 
 def _score(sources: Sources, name: str) -> float | None:

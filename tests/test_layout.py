@@ -15,7 +15,7 @@ ROOMS = ("models", "utils", "scripts", "deeplabv2")
 # the rooms and single files of utils, from the ground up: each may import those on lower floors, and itself
 FLOORS = (
     ("errors",),
-    ("files",),
+    ("files", "fonts"),
     ("data", "runtime"),
     ("config",),  # above data: what --num_classes means depends on the dataset
     ("cam", "copy_paste", "crf", "runs", "drawing", "plotting"),

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from utils.data.palette import PALETTE
+from utils.fonts import UNKNOWN, drawable, font_for
 
 PAPER, INK, FAINT, EMPTY = (255, 255, 255), (25, 25, 25), (110, 110, 110), (236, 236, 236)
 TEXT, TITLE = 14, 20  # pixels
@@ -63,19 +63,28 @@ def fit(image: np.ndarray, size: tuple[int, int], *, is_label: bool = False) -> 
     return cell
 
 
-@cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, so that pictures look the same on every machine."""
-    return ImageFont.load_default(size)
-
-
 def shortened(text: str, width: int, size: int = TEXT) -> str:
-    """The text, or as much of its beginning as fits into `width` pixels, and an ellipsis."""
-    if font(size).getlength(text) <= width:
+    """The text, or as much of its beginning as fits into `width` pixels, and an ellipsis; ? for what no font has."""
+    text = drawable(text)
+    font = font_for(text, size)
+    if font.getlength(text) <= width:
         return text
-    while text and font(size).getlength(text + "...") > width:
+    while text and font.getlength(text + "...") > width:
         text = text[:-1]
     return text.rstrip(" ,") + "..."
+
+
+def write_text(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    color: tuple[int, int, int],
+    *,
+    size: int = TEXT,
+    anchor: str = "la",
+) -> None:
+    """A line of text in a font that has its letters; at and anchor as Pillow has them."""
+    draw.text(at, text, color, font_for(text, size), anchor=anchor)
 
 
 def sheet(
@@ -91,6 +100,7 @@ def sheet(
 
     cell_size (width, height) in pixels is that of every picture. Rows may be of unequal length. -> RGB.
     """
+    notes = [*notes, *_unknown_letters(rows, [title, *columns, *notes, *(name for name, _ in legend)])]
     across = max([len(columns), *(len(row) for row in rows)])
     width = GAP + across * (cell_size[0] + GAP)
     legend_lines = _legend_lines(legend, width - 2 * GAP)
@@ -102,19 +112,26 @@ def sheet(
     draw = ImageDraw.Draw(page)
     top = GAP
     if title:
-        draw.text((GAP, top), shortened(title, width - 2 * GAP, TITLE), INK, font(TITLE))
+        write_text(draw, (GAP, top), shortened(title, width - 2 * GAP, TITLE), INK, size=TITLE)
         top += TITLE + 2 * GAP
     for note in notes:
-        draw.text((GAP, top), shortened(note, width - 2 * GAP), FAINT, font(TEXT))
+        write_text(draw, (GAP, top), shortened(note, width - 2 * GAP), FAINT)
         top += LINE
     for column, name in enumerate(columns):
-        draw.text((GAP + column * (cell_size[0] + GAP), top), shortened(name, cell_size[0]), FAINT, font(TEXT))
+        write_text(draw, (GAP + column * (cell_size[0] + GAP), top), shortened(name, cell_size[0]), FAINT)
     top += head
     for row in rows:
         _draw_row(page, draw, row, top, cell_size)
         top += pitch
     _draw_legend(draw, legend_lines, top)
     return page
+
+
+def _unknown_letters(rows: Sequence[Sequence[Cell]], texts: Sequence[str]) -> list[str]:
+    """A note where some text of a sheet has letters that no font here has."""
+    captions = [cell.caption for row in rows for cell in row]
+    known = all(drawable(text) == text for text in (*texts, *captions))
+    return [] if known else [f"{UNKNOWN} stands for letters that no font here has"]
 
 
 def _draw_row(
@@ -124,7 +141,7 @@ def _draw_row(
         left = GAP + column * (size[0] + GAP)
         if cell.image is not None:
             page.paste(fit(cell.image, size, is_label=cell.is_label), (left, top))
-        draw.text((left, top + size[1] + 1), shortened(cell.caption, size[0]), INK, font(TEXT))
+        write_text(draw, (left, top + size[1] + 1), shortened(cell.caption, size[0]), INK)
 
 
 def _legend_lines(
@@ -134,7 +151,8 @@ def _legend_lines(
     lines: list[list[tuple[int, str, tuple[int, int, int]]]] = []
     left = width
     for name, color in legend:
-        needed = LINE + GAP + round(font(TEXT).getlength(name)) + 2 * GAP
+        name = drawable(name)
+        needed = LINE + GAP + round(font_for(name, TEXT).getlength(name)) + 2 * GAP
         if not lines or left + needed > width:
             lines.append([])
             left = 0
@@ -147,5 +165,5 @@ def _draw_legend(draw: ImageDraw.ImageDraw, lines: list, top: int) -> None:
     for line in lines:
         for left, name, color in line:
             draw.rectangle((left, top, left + LINE, top + LINE - 3), fill=tuple(color), outline=FAINT)
-            draw.text((left + LINE + GAP, top), name, INK, font(TEXT))
+            write_text(draw, (left + LINE + GAP, top), name, INK)
         top += LINE + GAP

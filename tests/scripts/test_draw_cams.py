@@ -10,6 +10,7 @@ from utils.config.options import DrawOptions
 from utils.data.images import write_image, write_label_png
 from utils.drawing import Cell
 from utils.errors import UserError
+from utils.report.pictures import spread
 
 
 @pytest.fixture
@@ -66,8 +67,8 @@ def test_a_run_without_cams_and_photos_of_another_size_are_errors_with_a_remedy(
 
 def test_spread_takes_names_from_the_whole_list():
     names = [str(i) for i in range(10)]
-    assert draw_cams.spread(names, 5) == ["0", "2", "4", "6", "8"]
-    assert draw_cams.spread(names, 99) == names
+    assert spread(names, 5) == ["0", "2", "4", "6", "8"]
+    assert spread(names, 99) == names
 
 
 def test_more_cams_than_columns_are_told():

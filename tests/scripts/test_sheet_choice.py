@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from scripts.sheet_choice import BY_LIST, BY_MEDIAN, typical_images
+from scripts.sheet_choice import BY_CLASS, BY_MEDIAN, MOST_CLASSES, typical_images
 from utils.cam.artefact import write_cam
 from utils.data.images import write_label_png
-from utils.report.pictures import Sources
+from utils.report.pictures import Sources, spread_over_classes
 from utils.runs.paths import RunPaths
 
 WIDTH = 8
@@ -36,7 +36,33 @@ def test_no_image_is_shown_twice(sources):
     assert len(chosen) == len(set(chosen))
 
 
-def test_without_labels_the_list_decides(sources, tmp_path):
+def test_without_labels_the_classes_show_evenly_over_the_list(sources, tmp_path):
     for path in (tmp_path / "labels").iterdir():
         path.unlink()
-    assert typical_images(sources, sorted(RIGHT), 2) == (["a", "c"], BY_LIST)
+    assert typical_images(sources, sorted(RIGHT), 2) == (["a", "d"], BY_CLASS)
+
+
+def test_a_class_without_a_score_shows_too(sources, tmp_path):
+    for name in "de":
+        (tmp_path / "labels" / f"{name}.png").unlink()
+    chosen, rule = typical_images(sources, sorted(RIGHT), 2)
+    assert chosen == ["c", "d"] and rule == f"{BY_MEDIAN}; the others {BY_CLASS}"
+
+
+@pytest.mark.parametrize("count", [5, 7, 24, 30])
+def test_classes_that_take_turns_all_show(count):
+    """As in a list whose every third image is of one class: stepping evenly over it would show that class alone."""
+    names = [f"{number:02}" for number in range(72)]
+    tags_of = {name: (int(name) % 3,) for name in names}
+    chosen = spread_over_classes(names, tags_of, count)
+    shown = [sum(tags_of[name] == (tag,) for name in chosen) for tag in range(3)]
+    assert len(chosen) == len(set(chosen)) == count and max(shown) - min(shown) <= count % 3
+
+
+def test_images_of_several_classes_show_where_classes_are_more_than_images(sources, tmp_path):
+    names = list("abcdef")
+    tags_of = {"a": (0,), "b": (1,), "c": (0, 2, 3), "d": (4,), "e": (1, 4), "f": ()}
+    assert spread_over_classes(names, tags_of, 2) == ["c", "e"]
+    for path in (tmp_path / "labels").iterdir():
+        path.unlink()
+    assert typical_images(sources, sorted(RIGHT), 1) == (["d"], f"{MOST_CLASSES}, 2 of 2")

@@ -3,6 +3,7 @@ import pytest
 
 from utils import drawing as visual
 from utils.drawing import Cell
+from utils.fonts import font_for
 
 
 def picture(height, width, value):
@@ -43,7 +44,7 @@ def test_fit_keeps_the_shape_of_the_picture_and_the_colors_of_a_label():
 def test_long_captions_are_cut_to_the_cell():
     text = visual.shortened("aeroplane, bicycle, bird, boat, bottle, bus", 120)
     assert text.endswith("...") and text.startswith("aeroplane")
-    assert visual.font(visual.TEXT).getlength(text) <= 120
+    assert font_for(text, visual.TEXT).getlength(text) <= 120
     assert visual.shortened("cat", 120) == "cat"
 
 
@@ -60,3 +61,9 @@ def test_sheet_has_room_for_all_cells_and_every_legend_color():
         assert (pixels == color).all(axis=2).sum() > 100
     bare = visual.sheet(rows[:1], cell_size=(100, 60))
     assert bare.height < page.height
+
+
+def test_letters_without_a_font_are_said_on_the_sheet():
+    known = visual.sheet([[Cell(picture(5, 5, 40), "café")]], cell_size=(100, 60))
+    unknown = visual.sheet([[Cell(picture(5, 5, 40), "caf\uffff")]], cell_size=(100, 60))
+    assert unknown.height == known.height + visual.LINE

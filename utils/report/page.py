@@ -16,7 +16,7 @@ from utils.metrics import ABSENT_CLASSES
 from utils.report import charts as report_charts
 from utils.report.charts import Chart, Line, line_chart
 from utils.report.images import ImageFacts, image_facts, pictures_of
-from utils.report.pictures import Sources, spread
+from utils.report.pictures import Sources, spread_over_classes
 from utils.report.runs import RunRecord
 from utils.report.tables import class_bars, label_statistics, option_rows, version_rows
 from utils.runs.label_judgement import RULES
@@ -86,15 +86,16 @@ def with_predictions(sources: Sources, prediction_dir: Path | None) -> tuple[Sou
 
 
 def choose_images(names: Sequence[str], sources: Sources, max_images: int) -> list[str]:
-    """At most max_images of the names, 0 is all: those with a mask or a prediction first, evenly over the list."""
+    """At most max_images of the names, 0 is all: those with a mask or a prediction first, over all classes."""
     if not max_images or len(names) <= max_images:
         return list(names)
     folders = [folder for folder in (sources.mask_dir, sources.prediction_dir) if folder]
     scored = {path.stem for folder in folders for path in _label_files(folder)}
     first = [name for name in names if name in scored]
+    tags_of = {name: sources.tags_of(name) for name in names}
     if len(first) >= max_images:
-        return spread(first, max_images)
-    return first + spread([name for name in names if name not in scored], max_images - len(first))
+        return spread_over_classes(first, tags_of, max_images)
+    return spread_over_classes(names, tags_of, max_images, chosen=first)
 
 
 def training_charts(runs: Sequence[RunRecord]) -> list[Chart]:

@@ -1,17 +1,18 @@
 """The pictures that belong to a run: where its photos, saliency maps, CAMs, labels and masks are."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from utils.cam.artefact import read_cam
+from utils.cam.artefact import read_cam, read_cam_keys
 from utils.config.options.draw import DrawDataOptions
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.images import find_image, read_label, read_rgb
 from utils.errors import UserError
 from utils.files.locate import existing_path
+from utils.fonts import class_labels
 from utils.runs.inputs import open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
@@ -42,6 +43,11 @@ class Sources:
         if any(key >= len(self.classes) for key in keys):
             raise UserError(f"tag {max(keys)}", artefact, f"tags are 0..{len(self.classes) - 1}", "give its --dataset")
         return pixels, keys, cams
+
+    def tags_of(self, name: str) -> tuple[int, ...]:
+        """The zero-based tags that an image has CAMs of; none where it has no CAM file."""
+        artefact = self.paths.cam_dir / f"{name}.npz"
+        return tuple(read_cam_keys(artefact).tolist()) if artefact.is_file() else ()
 
     def caption(self, label: np.ndarray) -> str:
         """Names of the classes on a label map."""
@@ -85,6 +91,12 @@ def find_sources(paths: RunPaths, options: DrawDataOptions) -> tuple[Sources, li
     return Sources(paths, data.classes, run.image_dir(options.image_dir), **folders), notes
 
 
+def with_drawable_classes(sources: Sources) -> tuple[Sources, list[str]]:
+    """The sources with class names as pictures can show them, and a note where numbers stand for some."""
+    shown, notes = class_labels(sources.classes)
+    return replace(sources, classes=shown), notes
+
+
 def read_optional_label(folder: Path | None, name: str) -> np.ndarray | None:
     """The label map (H, W) of an image, or None where there is none."""
     path = folder / f"{name}.png" if folder else None
@@ -95,3 +107,42 @@ def spread(names: Sequence[str], count: int) -> list[str]:
     """`count` of the names (at least one), evenly over the list and always the same ones."""
     count = min(max(count, 1), len(names))
     return [names[index * len(names) // count] for index in range(count)]
+
+
+def spread_over_classes(
+    names: Sequence[str], tags_of: Mapping[str, Sequence[int]], count: int, *, chosen: Sequence[str] = ()
+) -> list[str]:
+    """`count` of the names that show every class: of each as many, evenly over its images; the rest over all.
+
+    Where classes are more than images to show, those images that add most classes. chosen: taken already, and counted.
+    -> in the order of names, chosen first.
+    """
+    count = min(max(count, 1), len(names))
+    taken = list(chosen)
+    classes = sorted({tag for name in names for tag in tags_of[name]})
+    if len(classes) > count:
+        return [*taken, *_most_classes(names, tags_of, count, taken)]
+    groups = {tag: [name for name in names if tag in tags_of[name]] for tag in classes}
+    for tag, group in sorted(groups.items(), key=lambda item: len(item[1])):  # rare ones first: they bring others along
+        missing = count // len(classes) - sum(tag in tags_of[name] for name in taken)
+        rest = [name for name in group if name not in taken]
+        if missing > 0 and rest and len(taken) < count:
+            taken += spread(rest, min(missing, count - len(taken)))
+    known = set(taken)
+    rest = [name for name in names if name not in known]
+    if rest and len(taken) < count:
+        known |= set(spread(rest, count - len(taken)))
+    return [*chosen, *(name for name in names if name in known.difference(chosen))]
+
+
+def _most_classes(
+    names: Sequence[str], tags_of: Mapping[str, Sequence[int]], count: int, taken: Sequence[str]
+) -> list[str]:
+    """As many of the names as are missing to `count`: each next one adds most classes, the first of equals."""
+    shown = {tag for name in taken for tag in tags_of[name]}
+    rest, added = [name for name in names if name not in set(taken)], set()
+    for _ in range(count - len(taken)):
+        best = max((name for name in rest if name not in added), key=lambda name: len(set(tags_of[name]) - shown))
+        shown |= set(tags_of[best])
+        added.add(best)
+    return [name for name in names if name in added]
