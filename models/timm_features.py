@@ -81,7 +81,10 @@ def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **fo
         if not pretrained:
             raise
         raise ModelOptionError(
-            "pretrained", f"timm:{name}", f"its weights cannot be downloaded ({error}): give a weights file"
+            "pretrained",
+            f"timm:{name}",
+            f"its weights cannot be downloaded ({error}): "
+            "without a network give their file (.safetensors, .pth) or package:NAME",
         ) from error
     except (TypeError, NotImplementedError, AssertionError, RuntimeError, AttributeError, ValueError) as error:
         reason = str(error) or type(error).__name__

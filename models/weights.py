@@ -31,6 +31,10 @@ def tensors_in(content: Any, *, which: str = "state_dict", network: str = "a net
         tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
         if tensors:
             return tensors
+        inner = [value for value in content.values() if isinstance(value, Mapping)]
+        inner = [value for value in inner if any(isinstance(tensor, Tensor) for tensor in value.values())]
+        if len(inner) == 1:  # whatever its name: nothing else can be meant
+            return tensors_in(inner[0], which=which, network=network)
     raise WeightsError(
         network, f"it holds {_described(content)}", f"expected tensors by name, alone or under {', '.join(CONTAINERS)}"
     )

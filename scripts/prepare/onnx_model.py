@@ -33,7 +33,7 @@ class Input:
         """An RGB photo as the model takes it: floats are normalised, uint8 are the pixels themselves."""
         resized = np.asarray(photo.resize(self.size[::-1], Image.Resampling.BILINEAR))
         if self.type != PIXELS:
-            normalised = (resized.astype(np.float32) / 255 - np.float32(mean)) / np.float32(std)
+            normalised = (resized.astype(np.float32) / 255 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
             resized = normalised.astype(FLOATS[self.type])
         order = ["HWC".index(axis) for axis in self.axes if axis != "N"]
         planes = resized.transpose(order)

@@ -10,7 +10,7 @@ OWN = {"conv.weight": torch.zeros(2, 3), "bn.weight": torch.zeros(2), "bn.num_ba
 GIVEN = {"bn.weight": torch.ones(2), "conv.weight": torch.ones(2, 3), "fc.weight": torch.ones(9)}
 
 
-@pytest.mark.parametrize("container", ["state_dict", "model", "model_ema", "state_dict_ema"])
+@pytest.mark.parametrize("container", ["state_dict", "model", "model_ema", "state_dict_ema", "generator"])
 def test_containers_are_taken_off(container):
     assert tensors_in({container: GIVEN, "epoch": 3}).keys() == GIVEN.keys()
     assert tensors_in({"model": {"state_dict": GIVEN}}).keys() == GIVEN.keys()
