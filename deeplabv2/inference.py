@@ -24,12 +24,12 @@ from deeplabv2.views import Views, logits_of
 from models.errors import ModelOptionError, WeightsError
 from models.weights import fit, matching_prefix, tensors_in
 from utils.data.class_names import check_classes
-from utils.data.image_batches import ImageBatch, batches_of_one_size, read_batches
+from utils.data.image_batches import REMEDY, ImageBatch, batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry
 from utils.errors import UserError, as_user_error
 from utils.files.lock import hold
 from utils.files.manifest import RECORD, FolderSettings
-from utils.files.parallel import run_in_threads
+from utils.files.parallel import run_in_threads, worker_ends
 from utils.files.published_places import FINAL_CHECKPOINT, first_existing
 from utils.files.sources import digest_of, to_do
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
@@ -167,7 +167,8 @@ def make_logits(
     resize = partial(not_too_small, resize=size_of_network(settings.IMAGE.SIZE, full_size=settings.full_size))
     batches = read_batches(groups, files, num_workers=num_workers, resize=resize)
     start = time.monotonic()
-    with tqdm(total=len(own), desc="network", unit="image", disable=not process.is_main) as bar:
+    bar = tqdm(total=len(own), desc="network", unit="image", disable=not process.is_main)
+    with bar, worker_ends(remedy=REMEDY):
         for _ in run_in_threads(_jobs(infer, batches, files, folder), num_threads=max(1, num_workers)):
             bar.update()
     rate = len(own) / (time.monotonic() - start)

@@ -20,13 +20,13 @@ from utils.cam.multi_scale import raw_maps
 from utils.config.options import CamOptions, TrainOptions
 from utils.config.parser import load_options
 from utils.data.class_names import check_classes
-from utils.data.image_batches import batches_of_one_size, read_batches
+from utils.data.image_batches import REMEDY, batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import find_image
 from utils.files.locate import existing_path
 from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
-from utils.files.parallel import run_in_threads
+from utils.files.parallel import run_in_threads, worker_ends
 from utils.runs.inputs import open_run
 from utils.runs.paths import RunPaths
 from utils.runtime.choices import Choices, choose
@@ -155,7 +155,8 @@ def make_all(
 ) -> None:
     """Reads ahead in worker processes, runs the network, and compresses and writes in threads."""
     batches = batches_of_one_size(entries, files, options.batch_size)
-    with tqdm(total=len(entries), desc="CAMs", unit="image", disable=not process.is_main) as bar:
+    bar = tqdm(total=len(entries), desc="CAMs", unit="image", disable=not process.is_main)
+    with bar, worker_ends(remedy=REMEDY):
         jobs = (
             partial(outputs.write, entry, maps, files[entry.name])
             for batch, images, _ in read_batches(batches, files, num_workers=options.num_workers)

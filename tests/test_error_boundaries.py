@@ -28,6 +28,8 @@ CAUGHT_FOR_GOOD = {
     "scripts/prepare/tag_cells.py:items_of": "a cell that is not JSON is read by the rules of lists",
     "scripts/plan_own.py:_measured": "half a line, of a run that was killed while it wrote, is not counted",
     "utils/files/downloads.py:is_reachable": "that no server answers is what it was asked",
+    "utils/fonts.py:_opened": "a file that is no font is passed over, as fonts are searched for",
+    "scripts/prepare/onnx_model.py:_tried": "raises the first failure, with the file's name, where no layout runs",
     "models/suppression.py:suppression_control": "what is not a number fails the range check below it",
 }
 BROAD = {"Exception", "BaseException", "ValueError", "OSError"}

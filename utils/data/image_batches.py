@@ -13,6 +13,10 @@ from utils.data.images import open_header, read_rgb
 from utils.errors import UserError
 from utils.files.parallel import check_semaphores, start_reader
 
+REMEDY = (
+    "give --num_workers=0 (--DATALOADER.NUM_WORKERS=0), or more memory and shared memory (docker run --shm-size=1g)"
+)
+
 Size = tuple[int, int]  # height and width, pixels
 
 
@@ -65,9 +69,9 @@ def read_batches(
     """Yields each batch with its images, read by num_workers processes (0: this one).
 
     files: name -> image; resize: the size of an image -> the size that it is brought to. Raises UserError where an
-    image cannot be read.
+    image cannot be read. What uses the batches stands in worker_ends.
     """
-    check_semaphores(num_workers, remedy="give --num_workers=0, or more shared memory (docker run --shm-size=1g)")
+    check_semaphores(num_workers, remedy=REMEDY)
     loader = DataLoader(
         _Batches(batches, files, resize),
         batch_size=None,

@@ -5,12 +5,16 @@ import math
 import multiprocessing
 import multiprocessing.queues
 import os
+import re
 import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
+from threading import Thread
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -63,10 +67,28 @@ def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator
     # small enough that the last chunk keeps no process busy alone, large enough that messages cost nothing
     chunk = max(1, min(8, len(items) // (4 * num_workers)))
     try:
-        yield from executor.map(call, items, chunksize=chunk)
+        with worker_ends(remedy="give --num_workers=1, or more memory"):
+            yield from executor.map(call, items, chunksize=chunk)
     finally:
         stop.set()  # after an error or Ctrl-C, workers end after their present item and not after their queue
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def worker_ends(*, remedy: str) -> Iterator[None]:
+    """Turns the end of a worker process that was killed, or that cannot hand over its work, into a UserError.
+
+    torch notices it by a signal, and raises in whatever the main process is doing: what uses batches stands inside.
+    """
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise UserError("a worker process was killed, as systems do where memory is short", remedy=remedy) from error
+    except RuntimeError as error:
+        if not re.search(r"DataLoader worker \(pid", str(error)):
+            raise
+        reason = " ".join(str(error).split()).partition(". ")[0]
+        raise UserError(f"a process that reads images ended ({reason})", remedy=remedy) from error
 
 
 def check_semaphores(num_workers: int, *, remedy: str) -> None:
@@ -102,7 +124,17 @@ def _start_worker(stop: Any) -> None:
     global _stop
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which then ends its workers
+    # a signal at the parent's death would not do: the parent is the server, which lives as long as its workers
+    Thread(target=_end_after_parent, daemon=True).start()
     limit_threads(1)
+
+
+def _end_after_parent() -> None:
+    """Waits for the end of the process whose work this one does, and ends too."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def limit_threads(count: int) -> None:

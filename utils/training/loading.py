@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from utils.errors import UserError
-from utils.files.parallel import SHARED_MEMORY, check_semaphores, start_reader
+from utils.files.parallel import SHARED_MEMORY, check_semaphores, start_reader, worker_ends
 from utils.training.sampling import Batches, SampleKey
 
 ENOUGH = 2 << 30  # bytes of it that batches of any setting fit into
@@ -85,22 +85,14 @@ def read_ahead(samples: Samples, batches: Batches, *, num_workers: int, pin: boo
     try:
         check_semaphores(num_workers, remedy=REMEDY)
         source = iter(loader)
-        yield _raising(source)
+        with worker_ends(remedy=REMEDY):
+            yield _raising(source)
     finally:
         _end_workers(source)
 
 
 def _raising(source: Iterator[Sent | UserError]) -> Iterator[Batch]:
-    while True:
-        try:
-            batch = next(source)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            reason = " ".join(str(error).split()).partition(". ")[0]
-            raise UserError(f"a process that reads images ended ({reason})", remedy=REMEDY) from error
+    for batch in source:
         if isinstance(batch, UserError):
             raise batch
         yield {name: torch.as_tensor(value) for name, value in batch.items()}

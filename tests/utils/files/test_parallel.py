@@ -1,8 +1,10 @@
 import os
+import signal
 import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,12 @@ def fail_at_zero(number, *, folder):
         raise UserError("item 0")
     time.sleep(0.1)
     (folder / str(number)).touch()
+
+
+def die_at_three(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
 
 
 def break_at_three(number):
@@ -100,3 +108,38 @@ def test_processes_start_in_a_folder_with_modules_of_the_same_name(tmp_path):
     )
     done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "['a', 'b']", done.stderr
+
+
+def test_a_killed_worker_is_one_error_with_a_remedy():
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"killed.*--num_workers=1"):
+        list(parallel_map(die_at_three, range(20), num_workers=2))
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_workers_end_with_a_killed_parent():
+    code = (
+        "from utils.files.parallel import parallel_map\nfrom tests.utils.files.test_parallel import say_and_sleep\n"
+        "list(parallel_map(say_and_sleep, range(2), num_workers=2))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True)
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_running, workers))
+
+
+def say_and_sleep(number):
+    print(f"{os.getpid()}\n", end="", flush=True)
+    time.sleep(60)
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

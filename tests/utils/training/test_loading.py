@@ -84,6 +84,22 @@ def test_a_worker_that_hangs_is_killed():
 
 
 @needs_proc
+@pytest.mark.parametrize("is_waiting", [True, False])
+def test_a_killed_worker_is_one_error_whatever_the_run_is_doing(is_waiting):
+    others = children()
+    killed = pytest.raises(UserError, match=r"ended.*--num_workers=0")
+    with killed, reading(Numbers(1000), workers=2, steps=400) as batches:
+        next(batches)
+        os.kill(max(children() - others), signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            if is_waiting:
+                next(batches)
+            else:
+                torch.ones(9).sum()
+
+
+@needs_proc
 def test_workers_outlive_the_signals_that_ask_the_run_to_stop():
     before = children()
     with reading(Numbers(100), workers=1) as batches:
