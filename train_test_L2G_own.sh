@@ -13,8 +13,10 @@
 #   CLASSES=FILE          names of the classes, one per line, in label order; default sorted
 #   SEPARATOR=";"         separator of the tags in a cell; default whichever of ; | and , occurs
 #   SKIP_MISSING=1        leave out rows of the table whose photo is missing
-#   EPOCHS=4              epochs of the classifier
-#   SEG_EPOCHS=12         epochs of the segmentation network
+#   QUALITY=balanced      fast, balanced or best: less or more training, and for best a larger network; with a GPU each is
+#                         a size larger. See docs/own_photos.md
+#   EPOCHS=4              epochs of the classifier; default 2, 4 or 8 by QUALITY
+#   SEG_EPOCHS=12         epochs of the segmentation network; default 6, 12 or 30 by QUALITY
 #   CRF=1                 refine the masks by a dense CRF: sharper edges, up to some seconds per photo; 0 disables it
 #   THRESHOLD=0.3         of the labels; default the one at which CAMs and saliency agree best
 #   MAX_SIDE=640          longer side of training photos, pixels; masks have the photos' own size
@@ -23,7 +25,7 @@
 #   L2G_FLAGS="..." SEG_FLAGS="..."   further flags of train_l2g.py and of deeplabv2/main.py
 set -euo pipefail
 SCRIPT="${BASH_SOURCE[0]}"
-VARIABLES=" SALIENCY NEGATIVES MASKS CLASSES SEPARATOR SKIP_MISSING EPOCHS SEG_EPOCHS CRF THRESHOLD MAX_SIDE FORCE NPROC L2G_FLAGS SEG_FLAGS "
+VARIABLES=" SALIENCY NEGATIVES MASKS CLASSES SEPARATOR SKIP_MISSING QUALITY EPOCHS SEG_EPOCHS CRF THRESHOLD MAX_SIDE FORCE NPROC L2G_FLAGS SEG_FLAGS "
 
 usage() {
   sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p;}' "$SCRIPT"

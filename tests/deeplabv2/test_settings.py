@@ -197,7 +197,7 @@ def configured(name):
 
 def test_all_configurations_are_there():
     assert [path.stem for path in CONFIGS] == [
-        "coco14", "demo", "voc12_coco_pretrained", "voc12_imagenet_pretrained", "voc_light",
+        "coco14", "demo", "own_best", "own_large", "voc12_coco_pretrained", "voc12_imagenet_pretrained", "voc_light",
     ]  # fmt: skip
 
 

@@ -10,9 +10,8 @@ LEFT = ("train", "cams")
 
 
 def plan(folder, **more):
-    return run(
-        PlanOptions(dataset=str(folder / "toy"), record=str(folder / "times.jsonl"), steps=LEFT, epochs=4, **more)
-    )
+    given = {"dataset": str(folder / "toy"), "record": str(folder / "times.jsonl"), "steps": LEFT, "epochs": 4}
+    return run(PlanOptions(**{**given, **more}))
 
 
 def test_no_time_is_said_before_one_is_measured(tmp_path, capsys):
@@ -27,6 +26,13 @@ def test_times_are_in_proportion_to_what_was_measured(tmp_path):
     assert first > 0
     assert plan(tmp_path, done="saliency", seconds=200) == pytest.approx(2 * first)
     assert plan(tmp_path, done="saliency", seconds=1) == pytest.approx(2 * first)  # found what was there
+
+
+def test_presets_take_longer_the_better_they_are(tmp_path):
+    make_training_data(tmp_path, count=20)
+    steps = {"steps": ("cams", "segmentation", "masks"), "segmentation_epochs": 12, "done": "saliency", "seconds": 100}
+    times = [plan(tmp_path, **steps, preset=preset) for preset in ("fast", "balanced", "best", "large")]
+    assert times == sorted(times) and len(set(times)) == 4
 
 
 def test_half_a_line_of_a_killed_run_is_passed_over(tmp_path):

@@ -1,6 +1,7 @@
 """The options of the programs that serve train_test_L2G_own.sh alone."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from utils.config.options.groups import RunOptions, WorkerOptions
 from utils.config.valid import NotNegative, SampleSize, Seed
@@ -60,6 +61,8 @@ class PlanOptions:
     """The step that has just finished; its time is added to the record."""
     seconds: NotNegative = 0.0
     """Duration of that step."""
+    preset: Literal["fast", "balanced", "best", "large"] = "balanced"
+    """What QUALITY means on this machine: how much work the steps are."""
     epochs: NotNegative = 0
     """Epochs of the classifier."""
     segmentation_epochs: NotNegative = 0
