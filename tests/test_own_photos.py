@@ -1,6 +1,7 @@
 """The one command from a folder of photos to masks: exactly the files that it leaves, also after a kill."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from PIL import Image
 
 from tests.scripts.test_make_saliency import model
 from tests.test_pipeline import files_below
+from utils.data.images import write_label_png
 from utils.files.locate import PROJECT_ROOT
 
 # whole programs, minutes of them
@@ -73,28 +75,44 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, **more}
 
 
-def whole_command(project: Path) -> list[str]:
+def whole_command(project: Path, *more: str) -> list[str]:
     return command(
         project, "photos", "tags.csv", "mine", "SALIENCY=bright.onnx", "EPOCHS=1", "SEG_EPOCHS=1",
-        f"L2G_FLAGS={SMALL_CLASSIFIER}", f"SEG_FLAGS={SMALL_SEGMENTER}",
+        f"L2G_FLAGS={SMALL_CLASSIFIER}", f"SEG_FLAGS={SMALL_SEGMENTER}", *more,
     )  # fmt: skip
 
 
-def stop_when_there(words: list[str], folder: Path, path: Path) -> None:
-    """Starts the command, and kills all of it as soon as `path` is there."""
+def stop_when_there(words: list[str], folder: Path, run: Path, pattern: str) -> None:
+    """Starts the command, and kills all of it as soon as the run has a file of this pattern."""
     process = subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 600
-    while process.poll() is None and not path.exists() and time.monotonic() < deadline:
+    while process.poll() is None and not any(run.glob(pattern)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert process.poll() is None and path.exists()
+    assert process.poll() is None and any(run.glob(pattern))
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def test_from_photos_to_masks_with_a_kill_between(project, album):
-    stop_when_there(whole_command(project), album, project / "runs" / "mine" / "model" / "mine_epoch_0.pth")
-    done = subprocess.run(whole_command(project), cwd=album, env=environment(), capture_output=True, text=True)
+def draw_masks(album: Path) -> None:
+    """Masks of two cats, two dogs and a negative, as somebody draws them after a first run."""
+    for number in (0, 1, 2, 3, 4):
+        mask, kind = np.zeros((36, 44), np.uint8), number % 3
+        if kind < 2:
+            mask[8:26, 8:26] = (2, 1)[kind]  # classes are sorted: Dog, cat
+        write_label_png(album / "masks" / ("more" if number % 2 else ".") / f"it's {number}.png", mask)
+
+
+def test_from_photos_to_masks_with_kills_between_and_masks_added_later(project, album):
+    run = project / "runs" / "mine"
+    for moment in ("model/mine_epoch_0.pth", "cam/*.npz", "cam_2/logits/*.npz"):
+        stop_when_there(whole_command(project), album, run, moment)
+    draw_masks(album)
+    words = whole_command(project, "MASKS=masks")
+    done = subprocess.run(words, cwd=album, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    scores = [run / "label_scores.json", run / "cam_scores.json"]
+    scores += [project / "deeplabv2" / "data" / "scores" / "mine" / f"scores{crf}.json" for crf in ("", "_crf")]
+    assert [json.loads(path.read_text())["error_bars"]["photos"] for path in scores] == [5] * 4
     results = project / "results" / "mine"
     photos = [path.relative_to(album / "photos") for path in (album / "photos").rglob("*") if path.is_file()]
     assert len(photos) == NUM_PHOTOS
