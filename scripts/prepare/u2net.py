@@ -26,8 +26,8 @@ def u2net_file(path: Path = MODEL_FILE, *, fetch: bool) -> Path:
         _check(path)
         return path
     choices = (
-        "run `pip install 'rembg[cpu]'`, give --onnx=FILE, or do without saliency "
-        "(SALIENCY=none, or train with --sal_dir=none)"
+        "run `pip install 'rembg[cpu]'`, give a model's file (--onnx=FILE, or SALIENCY=FILE of the one command) or "
+        "maps that you have (SALIENCY=FOLDER), or do without saliency (SALIENCY=none, or train with --sal_dir=none)"
     )
     if not fetch:
         raise UserError("neither rembg nor U2-Net is available", path, remedy=f"give --fetch to download it, {choices}")
@@ -46,12 +46,17 @@ def _download(folder: Path, choices: str) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.CalledProcessError as error:
-        lines = [line for line in error.stderr.splitlines() if line.strip()]
-        raise UserError(
-            f"could not be fetched ({lines[-1] if lines else 'no word from pip'})", PACKAGE, remedy=choices
-        ) from error
+        raise UserError(f"could not be fetched ({_reason(error.stderr)})", PACKAGE, remedy=choices) from error
     except subprocess.TimeoutExpired as error:
         raise UserError(f"could not be fetched in {SECONDS} s", PACKAGE, remedy=choices) from error
+
+
+def _reason(stderr: str) -> str:
+    """Why pip failed. Of an index out of reach its last line says that nothing matches: an earlier one tells."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    if any("Retrying" in line and "onnection" in line for line in lines):
+        return "the package index cannot be reached"
+    return lines[-1] if lines else "no word from pip"
 
 
 def _unpack(folder: Path, path: Path, choices: str) -> None:

@@ -7,6 +7,7 @@ from utils.data.image_list import ImageEntry
 from utils.files.text import first_few
 
 FEW = 20  # photos of a class, under which its CAMs are chance
+FEW_OTHERS = 0.1  # fraction of the images, below which (and below FEW) those without a class do not show what it is not
 SHOWN = 10
 
 
@@ -50,6 +51,13 @@ def tag_warnings(entries: Sequence[ImageEntry], classes: Sequence[str]) -> list[
         warnings.append(
             f"{first_few(everywhere, SHOWN)} in every image: nothing shows what is not of this class; add others"
         )
+    for tag in sorted(images):
+        others = [entry.name for entry in entries if tag not in entry.tags]
+        if 0 < len(others) < FEW and len(others) < FEW_OTHERS * len(entries):
+            warnings.append(
+                f"{classes[tag]} is in all but {len(others)} images ({first_few(others)}): a classifier learns to say "
+                "yes almost always; add images without it"
+            )
     return warnings
 
 

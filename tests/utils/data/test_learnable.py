@@ -31,5 +31,11 @@ def test_a_class_in_every_image_is_named():
     assert warning.startswith("cat in every image")
 
 
+def test_a_class_in_nearly_every_image_is_named_with_the_others():
+    (warning,) = tag_warnings([*entries((0,), count=40), *entries((), count=2)], CLASSES)
+    assert "cat is in all but 2 images (0_0, 0_1)" in warning
+    assert tag_warnings([*entries((0,), count=40), *entries((), count=5)], CLASSES) == []
+
+
 def test_good_tags_give_no_warning():
     assert tag_warnings(entries((0,), (1,), (2,), ()), CLASSES) == []
