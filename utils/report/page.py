@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import jinja2
 from markupsafe import Markup
@@ -57,7 +58,9 @@ def write_report(
     """
     folder = sources.paths.report_dir
     named = sorted(set(names) | {path.stem for path in _label_files(sources.prediction_dir)})
-    shown = set(choose_images(named, sources, max_images))
+    judgement = runs[0].judgement
+    doubts = judgement.doubts() if judgement else {}
+    shown = set(choose_images(named, sources, max_images, doubts=doubts))
     jobs = [_Job(name, name in shown) for name in named]
     work = partial(_facts_of, sources=sources, folder=folder / CACHE_FOLDER)
     images = list(parallel_map(work, jobs, num_workers=num_workers, description="numbers and thumbnails"))
@@ -85,10 +88,17 @@ def with_predictions(sources: Sources, prediction_dir: Path | None) -> tuple[Sou
     return replace(sources, prediction_dir=found[0]), notes
 
 
-def choose_images(names: Sequence[str], sources: Sources, max_images: int) -> list[str]:
-    """At most max_images of the names, 0 is all: those with a mask or a prediction first, over all classes."""
+def choose_images(
+    names: Sequence[str], sources: Sources, max_images: int, *, doubts: Mapping[str, float] = MappingProxyType({})
+) -> list[str]:
+    """At most max_images of the names, 0 is all: those with a mask or a prediction first, over all classes.
+
+    doubts: name -> doubt of its label; where these are known, the most doubtful images are chosen.
+    """
     if not max_images or len(names) <= max_images:
         return list(names)
+    if doubts:
+        return sorted(names, key=lambda name: (-doubts.get(name, 0.0), name))[:max_images]
     folders = [folder for folder in (sources.mask_dir, sources.prediction_dir) if folder]
     scored = {path.stem for folder in folders for path in _label_files(folder)}
     first = [name for name in names if name in scored]

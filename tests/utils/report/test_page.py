@@ -147,6 +147,7 @@ def test_a_bounded_gallery_takes_images_with_masks_first(tmp_path):
     assert choose_images("abcdef", sources, 0) == list("abcdef")
     assert choose_images("abcdef", sources, 4) == ["b", "d", "a", "e"]
     assert choose_images("abcdef", sources, 1) == ["b"]
+    assert choose_images("abcdef", sources, 2, doubts={"e": 0.9, "c": 0.8, "b": 0.1}) == ["e", "c"]
     assert choose_images("abcdef", replace(sources, mask_dir=None), 2) == ["a", "d"]
 
 
