@@ -18,7 +18,7 @@ METHOD = (
 )
 OF_ALL = (
     "photos of to_annotate.json, weighted by the number of photos that each stands for, resampled within strata; the "
-    "mean over photos is unbiased; the mIoU is a ratio of sums, and leaves out classes that none of them shows"
+    "mean over photos is unbiased; the mIoU is not, and leaves out classes that none of them shows"
 )
 
 
