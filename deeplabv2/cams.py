@@ -13,7 +13,7 @@ from deeplabv2 import inputs
 from deeplabv2.inference import logits_record, make_logits_in
 from deeplabv2.logits import StoredLogits, read_logits
 from deeplabv2.step_settings import CamSettings
-from utils.cam.artefact import write_cam
+from utils.cam.artefact import read_cam_keys, write_cam
 from utils.cam.labels import to_uint8
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import find_image
@@ -48,12 +48,18 @@ def run(settings: CamSettings) -> Path:
     if not make_logits_in(logits_dir, settings, entries, files, data.classes):
         return out
     jobs = [_Job(entry, logits_dir / f"{entry.name}.npz", out / f"{entry.name}.npz") for entry in entries]
-    todo = to_do(jobs, lambda job: (job.cam, job.logits))
+    outdated = {job.entry.name for job in to_do(jobs, lambda job: (job.cam, job.logits))}
+    todo = [job for job in jobs if job.entry.name in outdated or not _has_its_tags(job)]
     for _ in parallel_map(_write, todo, num_workers=settings.num_workers, description="class maps"):
         pass
     made_with = logits_record(logits_dir).read() or {}
     write_json(logits_record(out).path, {**made_with, "classes": list(data.classes)})
     return out
+
+
+def _has_its_tags(job: _Job) -> bool:
+    """Whether the maps that are there are those of the image's present tags."""
+    return read_cam_keys(job.cam).tolist() == list(job.entry.tags)
 
 
 def _write(job: _Job) -> None:

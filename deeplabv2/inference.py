@@ -34,7 +34,7 @@ from utils.files.published_places import FINAL_CHECKPOINT, first_existing
 from utils.files.sources import digest_of, to_do
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.choices import Choices, choose
-from utils.runtime.device import autocast, to_device
+from utils.runtime.device import autocast, device_errors, inference_batch, to_device
 from utils.runtime.process import Process, start_process
 from utils.training.checkpoint import read_checkpoint, weights_digest
 
@@ -162,13 +162,13 @@ def make_logits(
         views=Views(settings.TEST.SCALES, settings.TEST.MIRROR),
     )
     own = todo[process.rank :: process.world_size]
-    groups = batches_of_one_size(own, files, settings.SOLVER.BATCH_SIZE.TEST)
+    groups = batches_of_one_size(own, files, inference_batch(settings.SOLVER.BATCH_SIZE.TEST, process.device))
     num_workers = settings.DATALOADER.NUM_WORKERS
     resize = partial(not_too_small, resize=size_of_network(settings.IMAGE.SIZE, full_size=settings.full_size))
     batches = read_batches(groups, files, num_workers=num_workers, resize=resize)
     start = time.monotonic()
     bar = tqdm(total=len(own), desc="network", unit="image", disable=not process.is_main)
-    with bar, worker_ends(remedy=REMEDY):
+    with bar, worker_ends(remedy=REMEDY), device_errors(process.device, "give --SOLVER.BATCH_SIZE.TEST=1"):
         for _ in run_in_threads(_jobs(infer, batches, files, folder), num_threads=max(1, num_workers)):
             bar.update()
     rate = len(own) / (time.monotonic() - start)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from utils.config.valid import (
     Batches,
     BatchSize,
+    BatchSizeOrOwn,
     Count,
     CountOrNone,
     Device,
@@ -28,8 +29,8 @@ class BatchSettings:
 
     TRAIN: BatchSize = 5
     """Images per training batch and process."""
-    TEST: BatchSize = 1
-    """Images of one size that are tested together."""
+    TEST: BatchSizeOrOwn = 0
+    """Images of one size that are tested together; 0 is 4 on CUDA, 1 on a CPU."""
 
 
 @dataclass(frozen=True)

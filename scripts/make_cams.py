@@ -30,6 +30,7 @@ from utils.files.parallel import run_in_threads, worker_ends
 from utils.runs.inputs import open_run
 from utils.runs.paths import RunPaths
 from utils.runtime.choices import Choices, choose
+from utils.runtime.device import device_errors, inference_batch
 from utils.runtime.process import Process, start_process
 from utils.training.checkpoint import final_checkpoint, read_checkpoint, weights_digest
 
@@ -154,9 +155,9 @@ def make_all(
     process: Process,
 ) -> None:
     """Reads ahead in worker processes, runs the network, and compresses and writes in threads."""
-    batches = batches_of_one_size(entries, files, options.batch_size)
+    batches = batches_of_one_size(entries, files, inference_batch(options.batch_size, process.device))
     bar = tqdm(total=len(entries), desc="CAMs", unit="image", disable=not process.is_main)
-    with bar, worker_ends(remedy=REMEDY):
+    with bar, worker_ends(remedy=REMEDY), device_errors(process.device, "give --batch_size=1, or smaller --scales"):
         jobs = (
             partial(outputs.write, entry, maps, files[entry.name])
             for batch, images, _ in read_batches(batches, files, num_workers=options.num_workers)

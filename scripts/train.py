@@ -227,8 +227,8 @@ class Inputs(NamedTuple):
 def check_input(options: TrainOptions, dataset: Dataset, *, fresh: bool = True) -> Inputs:
     """What training reads, or one error that names everything that is missing and where it goes.
 
-    Initial weights are wanted where training is fresh: neither resumed nor started from a checkpoint. Of images and
-    saliency maps the headers are read; scripts/check_data.py reads them whole.
+    Initial weights are wanted where training is fresh: neither resumed nor started from a checkpoint. Of a few
+    images and saliency maps all is read, of more the headers; scripts/check_data.py reads them whole.
     """
     image_dir, sal_dir, listing = training_paths(
         dataset, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list

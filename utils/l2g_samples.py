@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from utils.copy_paste.pasting import Paster
-from utils.data.check import ImageFiles, inspect_headers, summary
+from utils.data.check import ImageFiles, inspect_before_training, summary
 from utils.data.image_list import ImageEntry
 from utils.data.images import find_image, image_files, missing_files, read_gray, read_rgb, resize_by_pil
 from utils.errors import UserError
@@ -201,7 +201,7 @@ def check_files(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | 
 
 
 def check_headers(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | None) -> list[str]:
-    """Faults in the headers of existing files: no image, another size than its image's; a line each."""
+    """Faults of existing files: no image, another size than its image's; a line each. A few files are read whole."""
     images, maps = (image_files(folder) if folder and folder.is_dir() else {} for folder in (image_dir, sal_dir))
     listed = [entry.name for entry in entries if entry.name in images]
-    return summary(inspect_headers([ImageFiles(name, images[name], maps.get(name)) for name in listed]))
+    return summary(inspect_before_training([ImageFiles(name, images[name], maps.get(name)) for name in listed]))

@@ -60,5 +60,10 @@ def test_one_file_an_image_of_the_list_and_another_network_is_refused(tmp_path, 
         cams.run(small_settings(data, CamSettings, **options, TEST__MIRROR=True))
     cams.run(small_settings(data, CamSettings, **options, TEST__MIRROR=True, overwrite=True))
     assert not np.array_equal(read_cam(folder / f"{entries[0].name}.npz")[1], before)
+    (data / "train_cls.txt").write_text("t0 0 1\nt1 1\nt2 1\n")  # the logits stay, the maps follow the tags
+    kept = (folder / "t1.npz").stat().st_mtime_ns
+    cams.run(small_settings(data, CamSettings, **options, TEST__MIRROR=True))
+    assert [read_cam(folder / f"{name}.npz")[0].tolist() for name in ("t0", "t1", "t2")] == [[0, 1], [1], [1]]
+    assert (folder / "t1.npz").stat().st_mtime_ns == kept
     with pytest.raises(UserError, match="--out"):
         cams.run(small_settings(data, CamSettings))

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.data.catalog import IGNORE_INDEX
-from utils.data.images import decode, decode_with_bits, open_header
+from utils.data.images import are_few, decode, decode_with_bits, open_header
 from utils.data.label_check import unknown_labels
 from utils.data.maps import SIXTEEN_BIT, label_of, saliency_of
 from utils.data.photos import SCALED, TURNED, is_turned, read_photo
@@ -179,12 +179,16 @@ def _pixels(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def inspect_headers(items: Sequence[ImageFiles]) -> Iterator[Fault]:
-    """Faults that headers show: no image, wrong size; some thousand images per second."""
-    look = partial(inspect_image, num_classes=0, whole=False)
+def inspect_before_training(items: Sequence[ImageFiles]) -> Iterator[Fault]:
+    """Faults of the files that training reads: of a few files the pixels are read too, of more the headers.
+
+    Headers show what is no image or has another size, some thousand images per second.
+    """
+    whole = are_few([path for item in items for path in (item.image, item.saliency) if path])
+    look = partial(inspect_image, num_classes=0, whole=whole)
     # threads: the files may lie behind a network, and a header costs no computing
     with ThreadPoolExecutor(8) as threads:
-        bar = tqdm(threads.map(look, items), "checking headers", len(items), unit="image", delay=2, mininterval=2)
+        bar = tqdm(threads.map(look, items), "checking images", len(items), unit="image", delay=2, mininterval=2)
         for report in bar:
             yield from report.faults
 

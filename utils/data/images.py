@@ -17,6 +17,8 @@ from utils.files.text import first_few
 
 AnswerT = TypeVar("AnswerT")
 
+FEW_FILES, FEW_BYTES = 1000, 100 << 20  # that are read whole before a training starts
+
 
 def find_image(folder: Path, name: str) -> Path:
     """The image called `name` in `folder`, whatever its suffix. Raises UserError."""
@@ -105,6 +107,13 @@ def decode(path: Path) -> Image.Image:
 def open_header(path: Path) -> Image.Image:
     """Size and mode of the image, closed again before its pixels are read. Raises UserError as decode does."""
     return _open(path, lambda image: image.close())
+
+
+def are_few(files: Sequence[Path]) -> bool:
+    """Whether reading all of them whole takes seconds."""
+    if len(files) > FEW_FILES:
+        return False
+    return sum(path.stat().st_size for path in files if path.is_file()) <= FEW_BYTES
 
 
 def ask_image(path: Path, question: Callable[[Image.Image], AnswerT]) -> AnswerT:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.data.catalog import IGNORE_INDEX
-from utils.data.images import open_header, read_label
+from utils.data.images import are_few, decode, open_header, read_label
 from utils.errors import UserError
 from utils.files.parallel import parallel_map
 
@@ -64,7 +64,8 @@ def check_labels(
     files: name -> image. mask_dir: ground truth, where there is any, to notice if it is what would be trained on.
     Raises UserError that counts and names labels of another size than their image's or with illegal values.
     """
-    look = partial(inspect_label, label_dir=label_dir, mask_dir=mask_dir, num_labels=num_labels)
+    whole = are_few([files[name] for name in names])
+    look = partial(inspect_label, label_dir=label_dir, mask_dir=mask_dir, num_labels=num_labels, whole=whole)
     items = [(name, files[name]) for name in names]
     reports = list(parallel_map(look, items, num_workers=num_workers, description="checking labels"))
     problems = [report.problem for report in reports if report.problem]
@@ -84,13 +85,15 @@ def check_labels(
     return LabelSummary(counts, _warnings(reports, label_dir), digest.hexdigest())
 
 
-def inspect_label(item: tuple[str, Path], *, label_dir: Path, mask_dir: Path | None, num_labels: int) -> LabelReport:
-    """One image's label; item: name and image."""
+def inspect_label(
+    item: tuple[str, Path], *, label_dir: Path, mask_dir: Path | None, num_labels: int, whole: bool = False
+) -> LabelReport:
+    """One image's label; item: name and image, which is read whole or its header alone."""
     name, image_file = item
     path = label_dir / f"{name}.png"
     label = read_label(path)
     counts = np.bincount(label.ravel(), minlength=256)
-    width, height = open_header(image_file).size
+    width, height = (decode if whole else open_header)(image_file).size
     problem = None
     if label.shape != (height, width):
         problem = f"{path.name} is {label.shape[1]}x{label.shape[0]}, its image {width}x{height}"

@@ -16,6 +16,8 @@ AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # with fewer output channels, oneDNN's channels-last backward writes outside its memory
 CHANNELS_LAST_MINIMUM = 8
+# images of an inference batch, unless another number is asked for: enough for a GPU, and little enough for its memory
+GPU_BATCH = 4
 
 
 def pick_device(name: str) -> torch.device:
@@ -45,6 +47,11 @@ def _computes_bfloat16(device: torch.device) -> bool:
     # older releases of torch cannot be asked; without the instructions, bfloat16 on a CPU is slower than float32
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def inference_batch(given: int, device: torch.device) -> int:
+    """Images of one size that a network without gradients takes together; 0 is the device's own number."""
+    return given or (GPU_BATCH if device.type == "cuda" else 1)
 
 
 @contextmanager

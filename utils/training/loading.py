@@ -94,7 +94,8 @@ def read_ahead(samples: Samples, batches: Batches, *, num_workers: int, pin: boo
 def _raising(source: Iterator[Sent | UserError]) -> Iterator[Batch]:
     for batch in source:
         if isinstance(batch, UserError):
-            raise batch
+            remedy = f"{batch.remedy}; scripts/check_data.py finds all such files" if batch.remedy else ""
+            raise UserError(batch.what, batch.where, batch.rule, remedy)
         yield {name: torch.as_tensor(value) for name, value in batch.items()}
 
 

@@ -59,7 +59,10 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="re
 def test_a_sample_that_cannot_be_read_is_the_same_error_for_any_number_of_workers(workers):
     with pytest.raises(UserError) as caught, reading(Numbers(10, broken=3), workers=workers, steps=5) as batches:
         list(batches)
-    assert (caught.value.where, caught.value.remedy) == ("3.jpg", "replace it")
+    assert (caught.value.where, caught.value.remedy) == (
+        "3.jpg",
+        "replace it; scripts/check_data.py finds all such files",
+    )
 
 
 @needs_proc

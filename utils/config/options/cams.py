@@ -5,7 +5,7 @@ from typing import Literal
 
 from utils.config.options.groups import PresetOptions, RunOptions
 from utils.config.published_flags import FLAGS_OF
-from utils.config.valid import BatchSize, Device, Factors, LoaderWorkers, PixelsOrOwn, Precision
+from utils.config.valid import BatchSizeOrOwn, Device, Factors, LoaderWorkers, PixelsOrOwn, Precision
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class CamMethodOptions:
 class CamMachineOptions:
     """Machine."""
 
-    batch_size: BatchSize = 1
-    """Images of one size that go through the network together (each also mirrored)."""
+    batch_size: BatchSizeOrOwn = 0
+    """Images of one size that go through the network together (each also mirrored); 0 is 4 on CUDA, 1 on a CPU."""
     device: Device = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
     amp: Precision = "off"
