@@ -1,6 +1,6 @@
-"""Attention modules by name; each maps (N, C, H, W) to the same shape, for any C >= 1 and any map size.
+"""Attention modules by name. Each maps (N, C, H, W) to the same shape, for any C >= 1 and any map size.
 
-Parameter names and shapes are those of the published checkpoints and must not change.
+Parameter names and shapes match the published checkpoints and must not change.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from models.errors import ModelOptionError
 
 
 def _reduced(channels: int, rate: int) -> int:
-    """`channels` / `rate`, but at least one, so that narrow networks work."""
+    """Return `channels` // `rate`, at least 1 so that narrow networks work."""
     return max(1, channels // rate)
 
 
@@ -52,7 +52,7 @@ class ChannelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(2)
         energy = flat @ flat.transpose(1, 2)
-        # softmax(max - energy) as published: it favours the channels that differ most
+        # softmax(max - energy) as published: favours the channels that differ most
         weights = (energy.amax(-1, keepdim=True) - energy).softmax(-1).to(flat.dtype)
         return x + self.gamma * (weights @ flat).view_as(x)
 
@@ -71,7 +71,7 @@ class PositionAttention(nn.Module):
         query, key, value = (
             conv(x).flatten(2).transpose(1, 2) for conv in (self.query_conv, self.key_conv, self.value_conv)
         )
-        # the library's fused kernels never store the (HW, HW) matrix; DANet does not scale the dot products
+        # fused kernels never materialise the (HW, HW) matrix; DANet does not scale the dot products
         moved = F.scaled_dot_product_attention(query, key, value, scale=1.0)
         return x + self.gamma * moved.transpose(1, 2).reshape(x.shape)
 
@@ -95,7 +95,7 @@ class CoordinateAttention(nn.Module):
         super().__init__()
         hidden = _reduced(channels, rate)
         self.conv_1x1 = nn.Conv2d(channels, hidden, 1, bias=False)
-        # kept so that published checkpoints load; without gradient, since nothing uses it
+        # unused, and therefore without gradients; kept so that published checkpoints load
         self.bn = nn.BatchNorm2d(hidden).requires_grad_(False)
         self.F_h = nn.Conv2d(hidden, channels, 1, bias=False)
         self.F_w = nn.Conv2d(hidden, channels, 1, bias=False)
@@ -150,7 +150,7 @@ class GAM(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        # the channel part is a multiplier without a sigmoid, as published
+        # no sigmoid on the channel gate, as published
         x = x * self.channel_attention(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return x * self.spatial_attention(x).sigmoid()
 
@@ -175,7 +175,7 @@ class PSAChannel(nn.Module):
 
 
 class PSASpatial(nn.Module):
-    """Spatial branch of polarised self-attention, Liu et al., arXiv 2107.00782; as published here, without softmax."""
+    """Spatial branch of polarised self-attention, without softmax as in L2G's code. Liu et al., arXiv 2107.00782."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ ATTENTION: dict[str, type[nn.Module]] = {
 
 
 def attention_names(spec: str) -> tuple[str, ...]:
-    """The modules that `spec` names: "none" -> (), "se+sa" -> ("se", "sa"). ModelOptionError on others."""
+    """Split `spec` into module names: "none" -> (), "se+sa" -> ("se", "sa"). Raises ModelOptionError if unknown."""
     if spec == "none":
         return ()
     names = tuple(part.strip() for part in spec.split("+"))
@@ -215,15 +215,15 @@ def attention_names(spec: str) -> tuple[str, ...]:
         raise ModelOptionError(
             "attention",
             spec,
-            f"{unknown[0]!r} is unknown: expected none, or one or more of {', '.join(ATTENTION)} joined by '+'",
+            f"unknown module {unknown[0]!r}: expected none, or one or more of {', '.join(ATTENTION)} joined by '+'",
         )
     if len(set(names)) < len(names):
-        raise ModelOptionError("attention", spec, "each module may be named once")
+        raise ModelOptionError("attention", spec, "the same module is named twice")
     return names
 
 
 def add_attention(owner: nn.Module, spec: str, channels: int) -> tuple[str, ...]:
-    """Give `owner` one child `<name>_layer` for each module in `spec`; returns the children's names."""
+    """Add one child `<name>_layer` to `owner` for each module in `spec`. Returns the children's names."""
     names = attention_names(spec)
     for name in names:
         owner.add_module(f"{name}_layer", ATTENTION[name](channels))
@@ -231,13 +231,13 @@ def add_attention(owner: nn.Module, spec: str, channels: int) -> tuple[str, ...]
 
 
 def attend(owner: nn.Module, layers: Iterable[str], x: Tensor) -> Tensor:
-    """Sum of what the children of `owner` called `layers` give for x (N, C, H, W); x itself without any."""
+    """Sum the outputs of the children `layers` of `owner` on x (N, C, H, W). Returns x if `layers` is empty."""
     outputs = [owner.get_submodule(layer)(x) for layer in layers]
     return sum(outputs[1:], outputs[0]) if outputs else x
 
 
 class AttentionSum(nn.Module):
-    """Sum of several attention modules of the same input, (N, C, H, W) -> the same shape."""
+    """Sum of several attention modules on the same input. (N, C, H, W) -> same shape."""
 
     def __init__(self, spec: str, channels: int) -> None:
         super().__init__()
@@ -248,7 +248,7 @@ class AttentionSum(nn.Module):
 
 
 def build_attention(name: str, channels: int) -> nn.Module:
-    """The attention called `name` for `channels` channels: "none", one name, or a sum such as "se+sa"."""
+    """Build the attention module `name` for `channels` channels: "none", one name, or a sum such as "se+sa"."""
     names = attention_names(name)
     if not names:
         return nn.Identity()

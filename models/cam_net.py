@@ -1,4 +1,4 @@
-"""One way to make every CAM network, and one way to load a whole one."""
+"""Build any CAM network and load its weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,15 +29,17 @@ def build_cam_net(
     dropout: tuple[float, float] = (0.3, 0.5),
     padding: Padding = "zeros",
 ) -> CamNet:
-    """A network from image (N, 3, H, W) to CamOutput(cams (N, C + 1, h, w), scores (N, C)).
+    """Build a network: image (N, 3, H, W) -> CamOutput(cams (N, C + 1, h, w), scores (N, C)).
 
-    `backbone` is "resnet38", "timm:NAME", or "timm:NAME@4": the part of a model that ends with its fourth feature map.
-    `width` scales the channels of resnet38; `pretrained` lets timm download ImageNet weights. `dropout` is the rate of
-    resnet38's stages 6 and 7, `padding` what convolutions see beyond their map: zeros, as published, or replicate.
-    Raises ModelOptionError for anything that the backbone cannot do.
+    backbone: "resnet38", "timm:NAME", or "timm:NAME@4" for a model truncated after its fourth feature map.
+    width: scales the channels of resnet38. pretrained: download ImageNet weights through timm. dropout: rates of
+    resnet38's stages 6 and 7. padding: padding of the convolutions, zeros (published) or replicate.
+    Raises ModelOptionError for values that the backbone does not support.
     """
     if num_classes < 1:
-        raise ModelOptionError("num_classes", num_classes, "expected at least one object class, background not counted")
+        raise ModelOptionError(
+            "num_classes", num_classes, "expected at least one object class, not counting background"
+        )
     attention_names(attention)
     options: dict[str, Any] = {
         "attention": attention,
@@ -47,7 +49,9 @@ def build_cam_net(
     net: CamNet
     if backbone.startswith("timm:"):
         if width != 1.0:
-            raise ModelOptionError("width", width, f"it is for resnet38: choose a smaller timm model than {backbone}")
+            raise ModelOptionError(
+                "width", width, f"only resnet38 can be scaled: choose a smaller timm model than {backbone}"
+            )
         name = backbone.removeprefix("timm:")
         net = TimmCam(name, num_classes, output_stride=output_stride, pretrained=pretrained, **options)
     elif backbone != "resnet38":
@@ -55,9 +59,11 @@ def build_cam_net(
             "backbone", backbone, "expected resnet38 or timm:NAME, such as timm:tf_efficientnet_lite0"
         )
     elif output_stride != ResNet38Cam.output_stride:
-        raise ModelOptionError("output_stride", output_stride, "resnet38 has 8 only; others need a timm backbone")
+        raise ModelOptionError(
+            "output_stride", output_stride, "resnet38 supports 8 only; use a timm backbone for other strides"
+        )
     elif pretrained:
-        raise ModelOptionError("pretrained", pretrained, "resnet38 has no weights to download: give its ImageNet file")
+        raise ModelOptionError("pretrained", pretrained, "resnet38 has no downloadable weights: give its ImageNet file")
     else:
         net = ResNet38Cam(num_classes, width=width, dropout=dropout, **options)
     set_padding(net, padding)
@@ -65,16 +71,16 @@ def build_cam_net(
 
 
 def load_weights(net: nn.Module, state: Mapping[str, Any], *, which: str = "state_dict") -> None:
-    """Load a whole network, strictly.
+    """Load the weights of a complete network, strictly.
 
-    `state` is a state dict, or a checkpoint that holds one under "state_dict" (the global network) and one under
-    "local_dict"; `which` is one of these. Names may begin with any one prefix, such as `module.`. Raises WeightsError.
+    state: a state dict, or a checkpoint with the keys "state_dict" (global network) and "local_dict" (local network).
+    which: the key to load. Names may share a prefix such as `module.`. Raises WeightsError.
     """
     if which not in WEIGHT_SETS:
         raise ModelOptionError("which", which, f"expected one of {', '.join(WEIGHT_SETS)}")
     network = getattr(net, "backbone_name", "this network")
     if which != "state_dict" and which not in state:
-        raise WeightsError(network, f"it holds one network and no {which}", "use the global network")
+        raise WeightsError(network, f"they are of a single network, without {which}", "use the global network")
     given = tensors_in(state, which=which, network=network)
     net.load_state_dict(fit(net.state_dict(), given, network=network, exact=True, explain=_likely_reason), strict=False)
 
@@ -89,4 +95,4 @@ def _likely_reason(misfit: Misfit) -> str:
         differing.append("num_classes")
     if not differing:
         differing.append("backbone or width")
-    return f"build the network with the options that it was trained with: {' and '.join(differing)} differ"
+    return f"build the network with the options it was trained with: {' and '.join(differing)} differ"

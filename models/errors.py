@@ -1,11 +1,11 @@
-"""What the networks refuse: an option's value, or weights that do not fit. The programs name the option or the file."""
+"""Errors of the networks: invalid option values and weights that do not fit. Programs add the option or the file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 
 class ModelOptionError(Exception):
-    """A value that a network cannot take. option: its name here; value: as given; valid: the rule, or what to give."""
+    """An option value that a network does not support. option: its name; value: as given; valid: the rule or remedy."""
 
     def __init__(self, option: str, value: object, valid: str) -> None:
         self.option, self.value, self.valid = option, value, valid
@@ -14,7 +14,7 @@ class ModelOptionError(Exception):
 
 @dataclass(frozen=True)
 class Misfit:
-    """How weights differ from a network: names that only one side has, and those whose shapes differ."""
+    """How weights differ from a network: missing and unexpected names, and tensors of another shape."""
 
     missing: Sequence[str] = ()
     unexpected: Sequence[str] = ()
@@ -31,7 +31,7 @@ class Misfit:
 
 
 class WeightsError(ModelOptionError):
-    """Weights that do not load. `misfit` lists the tensors, where names or shapes differ."""
+    """Weights that cannot be loaded. misfit: the tensors whose names or shapes differ, if that is the reason."""
 
     def __init__(self, network: str, problem: str, remedy: str = "", *, misfit: Misfit | None = None) -> None:
         super().__init__("weights", problem, remedy)

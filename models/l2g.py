@@ -1,4 +1,4 @@
-"""L2G: a global network learns, patch by patch, the attention of a local one. Jiang et al., CVPR 2022."""
+"""L2G: a global network learns the attention of a local network patch by patch. Jiang et al., CVPR 2022."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -22,16 +22,16 @@ def transfer_target(
     threshold: float,
     background: BackgroundTarget = "network",
 ) -> Tensor:
-    """What the global network shall show in each patch. L2G, sec. 3.2 and 3.3.
+    """Compute the target of the global network in each patch. L2G, sec. 3.2 and 3.3.
 
-    local_cams (N * P, C + 1, h, w) raw maps of the local network, background last; tags (N, C) multi-hot, the same
-    for an image's P patches; saliency (N * P, 1, H, W) in 0..1 or None -> (N * P, C + 1, h, w) in 0..1, detached.
+    local_cams (N * P, C + 1, h, w): raw maps of the local network, background last. tags (N, C): multi-hot, shared by
+    an image's P patches. saliency: (N * P, 1, H, W) in 0..1, or None. Returns (N * P, C + 1, h, w) in 0..1, detached.
 
-    With saliency s, the strongest class of a pixel gets s (an object) or 1 - s (background) where its activation
-    exceeds `threshold`; without, it gets its activation. background `activation`, published for COCO, is a * (1 - s)
-    with the activation a itself, whatever the threshold. `complement` does not ask the local network's own background
-    map, which no loss ever trains: the background is what the strongest object leaves, 1 - s or 1 - activation.
-    An image without tags needs background_where_untagged as well.
+    With saliency s, the strongest class of a pixel gets s (object) or 1 - s (background) if its activation exceeds
+    `threshold`. Without saliency it gets its activation a. `background` sets the background's value: "activation"
+    (published for COCO) is a * (1 - s), regardless of the threshold. "complement" ignores the local network's own
+    background map, which no loss trains, and uses what the strongest object leaves: 1 - s, or 1 - a without saliency.
+    For images without tags, apply background_where_untagged to the result.
     """
     patches = local_cams.shape[0] // tags.shape[0]
     activation = F.relu(local_cams.detach().float())
@@ -54,31 +54,31 @@ def transfer_target(
 
 
 def background_where_untagged(target: Tensor, tags: Tensor) -> Tensor:
-    """The target with background everywhere in the patches of images without tags, whatever is salient there.
+    """Set the target to background everywhere in images without tags, regardless of their saliency.
 
-    target (N * P, C + 1, h, w), whose objects are zero there already; tags (N, C) multi-hot -> same shape.
+    target (N * P, C + 1, h, w), whose object channels are already zero there; tags (N, C) multi-hot -> same shape.
     """
     untagged = (tags.sum(dim=1) == 0).to(target).repeat_interleave(target.shape[0] // tags.shape[0])
     return torch.cat([target[:, :-1], torch.maximum(target[:, -1:], untagged[:, None, None, None])], dim=1)
 
 
 def keep_strongest(maps: Tensor) -> Tensor:
-    """Keeps each pixel's strongest class and zeroes the others. maps (N, C, h, w) -> same shape."""
+    """Keep each pixel's strongest class and zero the others. maps (N, C, h, w) -> same shape."""
     return maps * (maps == maps.amax(dim=1, keepdim=True))
 
 
 def transfer_loss(
     global_cams: Tensor, target: Tensor, boxes: Tensor, *, stride: float, kind: LossKind = "mse"
 ) -> Tensor:
-    """Distance of the global network's maps, cut out at the patches, from the target. L2G, eq. 5.
+    """Compute the distance between the global network's maps at the patches and the target. L2G, eq. 5.
 
     global_cams (N, C + 1, H / stride, W / stride) raw; target (N * P, C + 1, h, w); boxes (N, P, 4) x0 y0 x1 y1 in
     pixels of the network's input, or (N, P, 5) with an ignored first column -> scalar.
 
-    mse: squared error of the softmax, averaged over classes and pixels, as published. cross_entropy: each pixel counts
-    with the target's mass there, so that a salient pixel whose class the local network does not see yet is left
-    open, and not pressed into the background. balanced: the same, averaged apart over object and background mass, so
-    that small objects count as much as the background.
+    mse: squared error of the softmax, averaged over classes and pixels, as published. cross_entropy: each pixel is
+    weighted by the mass of its target, so a salient pixel whose class the local network does not detect yet has no
+    influence instead of being pushed to background. balanced: cross entropy averaged separately over object and
+    background mass, so that small objects weigh as much as the background.
     """
     logits = cut_maps(global_cams, boxes, size=target.shape[-2:], stride=stride)
     if kind == "mse":
@@ -92,20 +92,20 @@ def transfer_loss(
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Sum of values that carry their weights already, over the sum of the weights; 0 where there are none."""
+    """Divide the sum of already weighted values by the sum of the weights; 0 if all weights are 0."""
     return values.sum() / weights.sum().clamp(min=1.0)
 
 
 def cut_maps(maps: Tensor, boxes: Tensor, *, size: Sequence[int], stride: float) -> Tensor:
-    """ROI-aligns maps (N, K, H, W) at boxes (N, P, 4 or 5), in pixels at `stride` -> (N * P, K, *size), float32."""
+    """ROI-align maps (N, K, H, W) of `stride` at boxes (N, P, 4 or 5) in pixels -> (N * P, K, *size) float32."""
     corners = boxes[..., -4:].to(maps.device, torch.float32, non_blocking=True)
     return roi_align(maps.float(), list(corners), output_size=tuple(size), spatial_scale=1.0 / stride, aligned=False)
 
 
 def cut_patches(images: Tensor, boxes: Tensor, *, side: int | None = None) -> Tensor:
-    """Cuts square patches of one size out of images (N, K, H, W); boxes (N, P, 4) whole pixels -> (N * P, K, s, s).
+    """Cut square patches out of images (N, K, H, W). boxes (N, P, 4) in whole pixels, one size -> (N * P, K, s, s).
 
-    side: s, which is otherwise read from the boxes; where these are on a GPU, reading waits for it.
+    side: s. If None, it is read from the boxes, which synchronises with the GPU if they are there.
     """
     side = int(boxes[0, 0, 2] - boxes[0, 0, 0]) if side is None else side
     boxes, steps = boxes.to(images.device, non_blocking=True), torch.arange(side, device=images.device)
@@ -124,12 +124,11 @@ def cut_patches(images: Tensor, boxes: Tensor, *, side: int | None = None) -> Te
 
 
 def saliency_patches(saliency: Tensor, boxes: Tensor, *, side: int | None = None) -> Tensor:
-    """The saliency of an image's patches as the transfer target takes it. L2G's published code.
+    """Cut and normalise the saliency of the patches for transfer_target, as in L2G's published code.
 
-    saliency (N, 1, H, W), the crops' grey values in 0..255 or 0..1; boxes (N, P, 4), whole pixels, or (N, P, 5) with
-    an ignored first column -> (N * P, 1, s, s) float32 in 0..1. The whole crop is divided by its maximum before the
-    patches are cut, so that a patch that holds only haze stays haze; a crop of zeros stays zeros. side: s, see
-    cut_patches.
+    saliency (N, 1, H, W): grey values of the crops in 0..255 or 0..1. boxes: (N, P, 4) in whole pixels, or (N, P, 5)
+    with an ignored first column. Returns (N * P, 1, s, s) float32 in 0..1. Each crop is divided by its maximum before
+    the patches are cut, so faint patches stay faint. A crop of zeros stays zeros. side: s, see cut_patches.
     """
     saliency = saliency.float()
     scaled = saliency / (saliency.amax(dim=(2, 3), keepdim=True) + 1e-10)
@@ -137,10 +136,10 @@ def saliency_patches(saliency: Tensor, boxes: Tensor, *, side: int | None = None
 
 
 def active_tags(cams: Tensor, tags: Tensor, *, has_background: bool) -> Tensor:
-    """Share of the images' tags that raw maps (N, C + 1, h, w) show anywhere; tags (N, C) multi-hot -> scalar.
+    """Return the fraction of tags that are visible in raw maps (N, C + 1, h, w). tags (N, C) multi-hot -> scalar.
 
-    A tag is shown where its map exceeds the background's, or 0 in a network that never learnt a background.
-    1 where no image has a tag.
+    A tag is visible if its map exceeds the background's anywhere, or 0 in a network whose background is not trained.
+    1 if no image has a tag.
     """
     floor = cams[:, -1:] if has_background else torch.zeros_like(cams[:, -1:])
     shown = (cams[:, :-1] > floor).flatten(2).any(dim=2)
@@ -149,14 +148,14 @@ def active_tags(cams: Tensor, tags: Tensor, *, has_background: bool) -> Tensor:
 
 
 class L2GOutput(NamedTuple):
-    """losses: name -> weighted scalar. active_tags: see the function of this name."""
+    """losses: name -> weighted scalar. active_tags: see the function active_tags."""
 
     losses: dict[str, Tensor]
     active_tags: Tensor
 
 
 class L2G(nn.Module):
-    """The two networks and their losses. Without a local network it is a plain classifier with CAMs."""
+    """Global and local network with their losses. Without a local network: a plain classifier with CAMs."""
 
     def __init__(
         self,
@@ -171,7 +170,7 @@ class L2G(nn.Module):
         global_cls_weight: float,
         patch_side: int | None = None,
     ) -> None:
-        """patch_side: pixels of the square patches, which are otherwise read from each batch's boxes."""
+        """patch_side: side of the square patches in pixels. If None, it is read from each batch's boxes."""
         super().__init__()
         self.global_net = global_net
         self.local_net = local_net
@@ -184,7 +183,7 @@ class L2G(nn.Module):
         self.patch_side = patch_side
 
     def forward(self, images: Tensor, tags: Tensor, boxes: Tensor, saliency: Tensor | None = None) -> L2GOutput:
-        """images (N, 3, S, S), tags (N, C), boxes (N, P, 4) whole pixels, saliency (N, 1, S, S) in 0..1 or None."""
+        """images (N, 3, S, S), tags (N, C), boxes (N, P, 4) in whole pixels, saliency (N, 1, S, S) in 0..1 or None."""
         seen = self.global_net(images)
         losses: dict[str, Tensor] = {}
         if self.global_cls_weight > 0:
@@ -206,7 +205,7 @@ class L2G(nn.Module):
         *,
         stride: float,
     ) -> dict[str, Tensor]:
-        """The losses of the patches, of which `local` is what the local network gives."""
+        """Compute the losses of the patches. local: output of the local network on them."""
         if saliency is not None:
             saliency = saliency_patches(saliency, boxes, side=self.patch_side)
         target = transfer_target(

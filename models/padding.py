@@ -1,4 +1,4 @@
-"""What convolutions see beyond the border of their maps."""
+"""Padding of the convolutions at the border of their maps."""
 
 from typing import Literal, get_args
 
@@ -11,10 +11,10 @@ PADDINGS = get_args(Padding)
 
 
 def set_padding(network: nn.Module, padding: Padding) -> None:
-    """Make the padded convolutions see zeros, or their map's outermost values, beyond the border.
+    """Set the padding mode of all padded convolutions: "zeros" or "replicate" (the outermost values).
 
-    Zeros look like an edge: on a uniform area each dilated layer repeats the border as many cells inside as its
-    dilation, and a softmax between nearly equal classes makes stripes of it. Weights and their names do not change.
+    Zeros look like an edge. On a uniform area, each dilated layer repeats the border at a distance of its dilation, and
+    a softmax between nearly equal classes turns that into stripes. Weights and their names do not change.
     """
     if padding not in PADDINGS:
         raise ModelOptionError("padding", padding, f"expected one of {', '.join(PADDINGS)}")

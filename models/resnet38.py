@@ -1,7 +1,7 @@
 """Wide ResNet-38 with pre-activation blocks, output stride 8. Wu et al., arXiv 1611.10080 (model A1).
 
-Relus and sums are in place where the operation before needs no result of its own for the gradient: on large maps the
-memory that is saved costs more time than the arithmetic.
+ReLUs and sums are in place wherever the preceding operation does not need its output for the gradient. On large maps
+memory traffic takes longer than the arithmetic.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ from models.cam_head import CamNet, Features
 from models.errors import ModelOptionError
 from models.weights import fit, tensors_in, without_step_counts
 
-# blocks in stages 2..5, and their channels: between the two convolutions, and of the output
+# stage: (blocks, channels between the two convolutions, output channels)
 STAGES = {2: (3, 128, 128), 3: (3, 256, 256), 4: (6, 512, 512), 5: (3, 512, 1024)}
 
 
 def scaled(channels: int, width: float) -> int:
-    """`channels` times `width`, even and at least 4."""
+    """Return `channels` * `width`, rounded to an even number, at least 4."""
     return max(4, 2 * round(channels * width / 2))
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions after batch norm and relu; (N, C, H, W) -> (N, C', H / stride, W / stride)."""
+    """Two 3x3 convolutions, each after batch norm and ReLU. (N, C, H, W) -> (N, C', H / stride, W / stride)."""
 
     def __init__(
         self, channels: int, middle: int, out: int, *, stride: int = 1, first_dilation: int = 1, dilation: int = 1
@@ -42,7 +42,7 @@ class Block(nn.Module):
             self.conv_branch1 = nn.Conv2d(channels, out, 1, stride, bias=False)
 
     def activate(self, x: Tensor) -> Tensor:
-        """What the block's convolutions see: relu of the normalised input."""
+        """Return the input of the block's convolutions: batch norm and ReLU of x."""
         return F.relu(self.bn_branch2a(x), inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Block(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, dilated 3x3 and 1x1 convolution, attention before the sum; (N, C, h, w) -> (N, C', h, w)."""
+    """1x1, dilated 3x3 and 1x1 convolution, then attention, then the shortcut. (N, C, h, w) -> (N, C', h, w)."""
 
     def __init__(self, channels: int, middles: tuple[int, int], out: int, *, dropout: float, attention: str) -> None:
         super().__init__()
@@ -70,14 +70,14 @@ class Bottleneck(nn.Module):
         self.conv_branch1 = nn.Conv2d(channels, out, 1, bias=False)
 
     def activate(self, x: Tensor) -> Tensor:
-        """What the block's convolutions see: relu of the normalised input."""
+        """Return the input of the block's convolutions: batch norm and ReLU of x."""
         return F.relu(self.bn_branch2a(x), inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.after_activation(self.activate(x))
 
     def after_activation(self, active: Tensor) -> Tensor:
-        """The block's output, from the result of `activate`."""
+        """Compute the block's output from the result of `activate`."""
         branch = self.conv_branch2a(active)
         branch = self.conv_branch2b1(self.dropout_2b1(F.relu(self.bn_branch2b1(branch), inplace=True)))
         branch = self.conv_branch2b2(self.dropout_2b2(F.relu(self.bn_branch2b2(branch), inplace=True)))
@@ -91,7 +91,7 @@ class ResNet38Cam(CamNet):
     output_stride = 8
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
-    b5: Block  # added by name, as the blocks of the other stages
+    b5: Block  # added by name, like the blocks of the other stages
 
     def __init__(
         self,
@@ -123,10 +123,10 @@ class ResNet38Cam(CamNet):
         self._build_head((w(512), w(1024), w(4096)), (w(64), w(128)), num_classes)
 
     def _add_stage(self, stage: int, blocks: int, channels: tuple[int, int, int]) -> None:
-        """Blocks b2, b2_1, ... of one stage; `channels` of its input, between its convolutions, and of its output."""
+        """Add the blocks of a stage (b2, b2_1, ...). channels: input, between the convolutions, output."""
         start, middle, out = channels
         self._stages[stage] = [f"b{stage}" if i == 0 else f"b{stage}_{i}" for i in range(blocks)]
-        # stages 2..4 halve the map; stage 5 keeps stride 8 and widens its view instead
+        # stages 2..4 halve the map; stage 5 keeps stride 8 and is dilated instead
         stride, dilation = (2, 1) if stage < 5 else (1, 2)
         for i, name in enumerate(self._stages[stage]):
             if i == 0:
@@ -136,7 +136,7 @@ class ResNet38Cam(CamNet):
             self.add_module(name, block)
 
     def features(self, image: Tensor) -> Features:
-        """conv4 and conv5 are the activated inputs of b5 and b6, conv6 is relu(bn7(b7))."""
+        """Return conv4 and conv5, the activated inputs of b5 and b6, and conv6 = relu(bn7(b7))."""
         x = self.conv1a(image)
         for stage in (2, 3, 4):
             x = self._stage(stage, x)
@@ -153,9 +153,9 @@ class ResNet38Cam(CamNet):
         return self._suppress(stage, x)
 
     def stage_modules(self, stages: int) -> list[nn.Module]:
-        """conv1a for 1, conv1a and b2* for 2, and so on to 7."""
+        """Return conv1a for 1, conv1a and b2* for 2, and so on up to 7."""
         if not 0 <= stages <= 7:
-            raise ModelOptionError("frozen_stages", stages, "resnet38 has 7: expected 0 (none) to that")
+            raise ModelOptionError("frozen_stages", stages, "expected 0 (none) to 7, the stages of resnet38")
         return [self.get_submodule(name) for stage in range(1, stages + 1) for name in self._stages[stage]]
 
     def backbone_state(self) -> dict[str, Tensor]:
@@ -163,11 +163,11 @@ class ResNet38Cam(CamNet):
         return {n: t for n, t in self.state_dict().items() if not n.startswith(new)}
 
     def load_backbone(self, state: Mapping[str, Any]) -> None:
-        """Load weights by name (a converted ImageNet file, or a checkpoint, of which the new layers are left out)."""
+        """Load weights by name from a converted ImageNet file or a checkpoint; the new layers are skipped."""
         found = fit(
             without_step_counts(self.backbone_state()),
             tensors_in(state, network=self.backbone_name),
             network=self.backbone_name,
-            explain=lambda misfit: "expected the ImageNet file of ResNet-38 (model A1), for width 1",
+            explain=lambda misfit: "expected the ImageNet weights of ResNet-38 (model A1), for width 1",
         )
         self.load_state_dict(found, strict=False)

@@ -1,6 +1,6 @@
 """Discriminative region suppression (DRS). Kim et al., AAAI 2021, arXiv 2103.07246.
 
-Each channel is cut at a share of its own spatial maximum, so that attention spreads beyond the strongest region.
+Each channel is clipped at a fraction of its spatial maximum, which spreads attention beyond the strongest region.
 """
 
 import torch
@@ -10,7 +10,7 @@ from models.errors import ModelOptionError
 
 
 class FixedSuppression(nn.Module):
-    """min(x, control * spatial maximum of x), per channel. x (N, C, H, W) -> the same shape."""
+    """min(x, control * spatial maximum of x) per channel. x (N, C, H, W) -> same shape."""
 
     def __init__(self, control: float) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class FixedSuppression(nn.Module):
 
 
 class LearnableSuppression(nn.Module):
-    """As FixedSuppression, with one control per channel: sigmoid of a linear map of the spatial means."""
+    """Like FixedSuppression with one control per channel: sigmoid of a linear layer on the spatial means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,12 +32,12 @@ class LearnableSuppression(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         control = self.fc(x.mean((2, 3)))[:, :, None, None]
-        # under autocast the linear map is in lower precision than x may be
+        # under autocast the linear layer's output may have lower precision than x
         return torch.minimum(x, (x.amax((2, 3), keepdim=True) * control).to(x.dtype))
 
 
 def suppression_control(name: str) -> float | None:
-    """The constant of "fixed:VALUE", None for "none" and "learnable". Raises ModelOptionError on anything else."""
+    """Return VALUE of "fixed:VALUE", or None for "none" and "learnable". Raises ModelOptionError otherwise."""
     if name in ("none", "learnable"):
         return None
     kind, _, value = name.partition(":")
@@ -49,13 +49,13 @@ def suppression_control(name: str) -> float | None:
         raise ModelOptionError(
             "suppression",
             name,
-            "expected none, learnable, or fixed:VALUE above 0 and at most 1, such as the published fixed:0.55",
+            "expected none, learnable, or fixed:VALUE with 0 < VALUE <= 1, such as the published fixed:0.55",
         )
     return control
 
 
 def build_suppression(name: str, channels: int) -> nn.Module:
-    """The suppression called `name` ("none", "fixed:0.55", "learnable") for `channels` channels."""
+    """Build the suppression module `name` ("none", "fixed:0.55", "learnable") for `channels` channels."""
     control = suppression_control(name)
     if control is not None:
         return FixedSuppression(control)

@@ -13,17 +13,17 @@ from models.errors import ModelOptionError
 from models.timm_features import SUGGESTION, TimmModel, create_timm, cropped, measure, padded
 from models.weights import fit, tensors_in, without_step_counts
 
-EMBEDDING = (64, 128)  # channels that the PCM makes of conv4 and conv5, as with ResNet-38
+EMBEDDING = (64, 128)  # channels that the PCM projects conv4 and conv5 to, as in ResNet-38
 LAST_STAGE = 7
 
 
 def taps_of(model: nn.Module, name: str) -> dict[int, tuple[str, int]]:
-    """Stage -> (module name, channels): the last feature map is stage 7, the one before it 6, and so on."""
+    """Map stage -> (module name, channels). The last feature map is stage 7, the one before it 6, and so on."""
     info = getattr(model, "feature_info", None) or []
     entries = [(entry["module"], entry["num_chs"]) for entry in getattr(info, "info", info)]
     modules = dict(model.named_modules())
     if len(entries) < 3 or any(module not in modules for module, _ in entries):
-        raise ModelOptionError("backbone", f"timm:{name}", f"it does not name three or more feature maps; {SUGGESTION}")
+        raise ModelOptionError("backbone", f"timm:{name}", f"it has fewer than three named feature maps; {SUGGESTION}")
     return {LAST_STAGE - i: entry for i, entry in enumerate(reversed(entries))}
 
 
@@ -53,7 +53,7 @@ class TimmCam(CamNet):
         self._taps = taps_of(self.backbone, name)
         self._tapped: dict[int, Tensor] = {}
         for stage, (module, _) in self._taps.items():
-            # a partial of a method, unlike a closure, follows the network into a deep copy
+            # unlike a closure, a partial of a method is rebound when the network is deep-copied
             self.backbone.get_submodule(module).register_forward_hook(partial(self._tap, stage))
         self._multiple = 1
         expected = [channels for _, (_, channels) in sorted(self._taps.items())]
@@ -65,29 +65,29 @@ class TimmCam(CamNet):
             self.add_module(self._attention[stage], build_attention(attention, self._taps[stage][1]))
         channels = {stage: entry[1] for stage, entry in sorted(self._taps.items())}
         self._add_suppression(suppression, suppression_stages, channels)
-        # a part of a model may end in a sum of any magnitude: the head is made for what follows a batch norm
+        # a truncated model may end in a sum of any magnitude, but the head expects the output of a batch norm
         self.final_norm = nn.BatchNorm2d(layout.channels) if "@" in name else nn.Identity()
         self._build_head((channels[5], channels[6], layout.channels), EMBEDDING, num_classes)
 
     def _tap(self, stage: int, module: nn.Module, inputs: Any, x: Tensor) -> Tensor:
-        """Forward hook: attention and suppression of the stage, whose result the model continues with."""
-        # the probe during construction comes before there are any
+        """Forward hook: apply the stage's attention and suppression; the model continues with the result."""
+        # the probe during construction runs before any exist
         name = getattr(self, "_attention", {}).get(stage)
         if name is not None:
-            # ResNet-38 has a shortcut beside its attention. Without one, a gate that starts at a half would halve
-            # what the pretrained, frozen batch norms behind it were made for.
+            # ResNet-38 has a shortcut beside its attention. Without one, a gate that starts at 0.5 would halve the
+            # activations that the pretrained, frozen batch norms after it expect.
             x = (x + self.get_submodule(name)(x)) / 2
         x = self._suppress(stage, x)
         self._tapped[stage] = x
         return x
 
     def _run(self, image: Tensor) -> tuple[dict[int, Tensor], Tensor]:
-        """The maps of all stages, and the final one, of an image (N, 3, H, W)."""
+        """Return the maps of all stages and the final map of images (N, 3, H, W)."""
         whole = padded(image, self._multiple)
         self._tapped.clear()
         final = self.backbone(whole)
         tapped = {stage: cropped(x, whole, image) for stage, x in self._tapped.items()}
-        self._tapped.clear()  # no graph outlives the step
+        self._tapped.clear()  # so that no autograd graph outlives the step
         return tapped, cropped(final, whole, image)
 
     def _maps(self, image: Tensor) -> list[Tensor]:
@@ -95,23 +95,23 @@ class TimmCam(CamNet):
         return [*(x for _, x in sorted(tapped.items())), final]
 
     def features(self, image: Tensor) -> Features:
-        """conv4 and conv5 are the outputs of stages 5 and 6, conv6 is the model's final map."""
+        """Return conv4 and conv5, the outputs of stages 5 and 6, and conv6, the final map."""
         tapped, final = self._run(image)
-        # a relu for all: it changes nothing where the model ends in one, and others end in a sum or another activation
+        # some models end in a sum or another activation; after a ReLU, another one changes nothing
         return Features(tapped[5], tapped[6], F.relu(self.final_norm(final)))
 
     def stage_modules(self, stages: int) -> list[nn.Module]:
-        """Every layer up to the `stages`-th feature map (1: up to the stem's, or the first there is)."""
+        """Return every layer up to the `stages`-th feature map (1: the stem's, or the first one)."""
         if not 0 <= stages <= len(self._taps):
             raise ModelOptionError(
-                "frozen_stages", stages, f"{self.backbone_name} has {len(self._taps)}: expected 0 (none) to that"
+                "frozen_stages", stages, f"expected 0 (none) to {len(self._taps)}, the stages of {self.backbone_name}"
             )
         if stages == 0:
             return []
         last = self._taps[min(self._taps) + stages - 1][0]
         names = [name for name, _ in self.backbone.named_modules()]
         end = 1 + max(i for i, name in enumerate(names) if name == last or name.startswith(f"{last}."))
-        # layers register in the order in which they run; a parent of later ones reaches too far
+        # layers are registered in execution order; skip parents that also contain later layers
         parents = {name[:i] for name in names[end:] for i, letter in enumerate(name) if letter == "."} | {""}
         return [self.backbone.get_submodule(name) for name in names[:end] if name not in parents]
 
@@ -119,7 +119,7 @@ class TimmCam(CamNet):
         return self.backbone.state_dict()
 
     def load_backbone(self, state: Mapping[str, Any]) -> None:
-        """Load weights by timm's names behind any prefix, or those of a library with other names by their order."""
+        """Load weights by timm's names with any prefix. Weights of libraries with other names are matched by order."""
         given = tensors_in(state, network=self.backbone_name)
         own = without_step_counts(self.backbone_state())
         found = fit(own, given, network=self.backbone_name, by_order=True)

@@ -1,4 +1,4 @@
-"""Any convolutional timm model as a feature extractor: made, measured, padded where it needs whole multiples."""
+"""Any convolutional timm model as a feature extractor: build, measure, and pad images to the size it needs."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from models.errors import ModelOptionError
 
 SUGGESTION = "choose a convolutional model that can be dilated, such as tf_efficientnet_lite0 or resnet50"
-# height and width, pixels: every stride that timm offers divides the first, and none the second
+# (height, width) in pixels: divisible by every stride that timm offers, and by none of them
 PROBES = ((64, 64), (75, 93))
-COARSEST = 32  # every convolutional model of timm takes multiples of it
+COARSEST = 32  # every convolutional timm model accepts multiples of it
 
 
 @dataclass(frozen=True)
 class FeatureLayout:
-    """How a model's maps lie: channels and stride of the last one, and the multiple that image sides are padded to."""
+    """Channels and stride of a model's last map, and the multiple that image sides are padded to."""
 
     channels: int
     stride: int
@@ -28,17 +28,17 @@ class FeatureLayout:
 
 
 def split_name(name: str) -> tuple[str, int | None]:
-    """NAME -> (NAME, None); NAME@4, the model up to its fourth feature map -> (NAME, 4)."""
+    """Split a name: NAME -> (NAME, None); NAME@4 (the model up to its fourth feature map) -> (NAME, 4)."""
     plain, at, depth = name.partition("@")
     if not at:
         return plain, None
     if not depth.isdigit() or int(depth) < 3:
-        raise ModelOptionError("backbone", f"timm:{name}", "expected a number of feature maps behind @, 3 or more")
+        raise ModelOptionError("backbone", f"timm:{name}", "expected the number of feature maps after @, 3 or more")
     return plain, int(depth)
 
 
 class TimmModel(nn.Module):
-    """What timm's models have beside nn.Module's methods; a type alone, which they do not inherit from."""
+    """Type annotation for timm models, which do not inherit from it: attributes that nn.Module does not have."""
 
     feature_info: Any
     pretrained_cfg: Any
@@ -46,13 +46,13 @@ class TimmModel(nn.Module):
 
 
 def cut(model: TimmModel, name: str, depth: int) -> TimmModel:
-    """The model without the layers behind its feature map number `depth`, whose output it then gives."""
+    """Remove the layers after feature map number `depth`, which becomes the model's output."""
     info = getattr(model, "feature_info", None) or []
     entries = list(getattr(info, "info", info))
     prune = getattr(model, "prune_intermediate_layers", None)
     if prune is None or depth > len(entries):
         raise ModelOptionError(
-            "backbone", f"timm:{name}@{depth}", f"it cannot be cut there, it has {len(entries)} maps; {SUGGESTION}"
+            "backbone", f"timm:{name}@{depth}", f"cannot truncate it there, it has {len(entries)} maps; {SUGGESTION}"
         )
     prune([depth - 1], prune_norm=True, prune_head=True)
     model.feature_info = entries[:depth]
@@ -60,10 +60,10 @@ def cut(model: TimmModel, name: str, depth: int) -> TimmModel:
 
 
 def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **form: Any) -> Any:
-    """The timm model called `name`, or for NAME@4 the part of it that ends with its fourth feature map.
+    """Build the timm model `name`; NAME@4 is the model truncated after its fourth feature map.
 
-    `form` is what timm.create_model takes besides; it decides whether the result is a TimmModel or a getter around one.
-    Raises ModelOptionError for unknown names, strides that the model cannot have, and weights that do not download.
+    form: further arguments of timm.create_model, which decide whether the result is a TimmModel or a feature getter
+    around one. Raises ModelOptionError for unknown names, unsupported strides and weights that cannot be downloaded.
     """
     name, depth = split_name(name)
     if depth is not None and form.get("features_only"):
@@ -73,7 +73,7 @@ def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **fo
         near = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"did you mean {', '.join(near)}?" if near else SUGGESTION
         raise ModelOptionError("backbone", f"timm:{name}", f"timm has no such model: {hint}")
-    if output_stride != COARSEST:  # which is every model's own, and many take no such argument
+    if output_stride != COARSEST:  # the default of every model, and many do not accept the argument
         form["output_stride"] = output_stride
     try:
         model: Any = timm.create_model(name, pretrained=pretrained, **form)
@@ -98,17 +98,17 @@ def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **fo
 def measure(
     model: nn.Module, maps_of: Callable[[Tensor], Sequence[Tensor]], *, name: str, channels: Sequence[int | None]
 ) -> FeatureLayout:
-    """The layout of the maps that maps_of(images (N, 3, H, W)) gives, the last one being the coarsest.
+    """Measure the layout of the maps that maps_of(images (N, 3, H, W)) returns, coarsest last.
 
-    channels: of each map, None where that is still unknown. Raises ModelOptionError where the maps are not
-    (N, C, h, w), or where images of other sizes than the first probe do not pass, padded or not.
+    channels: of each map, None where unknown. Raises ModelOptionError if the maps are not (N, C, h, w), or if the model
+    fails on images that are not a multiple of its stride even when they are padded.
     """
     training = model.training
     model.eval()
     try:
         maps = _attempt(maps_of, PROBES[0])
         if isinstance(maps, Exception):
-            raise ModelOptionError("backbone", name, f"it takes no {_pixels(PROBES[0])} image ({maps}); {SUGGESTION}")
+            raise ModelOptionError("backbone", name, f"it fails on a {_pixels(PROBES[0])} image ({maps}); {SUGGESTION}")
         fits = len(maps) == len(channels) and all(
             x.ndim == 4 and x.shape[2] == x.shape[3] and c in (None, x.shape[1])
             for x, c in zip(maps, channels, strict=True)
@@ -122,14 +122,14 @@ def measure(
 
 
 def _multiple(maps_of: Callable[[Tensor], Sequence[Tensor]], name: str) -> int:
-    """1 where images of any size pass, COARSEST where they pass once they are padded to multiples of it."""
+    """Return 1 if the model accepts images of any size, COARSEST if they must be padded to multiples of it."""
     failed = _attempt(maps_of, PROBES[1])
     if not isinstance(failed, Exception):
         return 1
     whole = tuple(side + -side % COARSEST for side in PROBES[1])
     if isinstance(_attempt(maps_of, whole), Exception):
         raise ModelOptionError(
-            "backbone", name, f"it takes no {_pixels(PROBES[1])} image, padded or not ({failed}); {SUGGESTION}"
+            "backbone", name, f"it fails on a {_pixels(PROBES[1])} image, padded or not ({failed}); {SUGGESTION}"
         )
     return COARSEST
 
@@ -146,13 +146,13 @@ def _pixels(size: Sequence[int]) -> str:
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:
-    """images (N, C, H, W) with zeros (the mean colour) to the right and below, up to multiples of `multiple`."""
+    """Pad images (N, C, H, W) with zeros (the mean colour) at the right and bottom to multiples of `multiple`."""
     height, width = images.shape[2:]
     return images if multiple == 1 else F.pad(images, (0, -width % multiple, 0, -height % multiple))
 
 
 def cropped(maps: Tensor, padded_images: Tensor, images: Tensor) -> Tensor:
-    """The part of maps (N, C, h, w) of the padded images that the images themselves cover."""
+    """Crop maps (N, C, h, w) of the padded images to the area of the original images."""
     if padded_images.shape == images.shape:
         return maps
     stride = padded_images.shape[2] // maps.shape[2]

@@ -1,4 +1,4 @@
-"""State dicts of any origin under a network's own names: one way for checkpoints, ImageNet files and timm's models."""
+"""Match state dicts of any origin (checkpoints, ImageNet files, timm models) to a network's parameter names."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from models.errors import Misfit, WeightsError
 
-# batch norm's count of steps: no network here uses it, and older files do not have it
+# batch norm's step counter: unused here, and missing in older files
 STEP_COUNT = "num_batches_tracked"
-# what files hold weights under: this project and most others, then the trainers of timm and of DeiT
+# keys under which files store weights: this project and most others, then the trainers of timm and DeiT
 CONTAINERS = (
     "state_dict", "model", "model_ema", "state_dict_ema", "module", "model_state_dict", "model_state", "net", "network",
     "weights", "params", "params_ema", "ema", "teacher", "student", "backbone", "encoder",
@@ -20,9 +20,9 @@ Explain = Callable[[Misfit], str]
 
 
 def tensors_in(content: Any, *, which: str = "state_dict", network: str = "a network") -> dict[str, Tensor]:
-    """The tensors by name that a file's content holds, alone or in a container; `which` container is tried first.
+    """Return the named tensors in a file's content, directly or in a container. The container `which` is tried first.
 
-    Raises WeightsError, which lists what the content holds at its top, where there are none.
+    Raises WeightsError listing the top-level content if there are none.
     """
     if isinstance(content, Mapping):
         for name in dict.fromkeys((which, *CONTAINERS)):
@@ -36,7 +36,7 @@ def tensors_in(content: Any, *, which: str = "state_dict", network: str = "a net
         if len(inner) == 1:  # whatever its name: nothing else can be meant
             return tensors_in(inner[0], which=which, network=network)
     raise WeightsError(
-        network, f"it holds {_described(content)}", f"expected tensors by name, alone or under {', '.join(CONTAINERS)}"
+        network, f"found {_described(content)}", f"expected named tensors, alone or under {', '.join(CONTAINERS)}"
     )
 
 
@@ -49,11 +49,11 @@ def fit(
     by_order: bool = False,
     explain: Explain | None = None,
 ) -> dict[str, Tensor]:
-    """`given` under the names of `own`: by name behind any one prefix, else, with by_order, in the same order.
+    """Remap `given` to the names of `own`: by name with any common prefix, else, with by_order, by position.
 
-    exact: `given` may hold no other tensors. by_order is for files with a library's own names: shapes and the kinds of
-    tensors must agree one by one, and what follows the last of `own` (a classifier) is dropped. explain(misfit) gives
-    the likely reason or the remedy. Raises WeightsError naming what does not fit or is not finite.
+    exact: refuse additional tensors in `given`. by_order: for files with another library's names; shapes and kinds of
+    tensors must agree one by one, and tensors after the last of `own` (a classifier) are dropped. explain(misfit)
+    returns the likely reason or the remedy. Raises WeightsError naming tensors that do not fit or are not finite.
     """
     prefix = matching_prefix(own, given)
     found = {name: given[prefix + name] for name in own if prefix + name in given}
@@ -72,7 +72,7 @@ def fit(
 
 
 def matching_prefix(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """The prefix behind which `given` has the most of `own`'s names, such as `timm_model.`; "" where it has none."""
+    """Return the prefix, such as `timm_model.`, with which `given` has most of `own`'s names; "" if it has none."""
     found: Counter[str] = Counter()
     for name in given:
         for start in _starts(name):
@@ -82,7 +82,7 @@ def matching_prefix(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
 
 
 def without_shared_prefix(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`given` without the parts that all of its names begin with, such as `module.model.`."""
+    """Remove the prefix that all names share, such as `module.model.`."""
     first = next(iter(given), "")
     shared = [start for start in _starts(first) if all(name.startswith(start) for name in given)]
     longest = max(shared, key=len, default="")
@@ -90,27 +90,29 @@ def without_shared_prefix(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_step_counts(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that image-pretrained weights must give."""
+    """Return the tensors that pretrained weights must contain."""
     return {name: tensor for name, tensor in state.items() if not name.endswith(STEP_COUNT)}
 
 
 def check_finite(tensors: Mapping[str, Tensor], *, network: str) -> None:
-    """Raises WeightsError naming the first tensor with NaN or infinity."""
+    """Raise WeightsError naming the first tensor with NaN or infinity."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise WeightsError(
-                network, f"{name} holds NaN or infinity", "use another file, or an earlier checkpoint of that training"
+                network,
+                f"{name} contains NaN or infinity",
+                "use another file, or an earlier checkpoint of that training",
             )
 
 
 def _starts(name: str) -> Iterator[str]:
-    """ "a.b.c" -> "", "a.", "a.b."."""
+    """Yield the dotted prefixes of a name: "a.b.c" -> "", "a.", "a.b."."""
     yield ""
     yield from (name[: i + 1] for i, letter in enumerate(name) if letter == ".")
 
 
 def _in_order(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors of `given` in their order for those of `own`, None unless all shapes and kinds agree."""
+    """Match the tensors of `given` to those of `own` by position. None unless all shapes and kinds agree."""
     wanted, theirs = without_step_counts(own), without_step_counts(given)
     if not 0 < len(wanted) <= len(theirs):
         return None
@@ -123,8 +125,8 @@ def _in_order(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[st
 
 
 def _described(content: Any, limit: int = 5) -> str:
-    """What a file holds at its top, for messages."""
+    """Describe a file's top-level content for messages."""
     if not isinstance(content, Mapping):
-        return f"{type(content).__name__} where a state dict is expected"
+        return f"{type(content).__name__} instead of a state dict"
     names = [f"{name} ({type(value).__name__})" for name, value in content.items()]
-    return "at its top " + (", ".join(names[:limit]) + (", …" if len(names) > limit else "") or "nothing")
+    return "at top level " + (", ".join(names[:limit]) + (", …" if len(names) > limit else "") or "nothing")
