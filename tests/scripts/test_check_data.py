@@ -64,10 +64,10 @@ def test_everything_that_is_wrong_is_told_at_once(data, capsys):
         file.write("p0 0\nq 2\nr cat\ns\n")
     report = check(data)
     assert kinds(report) == sorted([
-        "images missing", "images unreadable", "images unreadable", "images not of 8 bits a channel",
+        "images missing", "images unreadable", "images unreadable", "images without 8 bits per channel",
         "saliency maps missing", "saliency maps of another size than their image", "saliency maps that are not grey",
-        "masks with values that are no class", "masks of another size than their image",
-        "masks that are no label maps", "masks missing",
+        "masks with invalid values", "masks of another size than their image",
+        "masks that are not label maps", "masks missing",
         *["image lists with wrong lines"] * 4,
     ])  # fmt: skip
     printed = capsys.readouterr().out

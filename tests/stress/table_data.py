@@ -85,7 +85,7 @@ DATA = (
     Case("saliency a heat map", "toy", TRAIN, refused("toy/Sal/p", "colour"), maps_of(_heat)),
     Case("saliency a heat map, check_data", "toy", CHECK, either("not grey"), maps_of(_heat)),
     Case("mask palette in another order", "toy", CHECK, works("colour"), masks_of(_reordered)),
-    Case("mask in RGB", "toy", CHECK, either("no label maps"), masks_of(lambda label: Image.fromarray(PALETTE[label]))),
+    Case("mask in RGB", "toy", CHECK, either("not label maps"), masks_of(lambda label: Image.fromarray(PALETTE[label]))),
     Case("mask of one class as 0 and 255", "run", SCORE, refused("255"), masks_of(lambda label: Image.fromarray((label > 0) * np.uint8(255)))),
     Case("mask of one class as 0 and 255, check_data", "toy", CHECK, either("255"), masks_of(lambda label: Image.fromarray((label > 0) * np.uint8(255)))),
     Case("mask values outside of the classes", "run", SCORE, refused("p0"), masks_of(lambda label: Image.fromarray(label * np.uint8(9)))),

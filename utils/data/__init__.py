@@ -1,4 +1,4 @@
-"""A dataset on disk: what is known about VOC and COCO, its folders, image lists, images, and checks of all of them.
+"""Datasets on disk: folder layout, image lists, images, masks, checks, and the constants of VOC and COCO.
 
-What training makes of an image is in `utils.l2g_samples` and `deeplabv2.dataset`.
+Augmentation and batches for training are in `utils.l2g_samples` and `deeplabv2.dataset`.
 """

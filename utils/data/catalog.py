@@ -1,4 +1,4 @@
-"""What is known about the datasets before they are opened: class names, palette, list names."""
+"""Constants of the known datasets: class names, list names, ignored index."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ COCO_CLASSES = (
 )  # fmt: skip
 
 
-# names that other tools list among the classes for what belongs to none, without underscores around them
+# names that other tools list as classes for pixels of no class, without underscores around them
 NO_CLASSES = ("background", "ignore", "ignored", "unlabeled", "unlabelled", "void")
 
 IMAGE_FOLDER = "JPEGImages"
@@ -40,9 +40,9 @@ TEST_IMAGES = "test.txt"
 
 @dataclass(frozen=True)
 class KnownDataset:
-    """What a dataset's folder need not say: its class names in tag order and the prefix of its checkpoints.
+    """Facts about a dataset that its folder does not need to state: class names in tag order, checkpoint prefix.
 
-    list_sizes: images of its official lists.
+    list_sizes: number of images in its official lists.
     """
 
     classes: tuple[str, ...]
@@ -58,9 +58,9 @@ VOC12 = KnownDataset(
 COCO14 = KnownDataset(COCO_CLASSES, "mscoco", {TRAIN_TAGS: 82081, VAL_TAGS: 40137})
 KNOWN_DATASETS = {"voc12": VOC12, "coco14": COCO14}
 
-# VOC's own folder, which the download holds in VOCdevkit/
+# VOC's own folder, inside VOCdevkit/ of the download
 DEVKIT_FOLDER = "VOC2012"
 FOLDER_NAMES = {DEVKIT_FOLDER: "voc12"}
 
-# The published scripts name the datasets so; they open the same folders.
+# the datasets' names in the published scripts
 DATASET_ALIASES = {"pascal_voc": "data/voc12", "voc2012": "data/voc12", "mscoco": "data/coco14"}

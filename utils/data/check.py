@@ -18,26 +18,26 @@ from utils.data.photos import SCALED, TURNED, is_turned, read_photo
 from utils.errors import UserError
 from utils.files.text import first_few
 
-# of images in a dataset; scripts/prepare_own.py converts the others
+# Pillow modes that are valid in a dataset; scripts/prepare_own.py converts others
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "HSV", "LAB")
 LABEL_MODES = ("P", "L", "1", *SIXTEEN_BIT)
-# kind of fault -> what to do about it
+# kind of fault -> remedy
 REMEDIES = {
     "image lists with wrong lines": "fix these lines",
-    "lists of tags that teach nothing": "change the tags, or add images",
-    "images missing": "put them there, or remove them from the list",
+    "lists with uninformative tags": "change the tags, or add images",
+    "images missing": "add them, or remove them from the list",
     "images unreadable": "replace them, or remove them from the list",
-    "images not of 8 bits a channel": "save them as 8-bit JPEG or PNG",
-    "saliency maps missing": "scripts/make_saliency.py makes them, or train with --sal_dir=none",
-    "saliency maps unreadable": "make them again",
+    "images without 8 bits per channel": "save them as 8-bit JPEG or PNG",
+    "saliency maps missing": "create them with scripts/make_saliency.py, or train with --sal_dir=none",
+    "saliency maps unreadable": "create them again",
     "saliency maps that are not grey": "save them as grey PNGs of 0 to 255, or as cut-outs with alpha",
-    "saliency maps of another size than their image": "make them again from these images",
-    "masks missing": "put them there, or remove them from the list",
+    "saliency maps of another size than their image": "create them again from these images",
+    "masks missing": "add them, or remove them from the list",
     "masks unreadable": "replace them, or remove them from the list",
-    "masks that are no label maps": "convert colours to class indices (mode P or L)",
-    "masks of another size than their image": "make them again from these images",
-    "masks without any object": f"where {IGNORE_INDEX} is the object, save it as 1: {IGNORE_INDEX} is ignored",
-    "masks with values that are no class": f"valid are 0 (background), 1 to the number of classes, {IGNORE_INDEX}",
+    "masks that are not label maps": "convert colours to class indices (mode P or L)",
+    "masks of another size than their image": "create them again from these images",
+    "masks without any object": f"if {IGNORE_INDEX} means object, save it as 1: {IGNORE_INDEX} is ignored",
+    "masks with invalid values": f"expected 0 (background), 1 to the number of classes, or {IGNORE_INDEX}",
 }
 
 
@@ -45,7 +45,7 @@ ReadT = TypeVar("ReadT")
 
 
 class Fault(NamedTuple):
-    """kind: a key of REMEDIES; where: the file or list; detail: the value that breaks the rule."""
+    """kind: a key of REMEDIES; where: the file or list; detail: the invalid value."""
 
     kind: str
     where: str
@@ -54,7 +54,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """The files of one image; None is what is not looked at."""
+    """The files of one image. None: not checked."""
 
     name: str
     image: Path
@@ -64,9 +64,9 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class ImageReport:
-    """What is wrong with one image's files; labels: classes in its mask; turned: EXIF asks to rotate the image.
+    """Faults of one image's files. labels: classes in its mask. turned: the image's EXIF data rotates it.
 
-    readings: what was done to read its maps, beside reading them; changes: what scripts/prepare_own.py does to the
+    readings: conversions that were needed to read its maps. changes: what scripts/prepare_own.py would change in the
     image (read_photo).
     """
 
@@ -80,18 +80,18 @@ class ImageReport:
 
 
 def inspect_image(files: ImageFiles, *, num_classes: int, whole: bool = True) -> ImageReport:
-    """Reads image, saliency map and mask of one image, whole or their headers alone."""
+    """Read image, saliency map and mask of one image. whole: decode them instead of reading only headers."""
     look = _Inspection()
     image = look.read(files.image, "images", decode if whole else open_header)
     if image and image.mode not in EIGHT_BIT:
-        look.fault("images not of 8 bits a channel", files.image, f"mode {image.mode}")
-    turned = image is not None and whole and is_turned(image)  # a PNG's EXIF may stand after its pixels
+        look.fault("images without 8 bits per channel", files.image, f"mode {image.mode}")
+    turned = image is not None and whole and is_turned(image)  # a PNG's EXIF data may follow its pixels
     labels = look.maps(files, image.size if image else None, num_classes=num_classes, whole=whole)
     return ImageReport(files.name, tuple(look.faults), labels, look.has_ignored, turned, tuple(look.readings))
 
 
 def inspect_photo(files: ImageFiles, *, num_classes: int, max_side: int) -> ImageReport:
-    """Reads a photo of any form as scripts/prepare_own.py will, and its maps, which have the upright photo's size."""
+    """Read a photo of any format as scripts/prepare_own.py does, and its maps, which have the upright photo's size."""
     look = _Inspection()
     photo = look.read(files.image, "images", read_photo)
     labels = look.maps(files, photo.image.size if photo else None, num_classes=num_classes, whole=True)
@@ -104,18 +104,18 @@ def inspect_photo(files: ImageFiles, *, num_classes: int, max_side: int) -> Imag
 
 
 class _Inspection:
-    """The faults that are found in the files of one image, and what was done to read them."""
+    """Collects the faults of one image's files and the conversions that were needed to read them."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.readings: list[str] = []
-        self.has_ignored = False  # whether the mask has ignored pixels
+        self.has_ignored = False  # the mask has ignored pixels
 
     def fault(self, kind: str, path: Path | None, detail: str = "") -> None:
         self.faults.append(Fault(kind, str(path), detail))
 
     def read(self, path: Path | None, what: str, reader: Callable[[Path], ReadT]) -> ReadT | None:
-        """What the reader gives; None, and a fault, where the file is missing or cannot be read."""
+        """Return reader(path). Returns None and records a fault if the file is missing or unreadable."""
         if path is None:
             return None
         if not path.exists():
@@ -131,7 +131,7 @@ class _Inspection:
     def maps(
         self, files: ImageFiles, size: tuple[int, int] | None, *, num_classes: int, whole: bool
     ) -> tuple[int, ...]:
-        """Looks at saliency map and mask of an image of `size` (width, height) -> the classes in the mask."""
+        """Check saliency map and mask of an image of `size` (width, height). Returns the classes in the mask."""
         saliency = self.read(files.saliency, "saliency maps", decode if whole else open_header)
         mask = self.read(files.mask, "masks", decode_with_bits if whole else lambda path: (open_header(path), ""))
         for other, path, what in (
@@ -148,22 +148,22 @@ class _Inspection:
             return ()
         if not whole:
             if mask[0].mode not in LABEL_MODES:
-                self.fault("masks that are no label maps", files.mask, f"mode {mask[0].mode}")
+                self.fault("masks that are not label maps", files.mask, f"mode {mask[0].mode}")
             return ()
         values = self._meaning(
-            "masks that are no label maps", files.mask, lambda path: label_of(mask[0], path, mask[1])
+            "masks that are not label maps", files.mask, lambda path: label_of(mask[0], path, mask[1])
         )
         if values is None:
             return ()
         if unknown := unknown_labels(values, num_classes + 1):
-            self.fault("masks with values that are no class", files.mask, first_few(map(str, unknown)))
+            self.fault("masks with invalid values", files.mask, first_few(map(str, unknown)))
         self.has_ignored = bool((values == IGNORE_INDEX).any())
         return tuple(value for value in np.unique(values).tolist() if 0 < value <= num_classes)
 
     def _meaning(
         self, kind: str, path: Path | None, reader: Callable[[Path], tuple[np.ndarray, str | None]]
     ) -> np.ndarray | None:
-        """The map's values; None, and a fault, where the file is none."""
+        """Return the map's values. Returns None and records a fault if the file is not such a map."""
         assert path is not None
         try:
             values, reading = reader(path)
@@ -194,7 +194,7 @@ def inspect_before_training(items: Sequence[ImageFiles]) -> Iterator[Fault]:
 
 
 def summary(faults: Iterable[Fault], *, shown: int = 3) -> list[str]:
-    """A line for every kind of fault: how many, the first few, what to do."""
+    """Return one line per kind of fault: number, first few, remedy."""
     by_kind: dict[str, list[Fault]] = {}
     for fault in faults:
         by_kind.setdefault(fault.kind, []).append(fault)

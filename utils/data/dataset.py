@@ -1,4 +1,4 @@
-"""A dataset's folder in VOC's layout."""
+"""A dataset folder in VOC's layout."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from utils.files.text import first_few, read_text
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset's folder in VOC's layout. `classes` are the object class names in tag order, without background."""
+    """A dataset folder in VOC's layout. classes: object class names in tag order, without background."""
 
     root: Path
     name: str
@@ -24,7 +24,7 @@ class Dataset:
 
     @property
     def num_labels(self) -> int:
-        """Classes and background."""
+        """Number of classes including background."""
         return len(self.classes) + 1
 
     @property
@@ -37,7 +37,7 @@ class Dataset:
 
     @property
     def mask_dir(self) -> Path:
-        """SegmentationClass; where it is missing, SegmentationClassAug, which holds the same masks and more."""
+        """SegmentationClass, or if it is missing SegmentationClassAug, which contains the same masks and more."""
         return first_existing(self.root / catalog.MASK_FOLDER, [self.root / catalog.AUG_MASK_FOLDER])
 
     @property
@@ -49,14 +49,14 @@ class Dataset:
         return self.list_file(catalog.TRAIN_MASKS)
 
     def list_file(self, name: str) -> Path:
-        """The image list of this file name, or where it is missing a published one that is there."""
+        """Return the image list of this file name, or if it is missing an existing one in a published location."""
         own = self.root / name
         return first_existing(own, published_lists(own, locate.PROJECT_ROOT))
 
     def named_list(self, value: str, option: str, places: Sequence[Path] = ()) -> Path:
-        """The list that an option names: VALUE or VALUE.txt in the dataset's folder, or a path.
+        """Resolve an option's list: VALUE or VALUE.txt in the dataset's folder, or a path.
 
-        Raises UserError for a path that leads nowhere.
+        Raises UserError if the path does not exist.
         """
         named = self.list_file(value if value.endswith(".txt") else f"{value}.txt")
         if named.is_file() or ("/" not in value and not value.endswith(".txt")):
@@ -67,10 +67,10 @@ class Dataset:
 def open_dataset(
     folder: str | Path, *, option: str = "--dataset", classes: Sequence[str] = (), places: Sequence[Path] = ()
 ) -> Dataset:
-    """Opens a dataset by its folder: class names as given, else from its classes.txt, else the known ones of its name.
+    """Open a dataset by its folder. Class names: `classes`, else its classes.txt, else those of a known dataset.
 
-    A known dataset may still be empty: the stage that reads it reports all missing files at once.
-    Raises UserError where another folder is missing, and where no file states its classes.
+    The folder of a known dataset may be empty: the step that reads it reports all missing files at once.
+    Raises UserError if another folder is missing or its class names are unknown.
     """
     folder = catalog.DATASET_ALIASES.get(str(folder), str(folder))
     known = catalog.KNOWN_DATASETS.get(Path(folder).name)
@@ -93,14 +93,14 @@ def open_dataset(
         repeated = [name for name in classes if plain["".join(name.casefold().split())] > 1]
         if not classes or repeated:
             what = f"repeated (letter case and spaces aside): {first_few(repeated)}" if repeated else "no class name"
-            raise UserError(what, listing, "one class name a line, each once")
+            raise UserError(what, listing, "expected one class name per line, each once")
         if none := [name for name in classes if name.casefold().strip("_") in catalog.NO_CLASSES]:
-            rule = "what belongs to no class is not listed: labels count the classes from 1, background is 0"
+            rule = "background and ignored pixels are not listed: labels are 0 for background, classes count from 1"
             raise UserError(f"lists {first_few(map(repr, none))}", listing, rule, "remove the line")
         if len(classes) >= catalog.IGNORE_INDEX:
-            raise UserError(f"{len(classes)} classes", listing, f"8-bit masks hold at most {catalog.IGNORE_INDEX - 1}")
+            raise UserError(f"{len(classes)} classes", listing, f"8-bit masks allow at most {catalog.IGNORE_INDEX - 1}")
     elif known:
         classes = known.classes
     else:
-        raise UserError("is missing", listing, remedy="write the class names there, one a line, in tag order")
+        raise UserError("is missing", listing, remedy="write the class names there, one per line, in tag order")
     return Dataset(root, name, classes, known.checkpoint_prefix if known else name)

@@ -1,4 +1,4 @@
-"""Images read ahead in worker processes, in batches of one size."""
+"""Prefetches images in worker processes, in batches of equal size."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ Size = tuple[int, int]  # height and width, pixels
 
 
 class ImageBatch(NamedTuple):
-    """Images of one size: images (N, h, w, 3) uint8 RGB, and the size (H, W) of the files, where they were resized."""
+    """Images of one size. images: (N, h, w, 3) uint8 RGB. size: (H, W) of the files before resizing."""
 
     entries: Sequence[ImageEntry]
     images: np.ndarray
@@ -29,7 +29,7 @@ class ImageBatch(NamedTuple):
 
 
 class _Batches(Dataset):
-    """Batches of images of one size, decoded: item -> the batch, or the error met."""
+    """Decoded batches of images of one size. An item is the batch, or the error that reading it raised."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class _Batches(Dataset):
         try:
             images = [read_rgb(self.files[entry.name]) for entry in batch]
         except UserError as error:
-            return error  # raised in the main process, where it is shown as one line
+            return error  # raised in the main process, which prints it as one line
         size = images[0].height, images[0].width
         if self.resize is not None:
             height, width = self.resize(size)
@@ -66,7 +66,7 @@ def read_batches(
     num_workers: int,
     resize: Callable[[Size], Size] | None = None,
 ) -> Iterator[ImageBatch]:
-    """Yields each batch with its images, read by num_workers processes (0: this one).
+    """Yield each batch with its images, read by num_workers processes (0: in this process).
 
     files: name -> image; resize: the size of an image -> the size that it is brought to. Raises UserError where an
     image cannot be read. What uses the batches stands in worker_ends.
@@ -76,7 +76,7 @@ def read_batches(
         _Batches(batches, files, resize),
         batch_size=None,
         num_workers=num_workers,
-        # arrays stay arrays: tensors would need the shared memory that containers are short of
+        # arrays, not tensors: those would need shared memory, which is scarce in containers
         collate_fn=_as_is,
         worker_init_fn=start_reader,
     )
@@ -87,7 +87,7 @@ def read_batches(
 
 
 def batches_of_one_size(entries: Sequence[ImageEntry], files: Mapping[str, Path], size: int) -> list[list[ImageEntry]]:
-    """Groups of at most `size` images that have the same height and width; list order if size is 1."""
+    """Group images of equal height and width into batches of at most `size`. Keeps the list's order if size is 1."""
     if size <= 1:
         return [[entry] for entry in entries]
     by_shape: dict[Size, list[ImageEntry]] = {}

@@ -10,15 +10,15 @@ from utils.files.atomic import write_lines
 from utils.files.published_places import published_lists
 from utils.files.text import read_text
 
-NO_CLASS = "-"  # in place of tags: none of the classes is in the image
+NO_CLASS = "-"  # instead of tags: the image shows none of the classes
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """One listed image. name is the file name without folder and suffix; tags are zero-based class indices.
+    """One image of a list. name: file name without folder and suffix. tags: zero-based class indices.
 
-    is_negative: none of the classes is in the image, in contrast to an image whose tags are not known.
+    is_negative: the image shows none of the classes, in contrast to an image whose tags are unknown.
     """
 
     name: str
@@ -27,11 +27,11 @@ class ImageEntry:
 
 
 def read_image_list(path: Path, num_classes: int, *, need_tags: bool = False) -> list[ImageEntry]:
-    """Reads a list in any of the usual forms; blank lines are skipped.
+    """Read a list in any of the common formats, skipping blank lines.
 
-    `ID`, `ID tag tag …`, `ID.jpg tag …`, `ID -` (a negative: none of the classes is in it),
+    `ID`, `ID tag tag …`, `ID.jpg tag …`, `ID -` (a negative: it shows none of the classes),
     `/JPEGImages/ID.jpg /SegmentationClassAug/ID.png`.
-    Raises UserError that names file, line, value and rule, or the list that is missing.
+    Raises UserError naming file, line, value and rule, or the missing list.
     """
     entries, faults = parse_image_list(path, num_classes, need_tags=need_tags)
     if faults:
@@ -44,9 +44,9 @@ def read_image_list(path: Path, num_classes: int, *, need_tags: bool = False) ->
 def parse_image_list(
     path: Path, num_classes: int, *, need_tags: bool = False
 ) -> tuple[list[ImageEntry], list[UserError]]:
-    """What read_image_list reads, from the lines without fault, and one error for every line with one."""
+    """Like read_image_list, but return the valid entries and one error per invalid line."""
     if not path.is_file():
-        remedy = "write it, one image a line: `NAME tag tag …`, tags counted from 0"
+        remedy = "write it, one image per line: `NAME tag tag …`, tags count from 0"
         also = ", ".join(map(str, published_lists(path, locate.PROJECT_ROOT)))
         return [], [UserError("no such image list", path, f"also checked: {also}", remedy)]
     try:
@@ -65,19 +65,19 @@ def parse_image_list(
             except UserError as error:
                 faults.append(error)
     if not entries and not faults:
-        faults.append(UserError("lists no image", path))
+        faults.append(UserError("lists no images", path))
     return list(entries.values()), faults
 
 
 def write_image_list(path: Path, entries: Iterable[ImageEntry]) -> None:
-    """Writes `NAME tag tag …`, for negatives `NAME -`, one image per line, whole or not at all.
+    """Write `NAME tag tag …`, or `NAME -` for negatives, one image per line, atomically.
 
-    Raises UserError for a name that would not read back.
+    Raises UserError for names that could not be read back.
     """
     entries = list(entries)
     for entry in entries:
         if len(entry.name.split()) != 1 or _name_of(entry.name) != entry.name:
-            rule = "a name has no space, no '/', and no image suffix"
+            rule = "names must not contain spaces or '/', or end in an image suffix"
             raise UserError(f"{entry.name!r} cannot be listed", path, rule, "rename the image")
     tags = ([NO_CLASS] if entry.is_negative else map(str, entry.tags) for entry in entries)
     write_lines(path, (" ".join([entry.name, *of_image]) for entry, of_image in zip(entries, tags)))
@@ -89,7 +89,7 @@ def _parse_line(fields: list[str], num_classes: int, where: str, *, need_tags: b
         return ImageEntry(name, is_negative=True)
     tags = () if _is_path_pair(fields) else _tags_of(fields[1:], num_classes, where)
     if need_tags and not tags:
-        rule = f"this step needs `NAME tag tag …`, or `NAME {NO_CLASS}` where none of the classes is in the image"
+        rule = f"this step needs `NAME tag tag …`, or `NAME {NO_CLASS}` if the image shows none of the classes"
         raise UserError(f"{name} has no tags", where, rule)
     return ImageEntry(name, tags)
 
@@ -106,10 +106,10 @@ def _is_path_pair(fields: list[str]) -> bool:
 def _tags_of(fields: list[str], num_classes: int, where: str) -> tuple[int, ...]:
     tags = []
     for field in fields:
-        if not (field.isascii() and field.isdigit() and len(field) <= 9):  # isdigit alone takes ² and 5,000 digits
+        if not (field.isascii() and field.isdigit() and len(field) <= 9):  # isdigit alone accepts ² and 5,000 digits
             shown = field if len(field) <= 40 else f"{field[:40]}…"
-            raise UserError(f"{shown!r} is not a tag", where, f"tags are whole numbers, 0..{num_classes - 1}")
+            raise UserError(f"{shown!r} is not a tag", where, f"expected integers in 0..{num_classes - 1}")
         if int(field) >= num_classes:
-            raise UserError(f"tag {field}", where, f"tags are 0..{num_classes - 1}")
+            raise UserError(f"tag {field}", where, f"expected tags in 0..{num_classes - 1}")
         tags.append(int(field))
     return tuple(sorted(set(tags)))

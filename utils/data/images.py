@@ -1,4 +1,4 @@
-"""Images, saliency maps and label maps on disk."""
+"""Reads and writes images, saliency maps and label maps."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,16 +21,16 @@ FEW_FILES, FEW_BYTES = 1000, 100 << 20  # that are read whole before a training 
 
 
 def find_image(folder: Path, name: str) -> Path:
-    """The image called `name` in `folder`, whatever its suffix. Raises UserError."""
+    """Find the image `name` in `folder` with any image suffix. Raises UserError if there is none."""
     for suffix in IMAGE_SUFFIXES:
         path = folder / f"{name}{suffix}"
         if path.is_file():
             return path
-    raise UserError("no such image", folder / name, f"its suffix is one of {', '.join(IMAGE_SUFFIXES[:3])}")
+    raise UserError("no such image", folder / name, f"expected the suffix {', '.join(IMAGE_SUFFIXES[:3])}")
 
 
 def image_files(folder: Path) -> dict[str, Path]:
-    """Every image of `folder` by its name, as find_image would find it, from one look at the folder."""
+    """Map the name of every image in `folder` to the path that find_image returns, listing the folder once."""
     found: dict[str, Path] = {}
     with disk_errors(folder, "listed"):
         files = list(folder.iterdir())
@@ -43,7 +43,7 @@ def image_files(folder: Path) -> dict[str, Path]:
 
 
 def image_or_guess(folder: Path, name: str, *, suffix: str = ".jpg") -> Path:
-    """The image, or the name it would usually have, so that all missing ones can be reported at once."""
+    """Find the image, or return its usual path if it is missing, so that all missing ones can be reported together."""
     try:
         return find_image(folder, name)
     except UserError:
@@ -51,10 +51,10 @@ def image_or_guess(folder: Path, name: str, *, suffix: str = ".jpg") -> Path:
 
 
 def missing_files(what: str, folder: Path, names: Sequence[str], *, remedy: str = "") -> list[str]:
-    """A line that says which of the named images are missing from `folder`, whatever their suffix; empty if none."""
+    """Return a line listing the named images that are missing from `folder`, with any suffix; [] if none are."""
     remedy = f" ({remedy})" if remedy else ""
     if not folder.is_dir():
-        return [f"{what}: put them into {folder}{remedy}"]
+        return [f"{what}: none in {folder}: add them{remedy}"]
     there = image_files(folder)
     missing = [name for name in names if name not in there]
     if not missing:
@@ -63,31 +63,31 @@ def missing_files(what: str, folder: Path, names: Sequence[str], *, remedy: str 
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """The photograph as an RGB PIL image. Raises UserError that names the file if it cannot be decoded."""
+    """Read a photograph as an RGB PIL image. Raises UserError naming the file if it cannot be decoded."""
     return decode(path).convert("RGB")
 
 
 def read_gray(path: Path) -> Image.Image:
-    """A grey map (saliency, attention) as an L PIL image, see maps.saliency_of. Raises UserError for colours."""
+    """Read a grey map (saliency, attention) as an L PIL image, see maps.saliency_of. Raises UserError for colours."""
     return Image.fromarray(saliency_of(decode(path), path)[0])
 
 
 def read_rgba(path: Path) -> np.ndarray:
-    """An image with its mask as alpha, (H, W, 4) uint8. Raises UserError where it has no alpha."""
+    """Read an image with its mask as alpha channel, (H, W, 4) uint8. Raises UserError if it has no alpha channel."""
     image = decode(path)
     if image.mode != "RGBA":
-        raise UserError(f"is an {image.mode} image", path, "it must be RGBA, with the mask as alpha")
+        raise UserError(f"is an {image.mode} image", path, "expected RGBA with the mask as alpha channel")
     return np.asarray(image)
 
 
 def read_label(path: Path) -> np.ndarray:
-    """Label map (H, W) uint8, see maps.label_of; 255 is ignored. Raises UserError on RGB masks."""
+    """Read a label map (H, W) uint8, see maps.label_of; 255 is ignored. Raises UserError on RGB masks."""
     image, bits = decode_with_bits(path)
     return label_of(image, path, bits)[0]
 
 
 def decode_with_bits(path: Path) -> tuple[Image.Image, str]:
-    """The image as decode reads it, and Pillow's raw mode of the file, which says how many bits a pixel has."""
+    """Return the decoded image and Pillow's raw mode of the file, which states the bits per pixel."""
     bits = ""
 
     def load(image: Image.Image) -> None:
@@ -100,12 +100,12 @@ def decode_with_bits(path: Path) -> tuple[Image.Image, str]:
 
 
 def decode(path: Path) -> Image.Image:
-    """The image as it is stored, read to its end. Raises UserError that names the file if it cannot be decoded."""
+    """Decode an image in the mode it is stored in. Raises UserError naming the file if it cannot be decoded."""
     return _open(path, lambda image: image.load())
 
 
 def open_header(path: Path) -> Image.Image:
-    """Size and mode of the image, closed again before its pixels are read. Raises UserError as decode does."""
+    """Read size and mode of an image without its pixels. Raises UserError like decode."""
     return _open(path, lambda image: image.close())
 
 
@@ -117,14 +117,14 @@ def are_few(files: Sequence[Path]) -> bool:
 
 
 def ask_image(path: Path, question: Callable[[Image.Image], AnswerT]) -> AnswerT:
-    """What the question finds in the image before it is closed. Raises UserError as decode does."""
+    """Return question(image), called while the image is open. Raises UserError like decode."""
     answers: list[AnswerT] = []
     _open(path, lambda image: answers.append(question(image))).close()
     return answers[0]
 
 
 def _open(path: Path, use: Callable[[Image.Image], Any]) -> Image.Image:
-    if path.exists() and not path.is_file():  # opening a pipe would wait for its other end
+    if path.exists() and not path.is_file():  # opening a named pipe would block
         raise UserError("is not a regular file", path, remedy="replace it or remove it from the list")
     try:
         image = Image.open(path)
@@ -139,18 +139,18 @@ def _open(path: Path, use: Callable[[Image.Image], Any]) -> Image.Image:
 
 
 def resize_by_pil(array: np.ndarray, size: Sequence[int], resampling: Image.Resampling) -> np.ndarray:
-    """(H, W[, 3]) uint8 -> (*size[, 3]), a new array, as published code resizes: other libraries round otherwise."""
+    """Resize (H, W[, 3]) uint8 -> new (*size[, 3]) with Pillow, as published; other libraries round differently."""
     height, width = size
     return np.array(Image.fromarray(array).resize((width, height), resampling))
 
 
 def write_label_png(path: Path, label: np.ndarray, *, palette: bool = True, made_from: str = "") -> None:
-    """Writes (H, W) uint8 indices as a PNG with the VOC palette, or as a grey one for readers that ignore palettes.
+    """Write (H, W) uint8 indices as a PNG with the VOC palette, or as a grey PNG for readers that ignore palettes.
 
-    made_from: the digest of its sources, see utils.files.sources.
+    made_from: digest of its sources, see utils.files.sources.
     """
     if label.ndim != 2 or label.dtype != np.uint8:
-        raise ValueError(f"{path}: a label map is (H, W) uint8, not {label.shape} {label.dtype}")
+        raise ValueError(f"{path}: expected a label map (H, W) uint8, not {label.shape} {label.dtype}")
     image = Image.fromarray(label)
     if palette:
         image.putpalette(PALETTE.flatten().tolist())
@@ -166,10 +166,10 @@ def write_image(
     compress_level: int | None = None,
     made_from: str = "",
 ) -> None:
-    """Writes an RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W) image; the suffix decides the format.
+    """Write an RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W) image. The suffix selects the format.
 
-    quality is JPEG's, compress_level (0 quick to 9 small) PNG's; None is Pillow's own. made_from: the digest of its
-    sources, see utils.files.sources.
+    quality: for JPEG. compress_level: for PNG, 0 (fast) to 9 (small); None is Pillow's default. made_from: digest of
+    its sources, see utils.files.sources.
     """
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)

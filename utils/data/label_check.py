@@ -1,4 +1,4 @@
-"""A look at every training label before hours of training: sizes, values, shares, and labels that cannot be meant."""
+"""Checks every training label before hours of training: size, values, class frequencies, and unintended labels."""
 
 import hashlib
 import zlib
@@ -14,13 +14,13 @@ from utils.data.images import are_few, decode, open_header, read_label
 from utils.errors import UserError
 from utils.files.parallel import parallel_map
 
-BORDERED = 20  # ignored pixels that touch an object, to each pixel where object and background touch: VOC's own masks
-MADE_HERE = "label_settings.json"  # gen_gt.py writes it beside its labels
+BORDERED = 20  # as in VOC's masks: ignored pixels that touch an object, per pixel where object and background touch
+MADE_HERE = "label_settings.json"  # written by gen_gt.py beside its labels
 
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What one label holds. counts (256,) pixels by value."""
+    """The content of one label. counts: (256,) pixels per value."""
 
     problem: str | None
     counts: np.ndarray
@@ -35,14 +35,14 @@ class LabelReport:
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """All labels: counts (256,) pixels by value, what looks wrong, and a digest that other labels would not have."""
+    """Summary of all labels. counts: (256,) pixels per value. warnings: what looks wrong. digest: of all labels."""
 
     counts: np.ndarray
     warnings: tuple[str, ...]
     digest: str
 
     def shares(self, classes: Sequence[str]) -> str:
-        """The share of each class among labelled pixels, and of ignored pixels among all, as lines."""
+        """Return lines with each class's fraction of the labelled pixels, and the ignored fraction of all pixels."""
         labelled = max(1, int(self.counts[:IGNORE_INDEX].sum()))
         lines = [
             f"  {name:<16} {self.counts[index] / labelled:.2%}" for index, name in enumerate(("background", *classes))
@@ -59,10 +59,10 @@ def check_labels(
     num_labels: int,
     num_workers: int = 0,
 ) -> LabelSummary:
-    """Reads the label of every named image on num_workers processes (0: one a core).
+    """Check the label of every named image, in num_workers processes (0: one per core).
 
-    files: name -> image. mask_dir: ground truth, where there is any, to notice if it is what would be trained on.
-    Raises UserError that counts and names labels of another size than their image's or with illegal values.
+    files: name -> image path. mask_dir: ground truth, if available, to warn if it is used as training labels.
+    Raises UserError with number and names of labels that differ in size from their image or have invalid values.
     """
     whole = are_few([files[name] for name in names])
     look = partial(inspect_label, label_dir=label_dir, mask_dir=mask_dir, num_labels=num_labels, whole=whole)
@@ -72,12 +72,12 @@ def check_labels(
     if problems:
         some = "\n  ".join(problems[:5]) + ("\n  …" if len(problems) > 5 else "")
         what = f"{len(problems)} of {len(names)} labels do not fit their images or DATASET.N_CLASSES={num_labels}"
-        raise UserError(what, label_dir, remedy=f"make them again, or check DATASET.LABEL_DIR\n  {some}")
+        raise UserError(what, label_dir, remedy=f"create them again, or check DATASET.LABEL_DIR\n  {some}")
     digest = hashlib.blake2b(digest_size=8)
     for name, report in zip(names, reports):
         digest.update(f"{name} {report.checksum}\n".encode())
     counts = np.sum([report.counts for report in reports], axis=0)
-    if not (label_dir / MADE_HERE).is_file():  # labels made here may have an ignore band, and find no object
+    if not (label_dir / MADE_HERE).is_file():  # labels of gen_gt.py may have an ignore band and contain no object
         kinds = MaskKinds()
         for report in reports:
             kinds.add((report.has_object, bool(report.counts[IGNORE_INDEX])))
@@ -99,7 +99,7 @@ def inspect_label(
         problem = f"{path.name} is {label.shape[1]}x{label.shape[0]}, its image {width}x{height}"
     elif unknown := unknown_labels(label, num_labels):
         problem = (
-            f"{path.name} holds {unknown[0]}: expected 0 to {num_labels - 1}, and {IGNORE_INDEX} for ignored pixels"
+            f"{path.name} contains {unknown[0]}: expected 0 to {num_labels - 1}, or {IGNORE_INDEX} for ignored pixels"
         )
     return LabelReport(
         problem, counts, is_bordered(label), _is_mask(label, name, mask_dir), zlib.crc32(label.tobytes())
@@ -107,41 +107,41 @@ def inspect_label(
 
 
 def unknown_labels(label: np.ndarray, num_labels: int) -> list[int]:
-    """The values of a label map (H, W) uint8 that are neither one of num_labels, background counted, nor ignored."""
+    """Return the values of a label map (H, W) uint8 that are neither in 0..num_labels - 1 nor ignored."""
     counts = np.bincount(label.ravel(), minlength=256)
     return (num_labels + np.flatnonzero(counts[num_labels:IGNORE_INDEX])).tolist()
 
 
 class MaskKinds:
-    """Whether any mask of a set holds an object: where all hold 0 and 255 alone, scores mean nothing."""
+    """Tracks whether any mask of a set contains an object. If all contain only 0 and 255, scores are meaningless."""
 
     def __init__(self) -> None:
         self.with_objects = self.with_ignored = 0
 
     def add(self, kind: tuple[bool, bool]) -> None:
-        """Counts what kind_of_mask found in one of them."""
+        """Add the result of kind_of_mask for one mask."""
         self.with_objects += kind[0]
         self.with_ignored += kind[1]
 
     def check(self, folder: Path) -> None:
-        """Raises UserError where no mask holds an object and some hold ignored pixels."""
+        """Raise UserError if no mask contains an object and some contain ignored pixels."""
         if self.with_ignored and not self.with_objects:
             raise UserError(
-                f"no mask holds an object, and {self.with_ignored} hold {IGNORE_INDEX}",
+                f"no mask contains an object, and {self.with_ignored} contain {IGNORE_INDEX}",
                 folder,
-                f"masks hold 0 for background, 1, 2, … for the classes; pixels of {IGNORE_INDEX} count nowhere",
-                "where 255 is the object, save it as 1",
+                f"expected 0 for background and 1, 2, … for the classes; pixels of {IGNORE_INDEX} are ignored",
+                "if 255 means object, save it as 1",
             )
 
 
 def kind_of_mask(mask: np.ndarray) -> tuple[bool, bool]:
-    """Whether a mask (H, W) uint8 holds an object, and whether it holds ignored pixels."""
+    """Return whether a mask (H, W) uint8 contains an object, and whether it contains ignored pixels."""
     counts = np.bincount(mask.ravel(), minlength=256)
     return bool(counts[1:IGNORE_INDEX].any()), bool(counts[IGNORE_INDEX])
 
 
 def is_bordered(label: np.ndarray) -> bool:
-    """Whether objects stand behind a border of ignored pixels, as in VOC's own masks. label (H, W) uint8."""
+    """Return whether a border of ignored pixels surrounds the objects, as in VOC's masks. label (H, W) uint8."""
     direct = bordered = 0
     for one, other in ((label[1:], label[:-1]), (label[:, 1:], label[:, :-1])):
         is_object = [(side != 0) & (side != IGNORE_INDEX) for side in (one, other)]
@@ -160,15 +160,15 @@ def _warnings(reports: Sequence[LabelReport], label_dir: Path) -> tuple[str, ...
     objects = [report for report in reports if report.has_object]
     if not objects:
         return (
-            f"WARNING: all {len(reports)} labels in {label_dir} are background: a network trained on them finds "
-            "nothing. Were they made with too high a threshold?",
+            f"WARNING: all {len(reports)} labels in {label_dir} are background: a network trained on them predicts "
+            "only background. Were they made with too high a threshold?",
         )
     warnings = []
     same = sum(report.is_mask for report in objects)
     bordered = sum(report.is_bordered for report in objects)
     if same > len(objects) / 10:
         warnings.append(f"{same} of {len(objects)} labels with objects equal the ground truth")
-    # labels made here may have an ignore band of their own
+    # labels of gen_gt.py may have an ignore band of their own
     if bordered > len(objects) / 2 and not (label_dir / MADE_HERE).is_file():
-        warnings.append(f"{bordered} of {len(objects)} have VOC's border of ignored pixels around their objects")
+        warnings.append(f"{bordered} of {len(objects)} have ignored pixels around objects, like VOC's masks")
     return tuple(f"WARNING: {label_dir}: {text}: are these pseudo labels?" for text in warnings)

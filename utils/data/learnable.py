@@ -1,4 +1,4 @@
-"""Whether tags can teach anything: what no classifier can learn from them, and what it will find hard."""
+"""Checks whether a classifier can learn from the tags: what is impossible, and what will be hard."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ SHOWN = 10
 
 
 def tag_faults(entries: Sequence[ImageEntry], classes: Sequence[str]) -> list[str]:
-    """Why nothing can be learnt: every image has the same tags. Empty where something can."""
+    """Return why nothing can be learnt (every image has the same tags); empty if something can."""
     sets = {entry.tags for entry in entries}
     if len(sets) != 1 or not entries[0].tags:
         return []
     names = first_few((classes[tag] for tag in entries[0].tags), SHOWN)
     what = f"all {len(entries)} images have the same tags ({names})"
     return [
-        f"{what}: a classifier learns to always say yes; add images that show none of the classes, as negatives "
-        "(scripts/prepare_own.py: an empty cell of tags, or --negatives=FOLDER)"
+        f"{what}: a classifier would always answer yes; add images that show none of the classes as negatives "
+        "(scripts/prepare_own.py: an empty tag cell, or --negatives=FOLDER)"
     ]
 
 
 def tag_warnings(entries: Sequence[ImageEntry], classes: Sequence[str]) -> list[str]:
-    """What keeps single classes from being learnt: few images, classes that always occur together or everywhere."""
+    """Warn about classes that are hard to learn: few images, always together with another class, or in every image."""
     images: dict[int, set[str]] = defaultdict(set)
     for entry in entries:
         for tag in entry.tags:
@@ -44,12 +44,12 @@ def tag_warnings(entries: Sequence[ImageEntry], classes: Sequence[str]) -> list[
         if len(together) > 1:
             warnings.append(
                 f"{first_few(together, SHOWN)} always occur together ({len(shared)} images, e.g. "
-                f"{first_few(sorted(shared))}): nothing distinguishes them; join them, or add images of one alone"
+                f"{first_few(sorted(shared))}): nothing distinguishes them; merge them, or add images of only one"
             )
     everywhere = [classes[tag] for tag, names in sorted(images.items()) if len(names) == len(entries)]
     if everywhere and not tag_faults(entries, classes):
         warnings.append(
-            f"{first_few(everywhere, SHOWN)} in every image: nothing shows what is not of this class; add others"
+            f"{first_few(everywhere, SHOWN)} in every image: add images without this class, as counterexamples"
         )
     for tag in sorted(images):
         others = [entry.name for entry in entries if tag not in entry.tags]
@@ -62,5 +62,5 @@ def tag_warnings(entries: Sequence[ImageEntry], classes: Sequence[str]) -> list[
 
 
 def class_counts(entries: Sequence[ImageEntry]) -> Counter[int]:
-    """Images of each class."""
+    """Count the images of each class."""
     return Counter(tag for entry in entries for tag in entry.tags)

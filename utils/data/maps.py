@@ -1,6 +1,6 @@
-"""Saliency maps and label maps from whatever PNG holds them, or a word on why the file is none.
+"""Reads saliency maps and label maps from any kind of PNG.
 
-A saliency map is read as grey values 0..255, a label map as class indices; both from the pixels of one channel.
+A saliency map is read as grey values 0..255, a label map as class indices.
 """
 
 from pathlib import Path
@@ -12,21 +12,21 @@ from utils.data.palette import PALETTE
 from utils.errors import UserError
 
 SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-# grey levels by which channels may differ: JPEG's rounding of a grey map
+# difference between channels, in grey levels, that JPEG's rounding causes in a grey map
 GREY_SPREAD = 24
-COLOURED = 0.01  # fraction of pixels with a larger spread from which on a map is coloured
-PALETTE_TOLERANCE = 4  # of an optimiser's rounding; colours of VOC's palette lie 32 or more apart
-# of Pillow, which scales these grey values to 0..255: factor of a PNG's bits a pixel
+COLOURED = 0.01  # a map is coloured if this fraction of its pixels has a larger spread
+PALETTE_TOLERANCE = 4  # for rounding by PNG optimisers; colours of VOC's palette are at least 32 apart
+# factors by which Pillow scales grey PNGs of 2 and 4 bits per pixel to 0..255
 FEW_BITS = {"L;2": 85, "L;4": 17}
-CUT_OUT = "cut-outs: their alpha is the map"
-REMAPPED = "label maps whose palette holds VOC's colours in another order: read by colour"
+CUT_OUT = "cut-outs: alpha channel used as the map"
+REMAPPED = "label maps whose palette has VOC's colours in another order: read by colour"
 
 
 def saliency_of(image: Image.Image, path: Path) -> tuple[np.ndarray, str | None]:
-    """(H, W) uint8 of an image as it is stored, and what was done to it, if that is worth a word.
+    """Convert an image to a saliency map (H, W) uint8. Also returns a note if it was converted, else None.
 
-    Alpha that varies is the map: a background remover's cut-out. 16-bit values are divided by 257. Raises UserError
-    for colours.
+    A non-constant alpha channel is the map (cut-outs of background removers). 16-bit values are divided by 257.
+    Raises UserError for colours.
     """
     if image.mode in SIXTEEN_BIT:
         return np.clip(np.round(np.asarray(image) / 257), 0, 255).astype(np.uint8), None
@@ -38,22 +38,24 @@ def saliency_of(image: Image.Image, path: Path) -> tuple[np.ndarray, str | None]
     if image.mode in ("L", "1"):
         return np.asarray(image.convert("L")), None
     if image.mode not in ("RGB", "P", "CMYK", "YCbCr"):
-        raise UserError(f"is an image of mode {image.mode}", path, "a saliency map is grey", "save it as 8-bit grey")
+        raise UserError(
+            f"is an image of mode {image.mode}", path, "expected a grey saliency map", "save it as 8-bit grey"
+        )
     pixels = np.asarray(image.convert("RGB"))
     spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
     if np.count_nonzero(spread > GREY_SPREAD) > COLOURED * spread.size:
-        rule = "a saliency map is grey, white where an object stands out"
+        rule = "expected a grey saliency map, white where an object stands out"
         raise UserError(f"is a coloured image (mode {image.mode})", path, rule, "save it as grey values")
     return np.asarray(image.convert("L")), None
 
 
 def label_of(image: Image.Image, path: Path, bits: str = "") -> tuple[np.ndarray, str | None]:
-    """(H, W) uint8 class indices of an image as it is stored, and what was done, if that is worth a word.
+    """Convert an image to class indices (H, W) uint8. Also returns a note if it was converted, else None.
 
-    bits: Pillow's raw mode of the file. VOC's colours at other indices than VOC's are mapped back. Raises UserError
-    for colours without a palette, and where the palette contradicts the indices.
+    bits: Pillow's raw mode of the file. If the palette has VOC's colours at other indices, they are mapped back.
+    Raises UserError for colours without a palette, and if the palette contradicts the indices.
     """
-    rule = "a label map holds class indices (mode P or L)"
+    rule = "expected class indices (mode P or L)"
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8), None
     if image.mode == "L":
@@ -61,7 +63,7 @@ def label_of(image: Image.Image, path: Path, bits: str = "") -> tuple[np.ndarray
     if image.mode in SIXTEEN_BIT:
         values = np.asarray(image)
         if values.max() > 255:
-            raise UserError(f"holds the value {values.max()}", path, rule, "values are 0 to 255")
+            raise UserError(f"contains the value {values.max()}", path, rule, "values are 0 to 255")
         return values.astype(np.uint8), None
     if image.mode != "P":
         raise UserError(f"is an {image.mode} image", path, rule, "convert colours to indices first")
@@ -71,7 +73,7 @@ def label_of(image: Image.Image, path: Path, bits: str = "") -> tuple[np.ndarray
 
 
 def _by_colour(image: Image.Image, path: Path) -> np.ndarray | None:
-    """(256,) uint8: the class that each index means by its colour; None where the indices mean themselves."""
+    """Return (256,) uint8: index -> class by its colour. None if the indices are the classes."""
     colours = np.array(image.getpalette("RGB") or [], np.int16).reshape(-1, 3)[:256]
     if np.array_equal(colours, PALETTE[: len(colours)]):
         return None
@@ -85,7 +87,7 @@ def _by_colour(image: Image.Image, path: Path) -> np.ndarray | None:
         table = np.arange(256, dtype=np.uint8)
         table[used] = nearest
         return table
-    # a palette of other colours says nothing of the indices, but black is background wherever masks have colours
+    # a palette of other colours does not define the classes, but black always means background
     is_black = (colours[used] == 0).all(axis=1)
     grey = (colours[used].max(axis=1) - colours[used].min(axis=1) <= PALETTE_TOLERANCE).all()
     if is_black.any() and 0 in used and not is_black[used == 0].all() and not grey:

@@ -1,10 +1,10 @@
-"""The colours of label maps: VOC's palette."""
+"""VOC's palette, the colours of label maps."""
 
 import numpy as np
 
 
 def _voc_palette() -> np.ndarray:
-    """The colour of index i has its bits spread over the channels, three by three, highest first (VOC devkit)."""
+    """Compute VOC's palette: each three bits of an index become one bit per channel, highest first (VOC devkit)."""
     index = np.arange(256)
     palette = np.zeros((256, 3), dtype=np.uint8)
     for bit in range(8):

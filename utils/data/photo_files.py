@@ -1,4 +1,4 @@
-"""Which files of a folder are photos, and what is left out: one rule for every program that looks for photos."""
+"""Finds the photos in a folder, for every program that reads one, and reports which files are skipped."""
 
 import os
 from collections import Counter
@@ -9,7 +9,7 @@ from pathlib import Path
 from utils.errors import UserError
 from utils.files.text import first_few
 
-# what Pillow reads as a photograph; HEIC with pillow-heif. See utils.data.photos
+# formats of photographs that Pillow reads, HEIC with pillow-heif; see utils.data.photos
 PHOTO_SUFFIXES = frozenset(
     [
         ".jpg",
@@ -33,9 +33,9 @@ PHOTO_SUFFIXES = frozenset(
         ".hif",
     ]
 )
-# of photographs too, but of a form that nothing here reads
+# formats of photographs and drawings that are not supported
 RAW_SUFFIXES = frozenset([".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2", ".psd", ".svg", ".jxl"])
-# what systems and network drives put beside photos, in small letters
+# what operating systems and network drives put beside photos, in lower case
 SYSTEM_NAMES = frozenset(
     [
         "@eadir",
@@ -57,9 +57,9 @@ SYSTEM_PREFIXES = ("system volume information",)
 
 @dataclass
 class FoundPhotos:
-    """The photos below a folder, sorted, and what was left out: hidden files, those of systems, other files by suffix.
+    """The sorted photos below a folder, and what was skipped: hidden files, system files, other files by suffix.
 
-    broken_links: links to files that are gone.
+    broken_links: links to missing files.
     """
 
     photos: list[Path] = field(default_factory=list)
@@ -69,25 +69,25 @@ class FoundPhotos:
     broken_links: list[Path] = field(default_factory=list)
 
     def notes(self) -> list[str]:
-        """A line per kind of file that was left out."""
+        """Return a line per kind of skipped file."""
         raw = {suffix: count for suffix, count in self.others.items() if suffix in RAW_SUFFIXES}
         rest = {suffix: count for suffix, count in self.others.items() if suffix not in RAW_SUFFIXES}
         counted = {
-            f"{sum(raw.values())} images of a format that is not read ({_counted(raw)}): save them as JPEG": bool(raw),
-            f"{sum(rest.values())} files that are no photos ({_counted(rest)})": bool(rest),
-            f"{self.of_system} files and folders of systems (@eaDir, Thumbs.db, …)": self.of_system,
+            f"{sum(raw.values())} images of unsupported formats ({_counted(raw)}): save them as JPEG": bool(raw),
+            f"{sum(rest.values())} files that are not photos ({_counted(rest)})": bool(rest),
+            f"{self.of_system} system files and folders (@eaDir, Thumbs.db, …)": self.of_system,
             f"{self.hidden} hidden files and folders": self.hidden,
-            f"{len(self.broken_links)} links to files that are gone ({first_few(map(str, self.broken_links))})": (
+            f"{len(self.broken_links)} links to missing files ({first_few(map(str, self.broken_links))})": (
                 self.broken_links
             ),
         }
-        return [f"left out: {text}" for text, is_so in counted.items() if is_so]
+        return [f"skipped: {text}" for text, found in counted.items() if found]
 
 
 def find_photos(folder: Path, *, without: Sequence[Path] = ()) -> FoundPhotos:
-    """Every photo below `folder`, in any letter case of its suffix; links are followed, circles of them are not.
+    """Find every photo below `folder`, with suffixes in upper or lower case. Follows links, but no loops.
 
-    Not below the folders `without`. Raises one UserError that names every folder that cannot be read.
+    Folders in `without` are skipped. Raises one UserError naming every folder that cannot be read.
     """
     skipped = {path.resolve() for path in without}
     found = FoundPhotos()
@@ -108,7 +108,7 @@ def find_photos(folder: Path, *, without: Sequence[Path] = ()) -> FoundPhotos:
 
 
 def _walk(folder: Path, skipped: set[Path], found: FoundPhotos, refused: list[str]) -> Iterator[Path]:
-    """Files below `folder`; what is left out is counted in `found`, folders that cannot be listed are in `refused`."""
+    """Yield files below `folder`. Counts skipped files in `found` and adds unreadable folders to `refused`."""
     pending, ancestors = [(folder, frozenset([folder.resolve()]))], skipped
     while pending:
         current, above = pending.pop()
@@ -136,7 +136,7 @@ def _is_left_out(entry: "os.DirEntry[str]", path: Path, found: FoundPhotos) -> b
     elif entry.is_symlink() and not path.exists():
         found.broken_links.append(path)
     elif not entry.is_dir() and not entry.is_file():
-        found.others["no regular file"] += 1
+        found.others["not a regular file"] += 1
     else:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Photographs as cameras, phones and programs leave them -> upright 8-bit RGB, with a word on what was changed."""
+"""Converts photographs from cameras, phones and programs to upright 8-bit RGB, and notes what was changed."""
 
 import importlib
 from dataclasses import dataclass
@@ -16,27 +16,27 @@ READ_AS_THEY_ARE = {
     "JPEG": (".jpg", ".jpeg"),
     "MPO": (".jpg", ".jpeg"),
     "PNG": (".png",),
-}  # what every program here reads, by its suffix
+}  # formats that every program here reads, by suffix
 PLAIN_MODES = ("RGB", "L")
 JPEG_QUALITY = 95
-# what is said of a photo that was changed
+# notes about photos that were changed
 TRANSPARENT, SIXTEEN_BIT, TURNED = "transparent, shown over white", "16-bit, scaled to 8", "turned upright"
 FIRST_FRAME, COLOURS, FORMAT, SCALED = "first frame of several", "converted to RGB", "saved as JPEG", "scaled down"
 
 
 @dataclass(frozen=True)
 class Photo:
-    """An upright RGB image, and what had to be changed for it to be one: empty where the file can be used as it is."""
+    """An upright RGB image. changes: what had to be changed; empty if the file can be used as it is."""
 
     image: Image.Image
     changes: tuple[str, ...]
 
 
 def read_photo(path: Path, *, max_side: int = 0) -> Photo:
-    """The photograph, its longer side at most `max_side` pixels (0: its own size).
+    """Read a photograph, scaled down to at most `max_side` pixels on its longer side (0: not scaled).
 
-    The first frame, over white where it is transparent, turned as its EXIF says, 16-bit values divided by 257.
-    Raises UserError where it cannot be read, also where a package for its format is missing.
+    Takes the first frame, puts transparent images over white, applies the EXIF rotation, and divides 16-bit values
+    by 257. Raises UserError if it cannot be read or the package for its format is not installed.
     """
     image = _decoded(path)
     changes = [FIRST_FRAME] if getattr(image, "n_frames", 1) > 1 and image.format != "MPO" else []
@@ -57,7 +57,7 @@ def read_photo(path: Path, *, max_side: int = 0) -> Photo:
 
 
 def is_plain(path: Path) -> bool:
-    """Whether read_photo would change nothing, by the file's header. Raises UserError where it cannot be opened."""
+    """Return whether read_photo would change nothing, judging by the header. Raises UserError if unreadable."""
 
     def is_so(image: Image.Image) -> bool:
         suffixes = READ_AS_THEY_ARE.get(image.format or "", ())
@@ -69,7 +69,7 @@ def is_plain(path: Path) -> bool:
 
 
 def as_rgb(image: Image.Image, path: Path) -> tuple[Image.Image, str | None]:
-    """An RGB image of any of Pillow's modes, and what was done beside the plain conversion."""
+    """Convert an image of any Pillow mode to RGB. Also returns a note on what was changed, if anything."""
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N", "F"):
         return Image.fromarray(_eight_bit(np.asarray(image))).convert("RGB"), SIXTEEN_BIT
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
@@ -85,7 +85,7 @@ def as_rgb(image: Image.Image, path: Path) -> tuple[Image.Image, str | None]:
 
 
 def _eight_bit(values: np.ndarray) -> np.ndarray:
-    """16-bit grey values / 257; floats in 0..1 times 255, others between their least and largest -> uint8."""
+    """Convert grey values to uint8: 16-bit / 257; floats in 0..1 * 255; other floats scaled from minimum to maximum."""
     if values.dtype.kind == "f":
         values = np.nan_to_num(values)
         low, high = (0.0, 1.0) if values.min() >= 0 and values.max() <= 1 else (values.min(), values.max())
@@ -105,8 +105,8 @@ def _decoded(path: Path) -> Image.Image:
 
 
 def _sixteen_bit_rgb(path: Path) -> Image.Image | None:
-    """A TIFF of three 16-bit channels, which Pillow does not read; None where it is something else."""
-    import cv2  # here: most photos do without
+    """Read a TIFF with three 16-bit channels, which Pillow cannot read. None for other files."""
+    import cv2  # not at the top: most photos do not need it
 
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if pixels is None or pixels.dtype != np.uint16:
@@ -115,31 +115,31 @@ def _sixteen_bit_rgb(path: Path) -> Image.Image | None:
 
 
 def _open_formats(path: Path) -> None:
-    """Makes Pillow able to open the file's format. Raises UserError that names the package where it cannot."""
+    """Register Pillow's reader for the file's format. Raises UserError naming the missing package."""
     suffix = path.suffix.lower()
     if suffix in HEIF_SUFFIXES:
         try:
             importlib.import_module("pillow_heif").register_heif_opener()
         except ImportError as error:
             remedy = "run `pip install pillow-heif`, or save the photos as JPEG"
-            raise UserError("HEIC is read by pillow-heif, which is not installed", path, remedy=remedy) from error
+            raise UserError("reading HEIC needs pillow-heif, which is not installed", path, remedy=remedy) from error
     if suffix == ".avif" and not features.check("avif"):
-        raise UserError("AVIF is not read by the installed Pillow", path, remedy="save the photo as JPEG")
+        raise UserError("the installed Pillow cannot read AVIF", path, remedy="save the photo as JPEG")
 
 
 def is_turned(image: Image.Image) -> bool:
-    """Whether the image's EXIF asks to show it rotated or mirrored."""
+    """Return whether the image's EXIF data rotates or mirrors it."""
     return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
 
 
 def plain_suffix(path: Path, changes: tuple[str, ...]) -> str:
-    """The suffix that the photo gets in a dataset: its own where it stays, PNG for PNGs, else JPEG."""
+    """Return the photo's suffix in a dataset: its own if it is copied unchanged, PNG for PNGs, else JPEG."""
     if not changes or path.suffix.lower() == ".png":
         return path.suffix.lower()
     return ".jpg"
 
 
 def write_plain(source: Path, target: Path, *, max_side: int = 0, made_from: str = "") -> None:
-    """Writes the photo as read_photo gives it. made_from: the digest of the source, see utils.files.sources."""
+    """Write the photo as read_photo returns it. made_from: digest of the source, see utils.files.sources."""
     image = read_photo(source, max_side=max_side).image
     write_image(target, image, quality=JPEG_QUALITY, made_from=made_from)

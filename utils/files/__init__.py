@@ -1,4 +1,4 @@
-"""What touches the disk for every room: whole-file writes, locks, worker processes, restricted readers, manifests.
+"""Disk access for all other packages: atomic writes, locks, worker processes, restricted readers, manifests.
 
 Nothing here knows about images, datasets or networks.
 """

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Atomic writes: a file is written completely or not at all."""
 
 import json
 import os
@@ -15,15 +15,15 @@ from utils.files.sources import note_digest
 
 _HOST = re.sub(r"[^\w-]", "-", socket.gethostname())
 _LEFTOVER = re.compile(rf"\..*\.(\d+)@{_HOST}\.tmp(\..*)?")
-_swept: set[Path] = set()  # folders that this process has cleared of leftovers
+_swept: set[Path] = set()  # folders in which this process has already removed leftovers
 
 
 @contextmanager
 def atomic_path(path: Path, *, made_from: str = "") -> Iterator[Path]:
-    """A temporary path beside `path` that becomes it if the block succeeds, and vanishes if it does not.
+    """Yield a temporary path that is renamed to `path` if the block succeeds and removed if it fails.
 
-    made_from: the digest of its sources, which is noted in the file (see utils.files.sources).
-    Raises UserError where the file system refuses the file; what stood at `path` stays as it was.
+    made_from: digest of the file's sources, stored in the file (see utils.files.sources).
+    Raises UserError if the file system refuses the write. An existing file at `path` then stays unchanged.
     """
     make_folder(path.parent)
     _remove_leftovers(path.parent)
@@ -39,17 +39,17 @@ def atomic_path(path: Path, *, made_from: str = "") -> Iterator[Path]:
             raise
         raise refused from error
     finally:
-        with suppress(OSError):  # the error that ended the block says more
+        with suppress(OSError):  # the error that ended the block is more informative
             temporary.unlink(missing_ok=True)
 
 
 def temporary_name(path: Path) -> Path:
-    """Where this process writes what is to become `path`; the name tells later runs whose it is."""
+    """Return the temporary path for `path`. Its name identifies this process, so that later runs can remove it."""
     return path.with_name(f".{path.stem}.{os.getpid()}@{_HOST}.tmp{path.suffix}")
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Removes temporary files of processes of this machine that ended before they could do so, once a folder."""
+    """Remove temporary files of processes on this machine that were killed. Done once per folder."""
     if folder in _swept:
         return
     _swept.add(folder)
@@ -57,12 +57,12 @@ def _remove_leftovers(folder: Path) -> None:
         found = [(folder / name, match) for name in os.listdir(folder) if (match := _LEFTOVER.fullmatch(name))]
     for path, match in found:
         if not _is_running(int(match[1])):
-            with suppress(OSError):  # another process removed it first, or it is not ours
+            with suppress(OSError):  # another process removed it first, or another user owns it
                 path.unlink()
 
 
 def _is_running(pid: int) -> bool:
-    if os.name != "posix":  # elsewhere the question would end the process
+    if os.name != "posix":  # on Windows, os.kill(pid, 0) terminates the process
         return True
     try:
         os.kill(pid, 0)
@@ -74,31 +74,31 @@ def _is_running(pid: int) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text, whole or not at all."""
+    """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:
-        # names of files that the locale's encoding lacks arrive as escapes of their bytes, and leave as these bytes
+        # file names that are invalid in the locale's encoding contain surrogate escapes; write the original bytes
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Writes UTF-8 text of one line an item, whole or not at all."""
+    """Write one line of UTF-8 text per item, atomically."""
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line of UTF-8 text to the file. Raises UserError."""
+    """Append a line of UTF-8 text to the file. Raises UserError."""
     make_folder(path.parent)
     with disk_errors(path, "written"), path.open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.write(line + "\n")
 
 
 def write_json(path: Path, content: Any, *, indent: int | None = 2) -> None:
-    """Writes JSON that read_json reads back, whole or not at all; NaN and infinity are errors."""
+    """Write JSON atomically. NaN and infinity are errors."""
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, *, remedy: str = "remove it and run the command that wrote it again") -> Any:
-    """What a JSON file holds. Raises UserError with the remedy where it is missing or damaged."""
+    """Read a JSON file. Raises UserError with the remedy if it is missing or damaged."""
     with disk_errors(path):
         content = path.read_bytes()
     try:

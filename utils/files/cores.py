@@ -1,4 +1,4 @@
-"""How many processes are worth starting: cores, and what a container grants of cores and memory."""
+"""How many processes to start: available cores, and a container's limits on CPU and memory."""
 
 import math
 import os
@@ -7,30 +7,30 @@ from functools import cache
 from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup")
-PROCESS_BYTES = 600 << 20  # of a worker with torch, with its image
+PROCESS_BYTES = 600 << 20  # memory of a worker process with torch and an image
 
 
 def available_cores() -> int:
-    """Cores that this process may use, which a container can make fewer than the machine has."""
+    """Return the number of cores this process may use; a container may allow fewer than the machine has."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min([count, *(limit for group in _groups() if (limit := cores_of_quota(group)))])
 
 
 @cache
 def worker_count() -> int:
-    """Processes that cores and memory allow; it is said once where the container is what limits them."""
+    """Return the number of processes that cores and memory allow. Prints once if a container limits it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = available_cores()
     memory = min((limit for group in _groups() if (limit := bytes_of_limit(group))), default=None)
     count = quota if memory is None else max(1, min(quota, memory // PROCESS_BYTES))
     if count < cores:
-        reason = "its memory limit" if count < quota else "its CPU quota"
-        print(f"{count} processes, for {cores} cores: the container sets {reason}", file=sys.stderr)
+        reason = "memory limit" if count < quota else "CPU quota"
+        print(f"using {count} processes on {cores} cores because of the container's {reason}", file=sys.stderr)
     return count
 
 
 def cores_of_quota(group: Path) -> int | None:
-    """Cores, rounded up, that a control group grants; None without a quota. Both versions of control groups."""
+    """Return the CPU quota of a control group (v1 or v2) in cores, rounded up. None if there is no quota."""
     quota, _, period = _read(group / "cpu.max").partition(" ")
     if not quota:
         quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
@@ -40,14 +40,14 @@ def cores_of_quota(group: Path) -> int | None:
 
 
 def bytes_of_limit(group: Path) -> int | None:
-    """Bytes of memory that a control group grants; None without a limit."""
+    """Return the memory limit of a control group in bytes. None if there is no limit."""
     limit = _read(group / "memory.max") or _read(group / "memory.limit_in_bytes")
-    return int(limit) if limit.isdigit() and int(limit) < 1 << 60 else None  # version 1 writes 2**63 for none
+    return int(limit) if limit.isdigit() and int(limit) < 1 << 60 else None  # v1 writes about 2**63 for no limit
 
 
 @cache
 def _groups() -> list[Path]:
-    """The control groups of this process, with those above them, in either version."""
+    """Return the control groups (v1 or v2) of this process and their parents."""
     found = []
     for line in _read(Path("/proc/self/cgroup")).splitlines():
         _, _, rest = line.partition(":")

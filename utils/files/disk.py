@@ -1,4 +1,4 @@
-"""The boundary to the file system: what it refuses becomes a UserError with the path and what to do about it."""
+"""Converts errors of the file system to UserErrors that name the path and the remedy."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from utils.errors import UserError
 
 _AGAIN = "then run the same command again"
-# what the operating system refuses that a person can fix: why, and what to do
+# errors that the user can fix: error number -> (reason, remedy)
 _REFUSALS = {
     errno.ENOSPC: ("no space left on the disk", f"free some space, {_AGAIN}"),
     errno.EDQUOT: ("the disk quota is exceeded", f"free some space, {_AGAIN}"),
@@ -20,8 +20,8 @@ _REFUSALS = {
     errno.EACCES: ("permission denied", "change its permissions (chmod) or use another folder"),
     errno.EPERM: ("operation not permitted", "change its owner or permissions, or use another folder"),
     errno.ENOENT: ("it does not exist", "check the path"),
-    errno.ENOTDIR: ("a file stands where a folder belongs", "move the file away or use another folder"),
-    errno.EEXIST: ("a file stands where a folder belongs", "move the file away or use another folder"),
+    errno.ENOTDIR: ("a file is in the way of a folder", "move the file away or use another folder"),
+    errno.EEXIST: ("a file is in the way of a folder", "move the file away or use another folder"),
     errno.EISDIR: ("it is a folder, not a file", "move the folder away or use another path"),
     errno.ENAMETOOLONG: ("the name is too long", "use a shorter name"),
     errno.ELOOP: ("its symbolic links form a loop", "remove the link"),
@@ -31,9 +31,9 @@ _REFUSALS = {
 
 
 def refusal(error: OSError, path: Path, action: str) -> UserError | None:
-    """What the file system refused, as the person sees it; None for an OSError that is not a matter of theirs.
+    """Convert an OSError to a UserError. Returns None if the user cannot fix it.
 
-    action: what was being done with `path`: read, written, created.
+    action: what was being done with `path`: "read", "written" or "created".
     """
     known = _REFUSALS.get(error.errno or 0)
     if known is None:
@@ -49,7 +49,7 @@ _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 @contextmanager
 def disk_errors(path: Path, action: str = "read") -> Iterator[None]:
-    """Turns an OSError of the block, which does `action` with `path`, into a UserError where a person can fix it."""
+    """Convert OSErrors that the user can fix to UserErrors. action: see refusal."""
     try:
         yield
     except OSError as error:
@@ -60,34 +60,34 @@ def disk_errors(path: Path, action: str = "read") -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Creates the folder and those above it where they are missing. Raises UserError."""
+    """Create the folder and its missing parents. Raises UserError."""
     with disk_errors(path, "created"):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def list_folder(path: Path) -> list[Path]:
-    """What the folder holds, sorted. Raises UserError."""
+    """Return the sorted content of the folder. Raises UserError."""
     with disk_errors(path, "listed"):
         return sorted(path.iterdir())
 
 
 def remove_file(path: Path) -> None:
-    """Removes the file or link if it is there. Raises UserError."""
+    """Remove the file or link if it exists. Raises UserError."""
     with disk_errors(path, "removed"):
         path.unlink(missing_ok=True)
 
 
 def move_file(path: Path, target: Path) -> None:
-    """Renames the file, replacing what stands at `target`. Raises UserError."""
+    """Rename the file, replacing an existing `target`. Raises UserError."""
     with disk_errors(target, "written"):
         path.replace(target)
 
 
 def write_refusal(error: Exception, temporary: Path, path: Path) -> UserError | None:
-    """Why `temporary`, which is to become `path`, could not be written; None if the file system is not the reason.
+    """Return why `temporary`, to be renamed to `path`, could not be written. None if the file system is not the reason.
 
-    Libraries that write by themselves (torch, Pillow) report a full disk without its error number: the file system
-    is asked once more, by a plain write to the same file.
+    Libraries that write files themselves (torch, Pillow) report a full disk without the error number. A plain write
+    to the same file then reveals it.
     """
     if isinstance(error, OSError) and error.errno is not None:
         named = {str(name) for name in (error.filename, error.filename2) if name is not None}  # a copy names both
@@ -107,15 +107,15 @@ def write_refusal(error: Exception, temporary: Path, path: Path) -> UserError | 
 
 @cache
 def can_link(folder: Path) -> bool:
-    """Whether links can be made there; exFAT, network drives and Windows know none, and files are copied: said once."""
+    """Return whether the folder supports links. Prints once if not (exFAT, network drives, Windows)."""
     make_folder(folder)
     probe = folder / f".link.{os.getpid()}"
     try:
         probe.symlink_to(folder)
     except OSError as error:
         if error.errno not in _NO_LINKS:
-            return True  # of another reason, which the link itself will report
-        print(f"{folder}: this file system has no links: files are copied", file=sys.stderr)
+            return True  # another reason, which creating the link will report
+        print(f"{folder}: this file system does not support links: copying files instead", file=sys.stderr)
         return False
     with disk_errors(probe, "removed"):
         probe.unlink()

@@ -1,4 +1,4 @@
-"""Downloads by the libraries that offer weights: given up after seconds where there is no network."""
+"""Downloads of weights by libraries, with a short timeout where there is no network."""
 
 import socket
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-SECONDS = 10  # that a server may stay silent
+SECONDS = 10  # timeout of a connection
 
 
 @contextmanager
 def impatient_downloads() -> Iterator[None]:
-    """Within it, connections time out after SECONDS, and Hugging Face's hub works from its cache if out of reach.
+    """Time out connections after SECONDS. If Hugging Face's hub is out of reach, its client uses its cache only.
 
-    Its own client retries for a minute.
+    Otherwise the client would retry for a minute.
     """
     from huggingface_hub import constants  # here: only downloads need it
 
@@ -28,7 +28,7 @@ def impatient_downloads() -> Iterator[None]:
 
 
 def is_reachable(url: str) -> bool:
-    """Whether a server answers at all, directly or by the environment's proxy."""
+    """Return whether a server answers at all, directly or through the environment's proxy."""
     try:
         with urlopen(Request(url, method="HEAD"), timeout=SECONDS):
             return True

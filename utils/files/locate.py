@@ -1,4 +1,4 @@
-"""Where an input is: from the current folder, or the project's."""
+"""Finds input files, relative to the current folder or the project's."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ DEEPLAB_ROOT = PROJECT_ROOT / "deeplabv2"
 
 
 def existing_path(path: str | Path, what: str, *, places: Sequence[Path] = ()) -> Path:
-    """An input path as the user means it: absolute, else from the current folder, `places`, the project's folder.
+    """Resolve an input path: absolute, or relative to the current folder, `places` or the project's folder.
 
-    Where none has it, the published places of this path are tried.
-    what: the option, for the message. Raises UserError that names every path that was tried.
+    If it is in none of them, the published locations of this path are tried.
+    what: the option, for messages. Raises UserError naming every path that was tried.
     """
     path = Path(path).expanduser()
     candidates = [path] if path.is_absolute() else [place / path for place in (Path.cwd(), *places, PROJECT_ROOT)]
@@ -35,9 +35,9 @@ def weights_path(
     *,
     places: Sequence[Path] = (),
 ) -> Path:
-    """The file that an option names: a path, or `package:NAME` for the one .pth or .safetensors in a package.
+    """Find a weights file: a path, or `package:NAME` for the only .pth or .safetensors file in a Python package.
 
-    `what` is the option, for messages. Raises UserError with the remedy.
+    what: the option, for messages. Raises UserError with the remedy.
     """
     package = value.removeprefix("package:")
     if package == value:
@@ -49,10 +49,10 @@ def weights_path(
     folder = Path(found.submodule_search_locations[0])
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".pth", ".safetensors"))
     if len(files) != 1:
-        raise UserError(f"{folder} holds {len(files)} weight files", option, remedy="give the path of one")
+        raise UserError(f"{folder} contains {len(files)} weights files", option, remedy="give the path of one")
     return files[0]
 
 
 def run_dir(runs_dir: str | Path | None, experiment_name: str) -> Path:
-    """The folder of an experiment; runs_dir None is the project's runs/, a relative one is in the current folder."""
+    """Return the folder of an experiment. runs_dir: None is the project's runs/; relative to the current folder."""
     return (PROJECT_ROOT / "runs" if runs_dir is None else Path(runs_dir).absolute()) / experiment_name

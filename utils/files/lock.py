@@ -1,4 +1,4 @@
-"""One process a folder of results: a second one is refused while the first is alive, however the first ends."""
+"""A lock on a folder of results: only one process at a time writes to it. A killed process releases it."""
 
 import errno
 import os
@@ -12,16 +12,17 @@ from utils.errors import UserError
 from utils.files.disk import disk_errors, make_folder
 
 LOCK = ".lock"
-# of file systems, mostly of networks, that lock nothing
+# error numbers of file systems without locks, mostly network ones
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Keeps other processes from writing to the folder for the block. Raises UserError that names who does.
+    """Lock the folder for the duration of the block. Raises UserError naming the process that already holds the lock.
 
-    The system frees it when the process is gone, also by SIGKILL. Of torchrun's processes the first takes it for all.
-    Network file systems lock where their server does (NFS 4; NFS 3 with lockd); where nothing is locked, it is said.
+    The system releases the lock when the process ends, even by SIGKILL. Under torchrun only the first process locks.
+    Network file systems support locks if their server does (NFS 4, NFS 3 with lockd); a file system without locks is
+    reported.
     """
     if os.name != "posix" or os.environ.get("RANK", "0") not in ("", "0"):
         yield
@@ -34,13 +35,13 @@ def hold(folder: Path) -> Iterator[None]:
     finally:
         if descriptor is not None:
             with disk_errors(path, "removed"):
-                path.unlink(missing_ok=True)  # while it is held: nobody else can have it
+                path.unlink(missing_ok=True)  # removed before the lock is released, so no other process can have it
             os.close(descriptor)
 
 
 def _take(path: Path) -> int | None:
-    """The open and locked file; None where the file system locks nothing."""
-    import fcntl  # here: Windows has none
+    """Open and lock the file. Returns its descriptor, or None if the file system has no locks."""
+    import fcntl  # not at the top: Windows does not have it
 
     while True:
         with disk_errors(path, "written"):
@@ -51,19 +52,19 @@ def _take(path: Path) -> int | None:
             holder = os.read(descriptor, 200).decode(errors="replace").strip()
             os.close(descriptor)
             if error.errno in _NO_LOCKS:
-                print(f"{path.parent}: its file system locks nothing: run one program at a time on it", file=sys.stderr)
+                print(f"{path.parent}: no locks on this file system: run one program at a time on it", file=sys.stderr)
                 return None
             raise UserError(
                 f"is being written by {holder or 'another process'}",
                 path.parent,
-                "one process at a time writes to a folder",
+                "only one process at a time may write to a folder",
                 "wait until it ends, or give another name",
             ) from error
         if _is_still(path, descriptor):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
             return descriptor
-        os.close(descriptor)  # its holder removed the file between opening and locking
+        os.close(descriptor)  # its owner removed the file between opening and locking
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

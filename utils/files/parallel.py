@@ -1,4 +1,4 @@
-"""One function over many items on many processes, with a progress bar; jobs in threads behind the network."""
+"""Map a function over items in parallel processes with a progress bar, and run jobs in threads beside the network."""
 
 import ctypes
 import math
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from utils.errors import UserError
 from utils.files.cores import worker_count
 
-# with fewer items a process, starting it takes longer than it saves
+# with fewer items per process, starting it takes longer than it saves
 ITEMS_PER_PROCESS = 8
 
 SHARED_MEMORY = "/dev/shm"
@@ -37,11 +37,11 @@ ResultT = TypeVar("ResultT")
 def parallel_map(
     function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, num_workers: int = 0, description: str = ""
 ) -> Iterator[ResultT]:
-    """Yields function(item) in the order of `items`, computed on num_workers processes.
+    """Yield function(item) in the order of `items`, computed in num_workers processes.
 
-    0 is one a core, and fewer for a handful of items; 1 computes in this process. `function` must be picklable: a
-    module's function, or functools.partial of one. An error stops the work and names its item. Raises UserError for
-    a negative number of workers.
+    num_workers: 0 is one per core, fewer for a handful of items; 1 computes in this process. function must be
+    picklable: a module-level function or a functools.partial of one. An error stops the work and names its item.
+    Raises UserError if num_workers is negative.
     """
     if num_workers < 0:
         raise UserError(str(num_workers), "--num_workers", "0 (one per core) or more")
@@ -51,7 +51,7 @@ def parallel_map(
         num_workers = min(worker_count(), math.ceil(len(items) / ITEMS_PER_PROCESS))
     num_workers = min(num_workers, len(items))
     call = partial(_call, function)
-    # mininterval: a log file gets a line every few seconds and not ten a second
+    # in a log file, one line every few seconds instead of ten per second
     interval = 0.1 if sys.stderr.isatty() else 5.0
     with tqdm(total=len(items), desc=description, unit="image", mininterval=interval) as bar:
         for result in map(call, items) if num_workers == 1 else _in_processes(call, items, num_workers):
@@ -64,13 +64,13 @@ def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator
     check_semaphores(num_workers, remedy="give --num_workers=1, or more shared memory (docker run --shm-size=1g)")
     stop = context.Event()
     executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
-    # small enough that the last chunk keeps no process busy alone, large enough that messages cost nothing
+    # small enough that all processes finish together, large enough that messages cost nothing
     chunk = max(1, min(8, len(items) // (4 * num_workers)))
     try:
         with worker_ends(remedy="give --num_workers=1, or more memory"):
             yield from executor.map(call, items, chunksize=chunk)
     finally:
-        stop.set()  # after an error or Ctrl-C, workers end after their present item and not after their queue
+        stop.set()  # after an error or Ctrl-C, workers end after their current item instead of their queue
         executor.shutdown(wait=True, cancel_futures=True)
 
 
@@ -92,14 +92,14 @@ def worker_ends(*, remedy: str) -> Iterator[None]:
 
 
 def check_semaphores(num_workers: int, *, remedy: str) -> None:
-    """Raises UserError where the system has no shared memory for what num_workers processes share.
+    """Raise UserError if there is too little shared memory for the queues of num_workers processes.
 
-    A semaphore takes a page of it; libraries that find none leave half of themselves behind.
+    Each semaphore needs a page of it. Libraries that fail to create one leave some of their processes behind.
     """
     if num_workers == 0:
         return
     try:
-        # three for each of the queues, one of them for results, and an event's
+        # three per queue (one per worker, one for results), and those of an event
         held = [multiprocessing.get_context().Semaphore() for _ in range(3 * (num_workers + 1) + 6)]
     except OSError as error:
         raise UserError(f"worker processes cannot be started ({error})", SHARED_MEMORY, remedy=remedy) from error
@@ -107,17 +107,17 @@ def check_semaphores(num_workers: int, *, remedy: str) -> None:
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """Workers fork from a clean server, not from this process: its threads and its GPU would not survive a fork."""
+    """Return the forkserver context: this process's threads and CUDA context would not survive a fork."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # imported once and not once a worker; the project's own modules are not: the server looks in the current folder
-    # first, where another project may have a folder of the same name
+    # Imported once instead of once per worker. Not the project's own modules: the server searches the current folder
+    # first, which may contain another project's folder of the same name.
     context.set_forkserver_preload([name for name in SLOW_IMPORTS if name in sys.modules])
     return context
 
 
-_stop: Any = None  # in a worker process: the event that ends it
+_stop: Any = None  # in a worker process: the event that asks it to end
 
 
 def _start_worker(stop: Any) -> None:
@@ -138,7 +138,7 @@ def _end_after_parent() -> None:
 
 
 def limit_threads(count: int) -> None:
-    """Keeps OpenCV and torch, where loaded, to `count` threads, so that N processes do not fight over N cores."""
+    """Limit OpenCV and torch, if loaded, to `count` threads, so that N processes do not compete for N cores."""
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(count)
     if "torch" in sys.modules:
@@ -156,14 +156,14 @@ def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
             raise
         if isinstance(error, UserError):
             if error.where and not isinstance(name, (str, int, os.PathLike)):
-                raise  # the file that it names says more than all files of the item
+                raise  # the file it names is more precise than the item
             raise error.at(name) from error
-        error.add_note(f"while working on {name}")
+        error.add_note(f"while processing {name}")
         raise
 
 
 def run_in_threads(jobs: Iterator[Callable[[], None]], *, num_threads: int) -> Iterator[None]:
-    """Runs the jobs in threads while the next are made; at most four a thread wait, so that memory stays bounded."""
+    """Run the jobs in threads while the next ones are created. At most four per thread are queued, to bound memory."""
     waiting: deque[Future] = deque()
     with ThreadPoolExecutor(num_threads) as threads:
         for job in jobs:
@@ -175,27 +175,27 @@ def run_in_threads(jobs: Iterator[Callable[[], None]], *, num_threads: int) -> I
 
 
 def start_reader(_worker: int = 0) -> None:
-    """Prepares a process that reads images for the main process, which alone ends it.
+    """Prepare a process that reads images for the main process.
 
-    Ctrl-C and torchrun signal the workers too; the main process needs them until its checkpoint is written. They end
-    with it however it ends.
+    Ignores the signals of Ctrl-C and torchrun, because the main process needs its workers until its checkpoint is
+    written. Workers end when the main process does, however it ends.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
-    # what cannot be sent would be dropped, and the main process would wait for it forever: an end is noticed
+    # an item that cannot be sent would be dropped, and the main process would wait forever; it notices a dead worker
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_unsent)  # type: ignore[attr-defined]
 
 
 def _end_unsent(error: BaseException, _item: object) -> None:
-    print(f"a worker process cannot hand over what it read: {error}", file=sys.stderr, flush=True)
+    print(f"a worker process cannot send what it read: {error}", file=sys.stderr, flush=True)
     os._exit(1)
 
 
 def end_with_parent() -> None:
-    """Has this process killed when the one that started it is gone (on Linux)."""
+    """Have the kernel kill this process when its parent ends (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():  # it was gone before that took effect
+    if parent is not None and not parent.is_alive():  # it ended before the setting took effect
         os._exit(1)

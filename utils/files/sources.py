@@ -1,6 +1,6 @@
-"""What a file was made from, noted in the file itself: whether it is current needs no clock.
+"""Stores a digest of a file's sources in the file itself, to tell whether it is up to date.
 
-Dates do not tell: cameras and network drives have wrong clocks, and copies take or lose dates.
+Modification times are unreliable: cameras and network drives have wrong clocks, and copies may keep or change them.
 """
 
 import hashlib
@@ -18,26 +18,26 @@ T = TypeVar("T")
 
 _NOTE = "made from "
 _FOUND = re.compile(rb"made from ([0-9a-f]{32})")
-_START, _END = 512, 64  # bytes of a file in which its note stands
+_START, _END = 512, 64  # the note is in the first or last bytes of a file
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-_PNG_HEADER = len(_PNG) + 25  # with the chunk IHDR
+_PNG_HEADER = len(_PNG) + 25  # signature and IHDR chunk
 
 
 def digest_of(*files: Path) -> str:
-    """A text that files of other content do not have. Raises UserError where one cannot be read."""
+    """Return a digest of the files' contents. Raises UserError if one cannot be read."""
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
         with disk_errors(file), file.open("rb") as opened:
-            # a length before each content: the end of one file is not the start of the next
+            # the length before each content keeps the boundaries between files
             content = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16))
         digest.update(content.digest())
     return digest.hexdigest()
 
 
 def is_made_from(made: Path, *sources: Path) -> bool:
-    """Whether the file is there and was made from what the sources hold now.
+    """Return whether `made` exists and was made from the current content of `sources`.
 
-    Of a file without a note, of another program or an older version, only the date tells; made again it has a note.
+    A file without a digest (of another program or an older version) is judged by its modification time.
     """
     noted = noted_digest(made)
     if noted is not None:
@@ -46,20 +46,20 @@ def is_made_from(made: Path, *sources: Path) -> bool:
 
 
 def outdated(pairs: Iterable[tuple[Path, tuple[Path, ...]]]) -> list[bool]:
-    """For each file with its sources whether it is still to be made: reading many waits for the disk, so by threads."""
+    """Return for each (file, sources) whether the file must be made. Uses threads, since reading waits for the disk."""
     with ThreadPoolExecutor(8) as threads:
         return list(threads.map(lambda pair: not is_made_from(pair[0], *pair[1]), pairs))
 
 
 def to_do(items: Iterable[T], files: Callable[[T], tuple[Path, ...]]) -> list[T]:
-    """Those of the items that are still to be made; files: an item's file, then the sources of it."""
+    """Return the items whose file must be made. files(item): its file, then the file's sources."""
     items = list(items)
     stale = outdated((made, tuple(sources)) for made, *sources in map(files, items))
     return [item for item, is_stale in zip(items, stale, strict=True) if is_stale]
 
 
 def noted_digest(made: Path) -> str | None:
-    """The digest that note_digest left in the file; None where there is none, or no file."""
+    """Return the digest that note_digest stored in the file. None if the file or the digest is missing."""
     if not made.is_file():
         return None
     with disk_errors(made), made.open("rb") as file:
@@ -71,9 +71,9 @@ def noted_digest(made: Path) -> str | None:
 
 
 def note_digest(path: Path, digest: str) -> None:
-    """Puts the digest into a file that was just written: a PNG's text, a JPEG's comment, or a ZIP archive's comment.
+    """Store the digest in a newly written file, as PNG text, JPEG comment or ZIP comment.
 
-    Raises ValueError for files of other formats.
+    Raises ValueError for other formats.
     """
     note = (_NOTE + digest).encode()
     content = path.read_bytes()
@@ -82,10 +82,10 @@ def note_digest(path: Path, digest: str) -> None:
         chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
         content = content[:_PNG_HEADER] + chunk + content[_PNG_HEADER:]
     elif content.startswith(_JPEG):
-        first = 4 + struct.unpack(">H", content[4:6])[0]  # behind JFIF's own segment, which comes first
+        first = 4 + struct.unpack(">H", content[4:6])[0]  # after the JFIF segment, which must come first
         content = content[:first] + b"\xff\xfe" + struct.pack(">H", len(note) + 2) + note + content[first:]
     elif content[-22:-18] == b"PK\x05\x06":
         content = content[:-2] + struct.pack("<H", len(note)) + note
     else:
-        raise ValueError(f"{path}: no note can be put into a file of this format")
+        raise ValueError(f"{path}: cannot store a digest in a file of this format")
     path.write_bytes(content)

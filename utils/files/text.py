@@ -1,4 +1,4 @@
-"""Text that users write, UTF-8 whatever program it came from, and names in messages."""
+"""Reads text files that users write, and formats names for messages."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,7 @@ from utils.files.disk import disk_errors
 
 
 def read_text(path: Path) -> str:
-    """The file's text, without the mark that Windows programs put first. Raises UserError where it is not UTF-8."""
+    """Read UTF-8 text, without the byte order mark of Windows programs. Raises UserError if it is not UTF-8."""
     try:
         with disk_errors(path):
             return path.read_text(encoding="utf-8-sig")
@@ -17,6 +17,6 @@ def read_text(path: Path) -> str:
 
 
 def first_few(names: Iterable[str], count: int = 3) -> str:
-    """`a, b, c, …` for a message."""
+    """Format the first names for a message: `a, b, c, …`."""
     names = list(names)
     return ", ".join(names[:count]) + (", …" if len(names) > count else "")

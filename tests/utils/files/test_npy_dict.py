@@ -204,7 +204,7 @@ def storage_of(tensor):
 )
 def test_a_tensor_outside_its_storage_is_refused(tmp_path, offset, size, stride):
     tensor = rebuilt(storage_of(torch.arange(4.0)), offset, size, stride)
-    with pytest.raises(Exception, match=r"a\.npy.* it holds a tensor"):
+    with pytest.raises(Exception, match=r"a\.npy.* it contains a tensor"):
         read_npy_dict(save_pickled(tmp_path / "a.npy", {"cam": tensor}))
 
 
