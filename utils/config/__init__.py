@@ -1,4 +1,4 @@
-"""The options of the programs, the parser that reads them, the published flags, and the body of every program.
+"""Options of the programs, their parser, the published flags, and the main function of every program.
 
 The options of the segmentation network are in `deeplabv2.settings`.
 """

@@ -1,4 +1,4 @@
-"""What the parser knows of an options dataclass: its options by group, each with type, default, help and rule."""
+"""Describes an options dataclass for the parser: options by group, each with type, default, help and valid range."""
 
 import dataclasses
 import functools
@@ -21,12 +21,12 @@ class Option:
     name: str
     kind: Any  # its type
     hint: Any  # its type with the valid range, as declared
-    default: Any  # dataclasses.MISSING where it must be given
+    default: Any  # dataclasses.MISSING if it is required
     owner: type  # the class that declares it
 
     @property
     def help(self) -> str:
-        """The text under the field, read from the source: it takes longer than parsing."""
+        """The docstring under the field. Read from the source on demand, since that takes longer than parsing."""
         return _help_texts(self.owner).get(self.name.rpartition(".")[2], "")
 
     @property
@@ -53,17 +53,17 @@ class Option:
 
     @property
     def rule(self) -> str:
-        """The valid range, in words; empty where any value will do."""
+        """The valid range in words; empty if any value is valid."""
         return rule_of(self.hint)
 
     def check(self, value: Any) -> list[str]:
-        """What a value violates."""
+        """Return the rules that a value violates."""
         return [f"--{self.name}: {problem}" for problem in problems(self.hint, value)]
 
 
 @dataclass
 class Group:
-    """Options that stand together in --help, under a title."""
+    """Options listed under one title in --help."""
 
     title: str
     options: list[Option] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Group:
 
 @functools.cache
 def option_groups(options_class: Any, prefix: str = "") -> list[Group]:
-    """The options of a dataclass by the classes that declare them, in the order of its bases; nested ones follow."""
+    """Group the options of a dataclass by the class that declares them, in the order of its bases, nested ones last."""
     kinds, hints = get_type_hints(options_class), get_type_hints(options_class, include_extras=True)
     fields = {f.name: f for f in dataclasses.fields(options_class)}
     groups, nested = [], []
@@ -91,12 +91,12 @@ def option_groups(options_class: Any, prefix: str = "") -> list[Group]:
 
 
 def option_fields(options_class: type) -> dict[str, Option]:
-    """Every option by its flag's name; those of a nested dataclass as `OUTER.INNER`."""
+    """Return every option by its flag's name; those of a nested dataclass as `OUTER.INNER`."""
     return {option.name: option for group in option_groups(options_class) for option in group.options}
 
 
 def build(options_class: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
-    """The dataclass with the values of option_fields, nested ones made first. Raises UserError by its own rules."""
+    """Build the dataclass from values by option name, nested ones first. Raises the UserErrors of its __post_init__."""
     hints = get_type_hints(options_class)
     given = {}
     for item in dataclasses.fields(options_class):
@@ -106,14 +106,14 @@ def build(options_class: Any, values: Mapping[str, Any], prefix: str = "") -> An
 
 
 def check_ranges(options: Mapping[str, Option], values: Mapping[str, Any]) -> None:
-    """Raises one UserError for all values that are out of their valid range."""
+    """Raise one UserError for all values outside their valid range."""
     wrong = [problem for name, option in options.items() for problem in option.check(values[name])]
     if wrong:
         raise UserError("\n  ".join(wrong))
 
 
 def values_of(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every option's name with its value, in the order of option_fields."""
+    """Yield every option's name and value, in the order of option_fields."""
     for name in option_fields(type(options)):
         value = options
         for part in name.split("."):
@@ -126,13 +126,13 @@ def _declared(owner: type) -> list[str]:
 
 
 def _is_inherited(owner: type, name: str) -> bool:
-    """Whether a base declares the option: one that only changes its default leaves it in the base's group."""
+    """Return whether a base class declares the option. A class that only changes its default does not move it."""
     return any(name in _declared(base) for base in owner.__mro__[1:])
 
 
 @functools.cache
 def _help_texts(owner: type) -> dict[str, str]:
-    """The text under each field."""
+    """Return the docstring under each field."""
     return {
         name: " ".join((item.description or "").split())
         for item in parse_from_object(owner).params

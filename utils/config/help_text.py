@@ -1,4 +1,4 @@
-"""How --help shows an option: its kind of value, what it does, its valid range and its default."""
+"""Formats the options for --help: kind of value, description, valid range and default."""
 
 import dataclasses
 from typing import Any, get_args
@@ -9,18 +9,18 @@ from utils.config.fields import Option
 from utils.files.locate import PROJECT_ROOT
 
 NAMES = {int: "N", float: "X", str: "TEXT"}
-WIDEST = 24  # characters of a choice of values beside its option
+WIDEST = 24  # characters; longer lists of choices are moved into the description
 
 
 class HelpFormatter(DefaultHelpFormatter):
-    """Shows help texts as they are: jsonargparse would add types as Python spells them."""
+    """Prints help texts unchanged; jsonargparse would add Python types."""
 
     def _get_help_string(self, action: Any) -> str:
         return action.help or ""
 
 
 def value_name(option: Option) -> str:
-    """What stands for the value: N, X (a real number), TEXT, a list of these, or the choices."""
+    """Return the placeholder for the value: N, X (a real number), TEXT, a list of these, or the choices."""
     if option.choices:
         choices = "|".join(map(str, option.choices))
         return choices if len(choices) <= WIDEST else "NAME"
@@ -33,7 +33,7 @@ def value_name(option: Option) -> str:
 
 
 def help_of(option: Option) -> str:
-    """The text under an option, with its range and default where these say something."""
+    """Return an option's description with its valid range and default, where these are informative."""
     facts = []
     if option.choices and value_name(option) == "NAME":
         facts.append("one of " + ", ".join(map(str, option.choices)))
@@ -48,7 +48,7 @@ def help_of(option: Option) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as it is typed."""
+    """Format a value the way the user types it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Options from the command line: default < --config file.yaml < --flag=value, into a frozen dataclass."""
+"""Parses the command line into a frozen dataclass: default < --config file.yaml < --flag=value."""
 
 import argparse
 import dataclasses
@@ -24,14 +24,14 @@ from utils.files.text import read_text
 
 OptionsT = TypeVar("OptionsT")
 
-# jsonargparse's messages name types as Python spells them
+# jsonargparse's messages use the names of Python types
 KINDS = {"int": "an integer", "float": "a number", "str": "a text", "bool": "true or false"}
-# what `--option=null` becomes on the way to the parser: in a file, the quoted text "null" is a text
+# passed to the parser for `--option=null`, because the quoted "null" of a file is a string
 _NULL = "\0"
 
 
 class _Parser(ArgumentParser):
-    """Adds the valid names to what is said of an unknown option."""
+    """An ArgumentParser whose error for an unknown option lists the valid names."""
 
     def __init__(self, options: Mapping[str, Option], description: str, command: str) -> None:
         super().__init__(
@@ -59,14 +59,14 @@ class _Parser(ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}{hint}{valid}\n(--help explains each option)\n")
 
     def _near(self, message: str) -> list[str]:
-        """Valid names like the words of the message, or of which a word is the last part."""
+        """Return valid names similar to a word of the message, or that end in one."""
         words = {word.strip("'\"-.,:;()").split("=")[0] for word in message.split()} - {"", *self.names}
         close = {hit for w in words for hit in difflib.get_close_matches(w, self.names, n=2, cutoff=0.75)}
         return sorted(close | {name for name in self.names if name.rpartition(".")[2] in words})
 
 
 class _Text:
-    """The type of a text that may be null: any text stays as it is, also one that YAML would read otherwise."""
+    """The type of an optional text: any text stays unchanged, even if YAML would read it as another type."""
 
     def __call__(self, value: Any) -> str | None:
         if value is None or value == _NULL:
@@ -80,7 +80,7 @@ class _Text:
 
 
 class _Choice:
-    """The type of a Literal. YAML reads a bare `off` as false: it counts as the word."""
+    """The type of a Literal. A bare `off`, which YAML reads as false, counts as the word."""
 
     def __init__(self, option: Option) -> None:
         self.choices, self.may_be_none = option.choices, option.may_be_none
@@ -97,7 +97,7 @@ class _Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Parsed:
-    """What a command line says: the options, and the flags that every program has."""
+    """A parsed command line: the options, and the flags that every program has."""
 
     options: Any
     debug: bool = False
@@ -111,11 +111,11 @@ def parse_options(
     defaults: Mapping[str, Any] | None = None,
     places: Sequence[Path] = (),
 ) -> OptionsT:
-    """Parses argv (default: the command line) into `options_class`; exits with status 2 and one message if it cannot.
+    """Parse argv (default: the command line) into `options_class`. Exits with status 2 and a message on errors.
 
-    The published flags of `options_class.PUBLISHED` keep working; a bare `--flag` of a boolean option means true.
-    `defaults` replaces default values. The --config file is also looked for in `places`. A field whose type is a
-    dataclass is a group: its options are `--OUTER.INNER`. --print_config prints the options as YAML and exits.
+    The published flags in `options_class.PUBLISHED` are understood. A bare `--flag` of a boolean option means true.
+    defaults: replace default values. places: further folders to search for the --config file. A field whose type is a
+    dataclass is a group with the options `--OUTER.INNER`. --print_config prints the options as YAML and exits.
     """
     parsed = parse_command_line(options_class, argv, defaults=defaults, places=places)
     return parsed.options
@@ -129,7 +129,7 @@ def parse_command_line(
     places: Sequence[Path] = (),
     command: str = "",
 ) -> Parsed:
-    """As parse_options, with the flags that every program has. command: the program's step, for its messages."""
+    """Like parse_options, and return the flags that every program has. command: the program's step, for messages."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser, options = _make_parser(options_class, explain=bool({"-h", "--help"} & set(argv)), command=command)
     if defaults:
@@ -156,10 +156,10 @@ def parse_command_line(
 
 
 def _presets_of_training(words: Sequence[str], options: Mapping[str, Option]) -> list[str]:
-    """The words with `--preset=FILE` for a --config file of options that only training has."""
+    """Replace --config by --preset for files with options that only training has."""
     if "preset" not in options:
         return list(words)
-    from utils.config.options.train import TrainOptions  # here: the options of a program import what parses them
+    from utils.config.options.train import TrainOptions  # not at the top: a circular import
 
     known = {field.name for field in dataclasses.fields(TrainOptions)}
     result = []
@@ -171,7 +171,7 @@ def _presets_of_training(words: Sequence[str], options: Mapping[str, Option]) ->
 
 
 def _keys_of(file: str) -> set[str]:
-    """The names at the top of a YAML file."""
+    """Return the top-level keys of a YAML file."""
     return set(map(str, read_options(Path(file))))
 
 
@@ -182,10 +182,10 @@ def _make_parser(options_class: type, *, explain: bool, command: str) -> tuple[_
     parser.add_argument(
         "--config",
         action=ActionConfigFile,
-        help="a YAML file of options; may be given more than once, and later ones win",
+        help="a YAML file of options; may be given several times, later files take precedence",
     )
     parser.add_argument("--print_config", action="store_true", help="print the options as YAML and exit")
-    parser.add_argument("--debug", action="store_true", help="show every error's traceback; use no worker processes")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks of all errors; use no worker processes")
     for name, value in getattr(options_class, "RETIRED", {}).items():
         parser.add_argument(f"--{name}", type=float, default=value, help=argparse.SUPPRESS)
     for group in groups:
@@ -196,14 +196,14 @@ def _make_parser(options_class: type, *, explain: bool, command: str) -> tuple[_
 
 
 def _check_retired(options_class: type, namespace: Namespace) -> None:
-    """Options that became constants may still stand in a run's config.yaml, with the constant's value."""
+    """Accept former options in a run's config.yaml if they have the value that is a constant now."""
     for name, value in getattr(options_class, "RETIRED", {}).items():
         if namespace[name] != value:
-            raise UserError(f"{namespace[name]:g}", f"--{name}", f"it is always {value:g}", "omit it")
+            raise UserError(f"{namespace[name]:g}", f"--{name}", f"the value is fixed at {value:g}", "omit it")
 
 
 def _argument(option: Option, *, explain: bool) -> dict[str, Any]:
-    """What jsonargparse needs to know of an option; its text for --help alone."""
+    """Return jsonargparse's arguments for an option. explain: include the help text."""
     kind = option.kind
     if option.choices:
         kind = _Choice(option)
@@ -218,7 +218,7 @@ def _argument(option: Option, *, explain: bool) -> dict[str, Any]:
 
 
 def _words(line: CommandLine, options: Mapping[str, Option], places: Sequence[Path]) -> list[str]:
-    """The command line as jsonargparse takes it; it obeys in order, and a flag before the file must beat it too."""
+    """Return the words for jsonargparse, files first: later words win, and flags must win over files."""
     found = [_config_word(word, places) for word in line.words if word.flag == "--config"]
     others = [_word(word, options) for word in line.words if word.flag != "--config"]
     return [*filter(None, found), *others, *line.rest]
@@ -226,9 +226,9 @@ def _words(line: CommandLine, options: Mapping[str, Option], places: Sequence[Pa
 
 def _config_word(word: Word, places: Sequence[Path]) -> str:
     if not word.value:
-        return word.flag  # the parser asks for its value
+        return word.flag  # the parser reports the missing value
     path = existing_path(word.value, word.typed, places=places)
-    # what is wrong with the file is named here: the parser's own errors do not name it
+    # errors in the file are raised here, since the parser's own errors do not name the file
     return f"--config={path}" if read_options(path) else ""
 
 
@@ -239,12 +239,12 @@ def _word(word: Word, options: Mapping[str, Option]) -> str:
     if value == "null" and option.may_be_none and not option.is_list:
         value = _NULL if option.base is str or option.choices else value
     elif option.is_list and value[:1] not in ("[", "(") and value != "null":
-        value = _bracketed(value, option)  # the published scripts write 5,10
+        value = _bracketed(value, option)  # the published scripts use the form 5,10
     return f"{word.flag}={value}"
 
 
 def _bracketed(value: str, option: Option) -> str:
-    """`a,b` as a YAML list; names stay names that YAML would take for numbers: 001."""
+    """Convert `a,b` to a YAML list. Names that YAML would read as numbers, such as 001, stay text."""
     members = value.split(",") if value else []
     if "str" in str(option.kind):
         members = [json.dumps(member, ensure_ascii=False) for member in members]
@@ -252,20 +252,20 @@ def _bracketed(value: str, option: Option) -> str:
 
 
 def save_options(options: Any, path: Path) -> None:
-    """Writes every option of a dataclass as YAML, so that load_options reads the same options back."""
+    """Write every option of a dataclass as YAML, for load_options."""
     write_text(path, options_text(options))
 
 
 def load_options(options_class: type[OptionsT], path: Path) -> OptionsT:
-    """Reads what save_options wrote. Raises UserError with the remedy where there is no run."""
+    """Read the file written by save_options. Raises UserError with the remedy if there is no run."""
     if not path.is_file():
         name = path.parent.name
         raise UserError(
             "is missing", path, remedy=f"run train_l2g.py --experiment_name {name} first, or check the name"
         )
     remedy = "copy it from a backup, or train the run again"
-    if not read_text(path).endswith("\n"):  # what is left may read as other options
-        raise UserError("was cut: its last line has no end", path, remedy=remedy)
+    if not read_text(path).endswith("\n"):  # a truncated file may be valid YAML with other values
+        raise UserError("is truncated: its last line is incomplete", path, remedy=remedy)
     if not read_options(path):
-        raise UserError("holds no option", path, remedy=remedy)
+        raise UserError("contains no options", path, remedy=remedy)
     return parse_options(options_class, [f"--config={path}"])

@@ -1,4 +1,4 @@
-"""The body of every program: parse the options, import the work, run it, and end with one line or a traceback."""
+"""The main function of every program: parse the options, import the code, run it, and report errors."""
 
 import importlib
 import multiprocessing
@@ -16,8 +16,8 @@ from utils.config.parser import Parsed, parse_command_line
 from utils.errors import UserError
 from utils.runtime.streams import lasting_streams
 
-INTERRUPTED, TERMINATED = 130, 143  # as shells count them
-# seconds for the worker processes to end by themselves, before they are killed
+INTERRUPTED, TERMINATED = 130, 143  # exit statuses of shells: 128 + signal number
+# seconds after which worker processes that have not ended are killed
 PATIENCE = 1.5
 
 
@@ -29,12 +29,12 @@ def main(
     places: Sequence[Path] = (),
     command: str = "",
 ) -> NoReturn:
-    """Parses argv into options_class, calls run(options) and exits: status 0, 1 for an error, 2 for bad options.
+    """Parse argv into options_class, call run(options) and exit with status 0, 1 for an error, or 2 for bad options.
 
-    run: a function, or `MODULE` (its function run) or `MODULE:FUNCTION`, which is imported after the options are
-    parsed: --help and a mistyped option need neither torch nor numpy. command: `train` of `main.py train`. A
-    UserError is one line. Every other exception keeps its traceback and asks for a report. --debug shows all
-    tracebacks. Whatever happens, the workers end.
+    run: a function, or `MODULE` (its function run) or `MODULE:FUNCTION`, imported after the options are parsed so that
+    --help and mistyped options do not wait for torch. command: the step, such as `train` of `main.py train`. A
+    UserError is printed as one line. Every other exception keeps its traceback and asks for a bug report. --debug
+    prints all tracebacks. Worker processes are ended in any case.
     """
     with lasting_streams(), _ended_by_sigterm():
         status = _status(partial(parse_command_line, options_class, argv, places=places, command=command), run)
@@ -42,19 +42,19 @@ def main(
 
 
 class Terminated(BaseException):
-    """SIGTERM: whoever ends the machine or the job wants the program to end."""
+    """SIGTERM was received: the machine shuts down or the job is cancelled."""
 
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Within it, SIGTERM raises Terminated, so that the program ends as it does for Ctrl-C."""
+    """Raise Terminated on SIGTERM, so that the program ends as it does after Ctrl-C."""
 
     def end(_number: int, _frame: object) -> None:
         raise Terminated
 
     try:
         before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # only the main thread may ask for signals
+    except ValueError:  # only the main thread may set signal handlers
         yield
         return
     try:
@@ -64,7 +64,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _status(parse: Callable[[], Parsed], run: str | Callable[[Any], Any]) -> int | str | None:
-    """Parses and runs -> the program's exit status."""
+    """Parse and run. Returns the program's exit status."""
     status: int | str | None = 1
     parsed = Parsed(None)
     try:
@@ -103,7 +103,7 @@ def _show(line: str, *, debug: bool) -> None:
 
 
 def _versions(options: Any) -> str:
-    """What a report of a bug needs beside the traceback: the run's versions.json, where there is one."""
+    """Return what a bug report needs: the traceback and the run's versions.json, if it exists."""
     path = getattr(options, "versions_file", None)
     if path is not None and path.is_file():
         return f"the traceback and {path}"
@@ -111,11 +111,11 @@ def _versions(options: Any) -> str:
 
 
 def end_workers() -> None:
-    """Ends the worker processes of this process, those too that ignore signals: exiting would wait for them."""
+    """End all worker processes, including those that ignore signals, because the interpreter's exit waits for them."""
     workers = multiprocessing.active_children()
     if not workers:
         return
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise for each worker that ends
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise for every worker that ends
     for worker in workers:
         worker.terminate()
     deadline = time.monotonic() + PATIENCE

@@ -1,4 +1,4 @@
-"""Command lines in published flags: words to the options of this project, and what the flags say of the run."""
+"""Translates command lines with published flags to this project's options."""
 
 import os
 import re
@@ -20,11 +20,11 @@ _BOOLEANS = ("true", "yes", "on", *_FALSE)
 
 @dataclass(frozen=True)
 class Word:
-    """A flag of a command line, and its value; None where it has none."""
+    """A flag of a command line and its value, if it has one."""
 
     flag: str
     value: str | None = None
-    typed: str = ""  # its name as it was typed, for messages
+    typed: str = ""  # its name as typed, for messages
 
     def __str__(self) -> str:
         return self.flag if self.value is None else f"{self.flag}={self.value}"
@@ -32,22 +32,22 @@ class Word:
 
 @dataclass
 class CommandLine:
-    """A command line in this project's options, and the published flags that it held, with their values."""
+    """A command line in this project's options, and the published flags it contained, with their values."""
 
     words: list[Word] = field(default_factory=list)
     published: list[tuple[Flag, str]] = field(default_factory=list)
-    rest: list[str] = field(default_factory=list)  # what no flag takes
+    rest: list[str] = field(default_factory=list)  # words that belong to no flag
 
     @property
     def given(self) -> set[str]:
-        """The options that it names."""
+        """The options given on the command line."""
         return {word.flag.removeprefix("--") for word in self.words}
 
 
 def read_command_line(argv: Sequence[str], options: Mapping[str, Option], flags: Sequence[Flag]) -> CommandLine:
-    """Splits argv into flags with values and gives published ones their names here.
+    """Split argv into flags with values and translate published flags.
 
-    A value may follow `=` or be the next word, a list also several; a switch needs none.
+    A value follows `=` or is the next word. A list may take several words. A switch needs no value.
     """
     table = {flag.name: flag for flag in flags}
     line, words = CommandLine(), list(argv)
@@ -71,7 +71,7 @@ def _is_flag(word: str) -> bool:
 
 
 def _next_value(words: list[str], flag: Flag, option: Option | None, *, known: bool) -> str | None:
-    """Takes the value that follows a flag without `=`, if one does."""
+    """Remove and return the value after a flag without `=`, if there is one."""
     takes_value = known or option is not None or flag.option == "config"
     if not takes_value or flag.bare or not words or _is_flag(words[0]):
         return None
@@ -99,9 +99,9 @@ def _translate(word: Word, flag: Flag, option: Option | None, line: CommandLine)
 
 
 def apply_published(line: CommandLine, values: dict[str, Any]) -> list[str]:
-    """Completes the parsed values by what published flags say of the run -> lines to show.
+    """Apply the rules of the published flags to the parsed values. Returns lines to print.
 
-    Raises UserError where flags contradict each other or the run.
+    Raises UserError if flags contradict each other or the run.
     """
     command = Command(values, line.given)
     _name_run(command, [(flag, value) for flag, value in line.published if flag.names_run and value])
@@ -116,14 +116,14 @@ def apply_published(line: CommandLine, values: dict[str, Any]) -> list[str]:
 
 
 def show_lines(lines: Sequence[str]) -> None:
-    """Prints each line once, on the first of torchrun's processes."""
+    """Print each line once, in torchrun's first process only."""
     if os.environ.get("RANK", "0") == "0":
         for line in dict.fromkeys(lines):
             print(f"note: {line}", file=sys.stderr)
 
 
 def _name_run(command: Command, flags: Sequence[tuple[Flag, str]]) -> None:
-    """Where no experiment is named, it is the folder behind runs/ in the value of these flags."""
+    """If no experiment is given, use the folder after runs/ in the values of these flags."""
     if "experiment_name" in command.given:
         return
     found = {}
@@ -142,8 +142,8 @@ def _name_run(command: Command, flags: Sequence[tuple[Flag, str]]) -> None:
 
 
 def _check_folder(command: Command, flag: Flag, value: str) -> None:
-    """Exports have their folder in the run."""
+    """Raise UserError unless the value is the run's folder for this export."""
     due = run_dir(command.values["runs_dir"], command.values["experiment_name"]) / flag.folder
     if Path(value).absolute().resolve() != due.resolve():
         option = flag.sets.partition("=")[0]
-        raise UserError(value, flag.name, f"it is always {due}", f"give --{option} instead")
+        raise UserError(value, flag.name, f"the folder is always {due}", f"give --{option} instead")

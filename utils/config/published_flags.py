@@ -1,6 +1,6 @@
-"""The flags under which the method's programs were published, one table: what each means here.
+"""One table of the published programs' flags and what each means here.
 
-`utils.config.published` reads it. docs/voc.md shows it. A flag that is missing here means the option of its own name.
+`utils.config.published` applies it and docs/voc.md shows it. A flag that is not listed means the option of its name.
 """
 
 from dataclasses import dataclass
@@ -8,42 +8,42 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Flag:
-    """A published flag: another name of an option, or what it sets, or why it has no effect here."""
+    """A published flag: an alias of an option, what it sets, or why it has no effect here."""
 
     name: str
-    option: str = ""  # the option that it is another name of
-    sets: str = ""  # `option=value`: what the flag without a value sets, and a flag with `folder` in any case
-    folder: str = ""  # its value must be this folder of the run, which `sets` makes
-    rule: str = ""  # a function of utils.config.published_rules: what depends on other options
-    note: str = ""  # why it has no effect here; shown when it is given
-    bare: bool = False  # it never takes a value
-    empty: str = ""  # what an empty value stands for
-    names_run: bool = False  # the folder behind runs/ in its value is the experiment, where none is named
+    option: str = ""  # the option it is an alias of
+    sets: str = ""  # `option=value`, set if the flag has no value, or always if `folder` is given
+    folder: str = ""  # the only valid value: the run's folder to which `sets` exports
+    rule: str = ""  # a function of utils.config.published_rules, for effects that depend on other options
+    note: str = ""  # why it has no effect here; printed when the flag is used
+    bare: bool = False  # never takes a value
+    empty: str = ""  # the value that an empty one stands for
+    names_run: bool = False  # without --experiment_name, the folder after runs/ in its value names the run
 
     @property
     def meaning(self) -> str:
-        """What it means here, in a few words."""
+        """Its meaning here in a few words."""
         alias = f"`--{self.option}`" if self.option and f"--{self.option}" != self.name else ""
         sets = f"`--{self.sets}`" if self.sets else ""
-        run = "names the run by the folder behind `runs/`" if self.names_run else ""
+        run = "the folder after `runs/` names the run" if self.names_run else ""
         folder = f"only `runs/EXP/{self.folder}`" if self.folder else ""
         empty = "empty: none" if self.empty else ""
         note = f"no effect: {self.note}" if self.note else ""
         return "; ".join(filter(None, (alias, sets, folder, run, empty, RULES.get(self.rule, ""), note)))
 
 
-# what the functions of utils.config.published_rules do
+# descriptions of the functions in utils.config.published_rules
 RULES = {
     "poly_optimizer": "COCO: the optimiser of `configs/coco14_published_optimiser.yaml`; VOC: a constant learning rate",
     "num_classes": "accepted if it is the dataset's number of classes",
-    "coco_preset": "`mscoco`: a line names the preset `configs/coco14.yaml`",
-    "dataset_of_run": "a published name gives way to the run's own dataset, and a line reports it",
-    "highest_threshold": "`--thresholds` up to this one",
+    "coco_preset": "`mscoco`: prints a hint at the preset `configs/coco14.yaml`",
+    "dataset_of_run": "a published name is replaced by the run's own dataset, with a note",
+    "highest_threshold": "the highest of `--thresholds`",
 }
 
 _NOT_READ = "the published program does not read it"
 _LOG = "scores and options are stored with the run"
-_LABELS = "gen_gt.py --threshold makes labels"
+_LABELS = "gen_gt.py --threshold creates labels"
 _NUM_CLASSES = Flag("--num_classes", rule="num_classes")
 _ATT_DIR = Flag("--att_dir", note=_NOT_READ)
 
@@ -100,11 +100,11 @@ FLAGS_OF: dict[str, tuple[Flag, ...]] = {
         _NUM_CLASSES,
         Flag("--cam_png", note=_LABELS),
         Flag("--thr", note=_LABELS),
-        Flag("--multi_scale", note="CAMs are always made at several scales", bare=True),
+        Flag("--multi_scale", note="CAMs always use several scales", bare=True),
         Flag("--input_size", note="images keep their size times --scales"),
-        Flag("--arch", note="the network is the run's"),
-        Flag("--DRS_stage", note="the network is the run's"),
-        Flag("--resume_from", note="CAMs that exist are kept"),
+        Flag("--arch", note="the run's network is used"),
+        Flag("--DRS_stage", note="the run's network is used"),
+        Flag("--resume_from", note="existing CAMs are kept"),
     ),
     "gen_gt.py": (
         Flag("--img_dir", "image_dir"),

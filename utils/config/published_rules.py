@@ -1,4 +1,4 @@
-"""What some published flags mean in the light of the other options: the functions that the table names."""
+"""Published flags whose effect depends on other options: the functions named in the table of flags."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,20 +14,20 @@ COCO_OPTIMISER = PROJECT_ROOT / "configs" / "coco14_published_optimiser.yaml"
 
 @dataclass
 class Command:
-    """A command line whose options are parsed: their values, which of them it gives itself, and lines to show."""
+    """A parsed command line: the values, which options were given explicitly, and lines to print."""
 
     values: dict[str, Any]
     given: set[str]
     lines: list[str] = field(default_factory=list)
 
     def set(self, name: str, value: Any) -> None:
-        """Gives an option its value, unless the command line does."""
+        """Set an option unless the command line gives it."""
         if name not in self.given:
             self.values[name] = value
 
     @property
     def dataset_of_run(self) -> str | None:
-        """The dataset that the run was trained on; None where there is no run."""
+        """Return the dataset that the run was trained on, or None if there is no run."""
         config = run_dir(self.values["runs_dir"], self.values["experiment_name"]) / "config.yaml"
         if not config.is_file():
             return None
@@ -35,7 +35,7 @@ class Command:
 
 
 def poly_optimizer(command: Command, _value: str) -> None:
-    """COCO: poly with the published optimiser as it really ran. VOC: the learning rate stays constant."""
+    """COCO: poly schedule and the optimiser settings that were really in effect. VOC: constant learning rate."""
     if _open(command.values["dataset"]).name != "coco14":
         command.set("decay_epochs", ())
         return
@@ -45,7 +45,7 @@ def poly_optimizer(command: Command, _value: str) -> None:
 
 
 def num_classes(command: Command, value: str) -> None:
-    """Accepts the dataset's number of classes alone; where no dataset is known yet, it has no effect."""
+    """Accept only the dataset's number of classes. Without a known dataset the flag has no effect."""
     name = command.values["dataset"] or command.dataset_of_run
     if name is not None:
         found = len(_open(name).classes)
@@ -55,13 +55,13 @@ def num_classes(command: Command, value: str) -> None:
 
 
 def coco_preset(command: Command, value: str) -> None:
-    """The published COCO program has other defaults: they are a preset here."""
+    """Point to the preset with the defaults of the published COCO program."""
     if value == "mscoco" and "config" not in command.given:
-        command.lines.append("--dataset=mscoco: the numbers of the published COCO run are --config=configs/coco14.yaml")
+        command.lines.append("--dataset=mscoco: the settings of the published COCO run are in configs/coco14.yaml")
 
 
 def dataset_of_run(command: Command, value: str) -> None:
-    """The published VOC script labels with --dataset=mscoco: the run knows its dataset."""
+    """Use the run's dataset: the published VOC script creates labels with --dataset=mscoco."""
     from utils.data.catalog import DATASET_ALIASES
 
     own = command.dataset_of_run
@@ -74,7 +74,7 @@ def dataset_of_run(command: Command, value: str) -> None:
 
 
 def highest_threshold(command: Command, value: str) -> None:
-    """Ends the sweep there."""
+    """Drop thresholds above the value."""
     try:
         end = float(value)
     except ValueError as error:
@@ -83,7 +83,7 @@ def highest_threshold(command: Command, value: str) -> None:
 
 
 def _open(dataset: str) -> Any:
-    from utils.data.dataset import open_dataset  # here: the other command lines need no numpy
+    from utils.data.dataset import open_dataset  # not at the top: most command lines do not need numpy
 
     return open_dataset(dataset)
 

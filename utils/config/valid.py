@@ -1,4 +1,4 @@
-"""The valid range of a number, declared with the type of its option: `Count`, `Fraction`, `Pixels`, and so on."""
+"""Valid ranges declared in the type of an option: `Count`, `Fraction`, `Pixels`, and so on."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 @dataclass(frozen=True)
 class Range:
-    """Valid numbers: from `least` (or above it) to `most`, besides those of `also`."""
+    """Valid numbers: from `least` (exclusive with `above`) to `most`, and those in `also`."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -17,7 +17,7 @@ class Range:
     also: tuple[float, ...] = ()
 
     def holds(self, value: float) -> bool:
-        """Whether the value is finite and in the range."""
+        """Return whether the value is finite and in the range."""
         if value in self.also:
             return True
         return (
@@ -49,7 +49,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Words:
-    """Valid texts: those that the regular expression matches as a whole; `rule` names them."""
+    """Valid texts: those that match the whole regular expression. rule: its description."""
 
     pattern: str
     rule: str
@@ -60,7 +60,7 @@ class Words:
 
 @dataclass(frozen=True)
 class NoWorkers:
-    """Marks a number of worker processes, with the one that does the work in the main process, as --debug wants it."""
+    """Marks a number of worker processes. value: the one that means no workers, which --debug sets."""
 
     value: int
 
@@ -75,10 +75,10 @@ NotNegative = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]
 PositiveFraction = Annotated[float, Range(0, 1, above=True)]
 Degrees = Annotated[float, Range(0, 180)]
-# of an image's size: beyond ten times, nothing is gained and memory ends
+# scale of an image: above 10, memory runs out without any benefit
 Factor = Annotated[float, Range(0, 10, above=True)]
 Factors = Annotated[tuple[Factor, ...], Items(1, 32)]
-# a channel's mean or standard deviation, 0..1
+# mean or standard deviation per channel, 0..1
 Color = tuple[Fraction, Fraction, Fraction]
 Deviation = tuple[PositiveFraction, PositiveFraction, PositiveFraction]
 
@@ -94,18 +94,18 @@ Batches = Annotated[int, Range(1, 1024)]
 Momentum = Annotated[float, Range(0, 0.9999)]
 Width = Annotated[float, Range(0, 16, above=True)]
 Stride = Annotated[int, Range(1, 32)]
-# a network at a larger side needs more memory than there is
+# side of a network's input: larger ones exceed any memory
 Pixels = Annotated[int, Range(8, 4096)]
 PixelsOrOwn = Annotated[int, Range(8, 4096, also=(0,))]
 Precision = Literal["off", "bf16", "fp16", "auto"]
 LoaderWorkers = Annotated[int, Range(0, 256), NoWorkers(0)]
 Processes = Annotated[int, Range(0, 256), NoWorkers(1)]
-# of several programs, and of utils/crf
+# shared by several programs and utils/crf
 CrfBackend = Literal["lattice", "pydensecrf"]
 
 
 def rule_of(hint: Any) -> str:
-    """The valid values of a type, for --help: `1 to 32 values, each above 0, up to 10`; empty where any will do."""
+    """Describe a type's valid values for --help: `1 to 32 values, each above 0, up to 10`; empty if any is valid."""
     base, marks = _unpacked(hint)
     own = [str(mark) for mark in marks if isinstance(mark, (Range, Items, Words))]
     inner = list(dict.fromkeys(filter(None, (rule_of(part) for part in get_args(base) if part is not Ellipsis))))
@@ -115,7 +115,7 @@ def rule_of(hint: Any) -> str:
 
 
 def problems(hint: Any, value: Any) -> Iterator[str]:
-    """What a value of the type violates, one text per rule; values of the wrong type are the parser's to refuse."""
+    """Yield one text per rule that a value of the right type violates; the parser refuses other types."""
     base, marks = _unpacked(hint)
     for mark in marks:
         if isinstance(mark, Range) and isinstance(value, (int, float)) and not mark.holds(value):
@@ -135,12 +135,12 @@ def problems(hint: Any, value: Any) -> Iterator[str]:
 
 
 def mark_of(hint: Any, kind: type) -> Any:
-    """The first mark of this kind in the type, or None."""
+    """Return the first annotation of this kind in the type, or None."""
     return next((mark for mark in _unpacked(hint)[1] if isinstance(mark, kind)), None)
 
 
 def _unpacked(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type without its marks, and these."""
+    """Split an annotated type into the plain type and its annotations."""
     if get_origin(hint) is Annotated:
         return get_args(hint)[0], hint.__metadata__
     return hint, ()

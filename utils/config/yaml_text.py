@@ -1,4 +1,4 @@
-"""Options as YAML text that reads back as the same options, whatever the texts among them; files of options."""
+"""Writes options as YAML that reads back as the same options, and reads such files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,11 +10,11 @@ from utils.config.fields import values_of
 from utils.errors import UserError
 from utils.files.text import read_text
 
-MOST_VALUES = 100_000  # of a file, aliases written out
+MOST_VALUES = 100_000  # in a file, aliases expanded
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text: `1e5`, `on` and `null` are texts then, for every reader of YAML."""
+    """Quotes every string, so that every YAML reader reads `1e5`, `on` and `null` as strings."""
 
 
 _Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
@@ -22,14 +22,14 @@ _Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence("t
 
 
 class _Key(str):
-    """The name of an option, which needs no quotes."""
+    """The name of an option, written without quotes."""
 
 
 _Dumper.add_representer(_Key, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text)))
 
 
 def options_text(options: Any) -> str:
-    """Every option of a dataclass as YAML."""
+    """Return every option of a dataclass as YAML."""
     tree: dict[str, Any] = {}
     for name, value in values_of(options):
         *outer, last = map(_Key, name.split("."))
@@ -41,34 +41,34 @@ def options_text(options: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value in the types that YAML writes."""
+    """Convert the value to types that YAML can write."""
     if isinstance(value, Path):
         return str(value)
     return [_plain(member) for member in value] if isinstance(value, tuple) else value
 
 
 def read_options(path: Path) -> dict[str, Any]:
-    """The values of a YAML file of options by name; empty where it holds nothing. Raises UserError that names it."""
+    """Read a YAML file of options by name; {} if it is empty. Raises UserError naming the file."""
     text = read_text(path)
     try:
         content = yaml.safe_load(text)
         if _size(content, {}) > MOST_VALUES:
-            raise UserError(f"holds more than {MOST_VALUES} values, aliases written out", path)
+            raise UserError(f"contains more than {MOST_VALUES} values with aliases expanded", path)
     except yaml.YAMLError as error:
         raise UserError(
             f"is not YAML ({' '.join(str(error).split())})", path, "expected lines of `NAME: VALUE`"
         ) from error
     except RecursionError as error:
-        raise UserError("is nested too deeply, or holds itself", path, "expected lines of `NAME: VALUE`") from error
+        raise UserError("is nested too deeply, or contains itself", path, "expected lines of `NAME: VALUE`") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"holds {type(content).__name__} where options are expected", path, "expected `NAME: VALUE`")
+        raise UserError(f"contains {type(content).__name__} instead of options", path, "expected `NAME: VALUE`")
     return content
 
 
 def _size(content: Any, known: dict[int, int]) -> int:
-    """Values in a tree whose branches may be shared: each branch is counted once and added as often as it occurs."""
+    """Count the values in a tree with shared branches. Each branch is counted once and added for every occurrence."""
     if not isinstance(content, (dict, list)):
         return 1
     if id(content) not in known:

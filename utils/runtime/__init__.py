@@ -1,4 +1,4 @@
-"""The machine that a program runs on: device, precision, processes, seeds, graceful stop, log, versions.
+"""The machine a program runs on: device, precision, processes, seeds, graceful stop, log, versions.
 
-What a training loop does with it is in `utils.training`.
+The training loop is in `utils.training`.
 """

@@ -1,4 +1,4 @@
-"""How a CUDA device computes: what makes it fast, and what makes it repeatable."""
+"""How a CUDA device computes: settings for speed and for determinism."""
 
 import os
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Any
 import torch
 
 DETERMINISTIC_COST = (
-    "--deterministic costs speed: no autotuned convolutions, no atomic sums, ROI align in plain "
+    "--deterministic is slower: no autotuned convolutions, no atomic sums, ROI align in plain "
     "operations; compare steps_per_second in metrics.jsonl"
 )
 
 
 @dataclass(frozen=True)
 class Choices:
-    """tf32: 32-bit matrices and convolutions with 10-bit mantissas. autotune: try cuDNN's algorithms, for inputs of
-    fixed size. deterministic: repeatable algorithms alone, whatever they cost."""
+    """tf32: 10-bit mantissas in float32 matrix products and convolutions. autotune: benchmark cuDNN's algorithms, for
+    inputs of fixed size. deterministic: use only deterministic algorithms."""
 
     tf32: bool = True
     autotune: bool = False
@@ -23,14 +23,14 @@ class Choices:
 
 
 def choose(device: torch.device, choices: Choices) -> dict[str, Any]:
-    """Sets what the choices say on a CUDA device -> what holds there, for versions.json. A CPU has no such choice."""
+    """Apply the choices to a CUDA device (no effect on a CPU). Returns the effective settings for versions.json."""
     if device.type != "cuda":
         return {"tf32": False, "cudnn_autotune": False, "deterministic": True}
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = choices.tf32
     torch.backends.cudnn.benchmark = choices.autotune and not choices.deterministic
     torch.backends.cudnn.deterministic = choices.deterministic
     if choices.deterministic:
-        # cuBLAS reads it with its first call
+        # cuBLAS reads it at its first call
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(choices.deterministic)
     return {

@@ -1,4 +1,4 @@
-"""Depthwise convolutions in bfloat16 on a CPU: their gradients by the kernels that are fast there."""
+"""Fast gradients of depthwise convolutions in bfloat16 on a CPU."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,10 +10,11 @@ from torch.overrides import TorchFunctionMode
 
 
 class FastDepthwise(TorchFunctionMode):
-    """Within it, depthwise convolutions of bfloat16 on the CPU have the gradients of _Depthwise.
+    """Mode in which bfloat16 depthwise convolutions on the CPU use the gradients of _Depthwise.
 
-    oneDNN's bfloat16 kernels for the gradients of 5x5 weights, and of inputs that a stride skips, are four to ten times
-    slower than its float32 ones, and so are dilated convolutions. A step of EfficientNet-Lite0 takes half the time.
+    oneDNN's bfloat16 kernels are four to ten times slower than its float32 ones for the gradients of 5x5 weights, for
+    the input gradients of strided convolutions, and for dilated convolutions. With this mode a training step of
+    EfficientNet-Lite0 takes half the time.
     """
 
     def __torch_function__(
@@ -39,7 +40,7 @@ def _depthwise(
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
 ) -> Tensor | None:
-    """The convolution, or None where it is none of those that this module is for."""
+    """Compute the convolution, or return None if it is not one of those that this module accelerates."""
     if input.device.type != "cpu" or torch.get_autocast_dtype("cpu") != torch.bfloat16 or input.ndim != 4:
         return None
     if groups < 2 or not groups == input.shape[1] == weight.shape[0] or isinstance(padding, str):
@@ -53,7 +54,7 @@ def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
 
 
 class _Depthwise(torch.autograd.Function):
-    """A convolution of each channel (N, C, H, W) by its own weights (C, 1, k, k)."""
+    """Depthwise convolution: (N, C, H, W) with weights (C, 1, k, k)."""
 
     @staticmethod
     def forward(
@@ -66,7 +67,7 @@ class _Depthwise(torch.autograd.Function):
     ) -> Tensor:
         size = x.shape[2:]
         step = dilation[0]
-        # a dilated convolution works on the sub-grids of its dilation each by itself
+        # a dilated convolution is an ordinary one on each sub-grid of its dilation
         splits = stride == (1, 1) and step == dilation[1] and _keeps_size(weight, padding, step)
         ctx.grid = step if splits else 1
         if ctx.grid > 1:
@@ -106,7 +107,7 @@ def _keeps_size(weight: Tensor, padding: tuple[int, int], dilation: int) -> bool
 
 
 def sub_grids(x: Tensor, step: int) -> Tensor:
-    """(N, C, H, W) -> (N step step, C, H / step, W / step), rounded up: the pixels `step` apart, with zeros beyond."""
+    """Split (N, C, H, W) into grids of every `step`-th pixel, zero-padded: (N * step**2, C, H / step, W / step)."""
     height, width = x.shape[2:]
     x = F.pad(x, (0, -width % step, 0, -height % step)).permute(0, 2, 3, 1)
     n, height, width, channels = x.shape
@@ -115,7 +116,7 @@ def sub_grids(x: Tensor, step: int) -> Tensor:
 
 
 def whole_grid(x: Tensor, step: int, size: Iterable[int]) -> Tensor:
-    """What sub_grids made, put together again, of height and width `size`."""
+    """Invert sub_grids. size: height and width of the result."""
     height, width = size
     n, channels, rows, columns = x.shape
     parts = x.permute(0, 2, 3, 1).reshape(n // step**2, step, step, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)

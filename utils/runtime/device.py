@@ -14,14 +14,14 @@ from utils.runtime.depthwise import FastDepthwise
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-# with fewer output channels, oneDNN's channels-last backward writes outside its memory
+# with fewer output channels, oneDNN's channels-last backward pass writes out of bounds
 CHANNELS_LAST_MINIMUM = 8
 # images of an inference batch, unless another number is asked for: enough for a GPU, and little enough for its memory
 GPU_BATCH = 4
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises UserError if the named device is missing."""
+    """Return the device; `auto` is CUDA if available, else the CPU. Raises UserError if the device is missing."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -34,7 +34,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def precision(amp: str, device: torch.device) -> str:
-    """off, bf16 or fp16: `auto` is bf16 where the device computes in it, else off; the others are themselves."""
+    """Resolve `auto` to bf16 if the device supports it, else off. Other values (off, bf16, fp16) stay unchanged."""
     if amp != "auto":
         return amp
     return "bf16" if _computes_bfloat16(device) else "off"
@@ -44,7 +44,7 @@ def precision(amp: str, device: torch.device) -> str:
 def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # older releases of torch cannot be asked; without the instructions, bfloat16 on a CPU is slower than float32
+    # older torch releases do not report it; without the instructions, bfloat16 on a CPU is slower than float32
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
@@ -56,7 +56,7 @@ def inference_batch(given: int, device: torch.device) -> int:
 
 @contextmanager
 def autocast(device: torch.device, amp: str) -> Iterator[None]:
-    """Mixed precision by name: off, bf16, fp16, or auto as precision() reads it."""
+    """Mixed precision by name: off, bf16, fp16, or auto (see precision)."""
     amp = precision(amp, device)
     if amp == "off":
         yield
@@ -66,21 +66,21 @@ def autocast(device: torch.device, amp: str) -> Iterator[None]:
         yield
 
 
-# of errors that torch raises where memory runs out, beside its own class
+# messages of out-of-memory errors that are not torch.OutOfMemoryError
 OUT_OF_MEMORY = ("can't allocate memory", "ALLOC_FAILED")
 
 
-# of an error that it raises where an operation has no repeatable algorithm
+# message of the error for an operation without a deterministic algorithm
 NOT_DETERMINISTIC = "does not have a deterministic implementation"
-# of errors of torch.compile where the machine's compiler is missing or too old
+# messages of torch.compile's errors if the compiler is missing or too old
 NOT_COMPILED = ("CppCompileError", "InvalidCxxCompiler", "working C++ compiler", "Cannot find a working triton")
-# of errors of a process whose peer is gone
+# messages of errors of a process whose peer has ended
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
 @contextmanager
 def device_errors(device: torch.device, remedy: str) -> Iterator[None]:
-    """Turns errors of a device into UserErrors: memory that has run out, with the remedy; a peer that is gone."""
+    """Convert errors of the device to UserErrors: out of memory (with the remedy), peer ended, no compiler."""
     try:
         yield
     except RuntimeError as error:
@@ -89,7 +89,7 @@ def device_errors(device: torch.device, remedy: str) -> Iterator[None]:
             raise UserError(text.splitlines()[0], "--deterministic", remedy="train without it") from error
         if any(sign in text for sign in NOT_COMPILED):
             raise UserError(
-                "torch.compile has found no compiler that can do it", "--compile", remedy="train without it"
+                "torch.compile found no suitable compiler", "--compile", remedy="train without it"
             ) from error
         if any(sign in text for sign in PEER_GONE):
             raise UserError("another process of this run has ended", remedy="see its error") from error
@@ -97,24 +97,24 @@ def device_errors(device: torch.device, remedy: str) -> Iterator[None]:
         if not is_cuda and not any(sign in text for sign in OUT_OF_MEMORY):
             raise
         wanted = re.search(r"allocate ([\d.]+ [GMK]iB)", text)
-        what = f"memory ran out (wanted: {wanted[1]} more)" if wanted else "memory ran out"
+        what = f"out of memory ({wanted[1]} more needed)" if wanted else "out of memory"
         raise UserError(what, f"--device={device.type}", remedy=remedy) from error
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor on the device. A GPU gets it from page-locked memory, behind which its work need not wait."""
+    """Move the tensor to the device. Copies to a GPU are asynchronous, from pinned memory."""
     if device.type == "cuda" and tensor.device.type == "cpu" and torch.cuda.is_available():
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def unsafe_in_channels_last(model: nn.Module, device: torch.device) -> str | None:
-    """Why the channels-last layout is not safe for training this model here, naming the layer; None if it is."""
+    """Return why channels-last layout is unsafe for training this model here, naming the layer; None if safe."""
     if device.type == "cpu":
         for name, layer in model.named_modules():
             if isinstance(layer, nn.Conv2d) and layer.out_channels < CHANNELS_LAST_MINIMUM:
                 return (
-                    f"on the CPU every convolution needs {CHANNELS_LAST_MINIMUM} output channels or more for it, "
+                    f"on the CPU it needs at least {CHANNELS_LAST_MINIMUM} output channels in every convolution, "
                     f"{name} has {layer.out_channels}"
                 )
     return None

@@ -1,4 +1,4 @@
-"""The log of a run, on the screen and in its file."""
+"""The log of a run, on screen and in a file."""
 
 import logging
 import sys
@@ -10,10 +10,13 @@ from utils.files.disk import disk_errors, make_folder
 
 
 class _LastingFile(logging.FileHandler):
-    """A log file that may go away: its errors are reported once, and the run continues."""
+    """A log file whose errors are reported once and do not stop the run."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        print(f"{self.baseFilename}: cannot be written: {sys.exc_info()[1]}: the run continues", file=sys.stderr)
+        print(
+            f"{self.baseFilename}: cannot be written: {sys.exc_info()[1]}: the run continues without it",
+            file=sys.stderr,
+        )
         self.setLevel(logging.CRITICAL + 1)
 
 
@@ -23,7 +26,7 @@ class _TqdmHandler(logging.Handler):
 
 
 def open_log(path: Path | None) -> logging.Logger:
-    """The run's log: on the screen above the bar and appended to `path`; mute for None (not the main process)."""
+    """Open the run's log: on screen above the progress bar, and appended to `path`. Silent if None (other ranks)."""
     log = logging.getLogger("l2g")
     for handler in list(log.handlers):
         handler.close()

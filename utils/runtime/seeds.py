@@ -1,4 +1,4 @@
-"""Seeds that follow from whole numbers, and randomness that lasts for a block."""
+"""Seeds derived from integers, and temporary seeding."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +8,14 @@ import torch
 
 
 def derived_seed(*parts: int) -> int:
-    """One seed that follows from several whole numbers, e.g. (seed, epoch, index)."""
+    """Derive one seed from several integers, e.g. (seed, epoch, index)."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint32)[0])
 
 
 @contextmanager
 def seeded(*parts: int) -> Iterator[None]:
-    """Seeds the CPU's global generator, which transforms draw from, for the block, and then restores its state."""
+    """Seed the CPU's global generator, which transforms use, within the block, and restore its state afterwards."""
     with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would also seed the GPU's generator, which dropout draws from
+        # torch.manual_seed would also seed the GPU's generator, which dropout uses
         torch.default_generator.manual_seed(derived_seed(*parts))
         yield

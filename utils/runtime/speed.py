@@ -1,4 +1,4 @@
-"""How fast a device computes."""
+"""Measures how fast a device computes."""
 
 import time
 
@@ -6,14 +6,14 @@ import torch
 
 from utils.runtime.device import AMP_TYPES
 
-SIDES = {"cpu": 1024, "cuda": 8192}  # of the matrices: large enough that their reading takes no time beside the work
+SIDES = {"cpu": 1024, "cuda": 8192}  # of the matrices: large enough that memory access takes negligible time
 
 
 def matrix_tflops(device: torch.device, amp: str, *, seconds: float = 2.0) -> float:
-    """TFLOP per second of matrix products on the device in the precision `amp`; convolutions reach a part of it."""
+    """Measure TFLOP per second of matrix products on the device at precision `amp`. Convolutions reach less."""
     side = SIDES.get(device.type, SIDES["cpu"])
     matrix = torch.ones(side, side, device=device, dtype=AMP_TYPES.get(amp, torch.float32))
-    result = matrix @ matrix  # the first product also starts the library
+    result = matrix @ matrix  # the first product also initialises the library
     count, start = 0, time.monotonic()
     while time.monotonic() - start < seconds:
         for _ in range(8):

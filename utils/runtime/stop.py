@@ -1,4 +1,4 @@
-"""The graceful stop: SIGINT and SIGTERM end a run after its step, and a run that makes no step at once."""
+"""Graceful stop: SIGINT and SIGTERM end a run after its current step, or after a timeout if it is stuck."""
 
 import multiprocessing
 import os
@@ -9,12 +9,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-PATIENCE = 8.0  # seconds that a step may still take once the stop is asked for
+PATIENCE = 8.0  # seconds that a step may still take after a stop was requested
 INTERRUPTED = 130  # the shell's status of a program ended by Ctrl-C
 
 
 class StopRequest:
-    """Turns the first SIGINT or SIGTERM into a request to stop after the current step; the second one is obeyed."""
+    """Turns the first SIGINT or SIGTERM into a request to stop after the current step. The second one ends the run."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -40,15 +40,17 @@ class StopRequest:
         self._killer.start()
 
     def step_is_done(self) -> None:
-        """The run makes steps: a checkpoint may take its time."""
+        """Note that the run makes steps, so that writing a checkpoint does not time out."""
         if self._killer is not None:
             self._killer.cancel()
             self._killer = None
 
 
 def _end_at_once() -> None:
-    """Ends a process that waits for what may never come; the last checkpoint stays."""
-    tqdm.write(f"no step ended in {PATIENCE:g} s: stopped without a checkpoint; resume continues", file=sys.stderr)
+    """End a process that is stuck. Its last checkpoint remains."""
+    tqdm.write(
+        f"no step ended in {PATIENCE:g} s: stopped; --resume continues from the last checkpoint", file=sys.stderr
+    )
     for worker in multiprocessing.active_children():
         worker.kill()
     os._exit(INTERRUPTED)

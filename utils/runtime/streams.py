@@ -1,4 +1,4 @@
-"""Output streams that outlive their terminal: a closed pipe, a full disk or a lost connection stops no run."""
+"""Output streams whose errors do not stop a run: closed pipe, full disk, lost connection."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 
 class _Lasting:
-    """A text stream whose errors end its output and nothing else; everything else is the stream's own."""
+    """Wraps a text stream. An error ends its output but not the program; all other attributes are the stream's."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -35,7 +35,7 @@ class _Lasting:
             self._drop()
 
     def _drop(self) -> None:
-        """From now on into the void, what waits in the buffer too: the interpreter's exit flushes it once more."""
+        """Discard all further output, including the buffer, which is flushed again when the interpreter exits."""
         with suppress(OSError, ValueError):
             void = os.open(os.devnull, os.O_WRONLY)
             os.dup2(void, self._stream.fileno())
@@ -44,19 +44,19 @@ class _Lasting:
 
 
 def open_missing() -> None:
-    """Opens the standard descriptors that are closed: a file that is opened next would get their number."""
+    """Open closed standard descriptors on /dev/null, so that the next opened file does not get their number."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # returns the lowest free descriptor: this one
 
 
 @contextmanager
 def lasting_streams() -> Iterator[None]:
-    """Within it, nothing that happens to the terminal, pipe or file behind stdout and stderr ends the program.
+    """Keep the program running if the terminal, pipe or file behind stdout or stderr fails.
 
-    Text outside the stream's encoding is written escaped. A hangup, of a closed terminal or connection, is ignored.
+    Characters outside the stream's encoding are escaped. SIGHUP of a closed terminal or connection is ignored.
     """
     open_missing()
     before = sys.stdout, sys.stderr
@@ -78,7 +78,7 @@ def lasting_streams() -> Iterator[None]:
 
 
 def _ignore_hangup() -> Any:
-    """The handler before; None where there is no such signal, or this is not the main thread."""
+    """Ignore SIGHUP. Returns the previous handler, or None without this signal or outside the main thread."""
     with suppress(AttributeError, ValueError):
         return signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return None

@@ -1,4 +1,4 @@
-"""What a run was made with: libraries and machine."""
+"""Records the libraries and the machine of a run."""
 
 import importlib.metadata
 import os
@@ -15,9 +15,9 @@ REPORTED_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-hea
 
 
 def write_versions(path: Path, choices: Mapping[str, Any]) -> None:
-    """Records Python, the libraries and the machine that a run was made with, and how the device computed.
+    """Record Python, libraries, machine and how the device computed.
 
-    Instructions and threads decide in which order numbers are summed: other ones end in other last digits.
+    CPU instructions and the number of threads determine the order of sums, and therefore the last digits of results.
     """
     found: dict[str, Any] = {
         "python": platform.python_version(),

@@ -243,7 +243,7 @@ def test_memory_that_runs_out_is_one_line_with_the_remedy(tmp_path, error):
     trainer.run = replace(trainer.run, memory_remedy="see --plan")
     with pytest.raises(UserError) as caught:
         trainer.fit()
-    assert caught.value.remedy == "see --plan" and "memory ran out" in caught.value.what
+    assert caught.value.remedy == "see --plan" and "out of memory" in caught.value.what
     assert ("2.50 GiB" in caught.value.what) is ("2.50" in str(error))
 
 

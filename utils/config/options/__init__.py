@@ -1,4 +1,4 @@
-"""The options of each program, one file a program: dataclasses, made of one small dataclass per group of --help.
+"""The options of each program, one file per program, composed of one small dataclass per group in --help.
 
 The segmentation network's are in `deeplabv2.settings`.
 """

@@ -27,10 +27,10 @@ class BenchmarkOptions:
     input_size: Pixels = TransferOptions.input_size
     """Side of the training crop, pixels; resize and patches follow in the published proportions."""
     pastes: Count = 50
-    """Number of pastes, and of training samples, to time."""
+    """Number of pastes and of training samples to time."""
     repeats: Count = 2
     """Measurements of each implementation, in turns; the median is reported."""
     seed: Seed = 0
     """Seed of weights, images and CAMs."""
     out: str | None = None
-    """A JSON file that the rows are also written to."""
+    """Also write the results to this JSON file."""

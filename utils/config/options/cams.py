@@ -27,7 +27,7 @@ class CamMethodOptions:
     """Method."""
 
     network: Literal["global", "local"] = "global"
-    """Which of the two networks makes the CAMs."""
+    """Which of the two networks computes the CAMs."""
     scales: Factors | None = None
     """Factors on the image's size; each scale is used plain and mirrored; default the run's cam_scales."""
     base_size: PixelsOrOwn | None = None
@@ -45,9 +45,9 @@ class CamMachineOptions:
     device: Device = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
     amp: Precision = "off"
-    """Precision of the network; auto: bf16 where the device computes in it, else off."""
+    """Precision of the network; auto: bf16 if the device supports it, else off."""
     tf32: bool = True
-    """On CUDA, 32-bit matrices and convolutions with 10-bit mantissas; false computes in full float32."""
+    """On CUDA, use TF32 (10-bit mantissas) for matrix products and convolutions; false: full float32."""
     num_workers: LoaderWorkers = 2
     """Processes that read and write images."""
 
@@ -61,9 +61,9 @@ class CamOutputOptions:
     save_irn: bool = False
     """Also write cam_npy_irn/NAME.npy, for the random walk of IRN."""
     save_affinity: bool = False
-    """Also write cam_npy_aff/NAME.npy, for the random walk of AffinityNet (PuzzleCAM's form)."""
+    """Also write cam_npy_aff/NAME.npy, for the random walk of AffinityNet (PuzzleCAM's format)."""
     save_psa: bool = False
-    """Also write cam_npy/NAME.npy, {tag: (H, W)}, as PSA's AffinityNet reads it."""
+    """Also write cam_npy/NAME.npy, {tag: (H, W)}, the format that PSA's AffinityNet reads."""
     overwrite: bool = False
     """Overwrite existing CAMs."""
     update: bool = False
@@ -72,6 +72,6 @@ class CamOutputOptions:
 
 @dataclass(frozen=True)
 class CamOptions(RunOptions, CamDataOptions, CamMethodOptions, CamOutputOptions, CamMachineOptions, PresetOptions):
-    """Make the multi-scale CAMs of a trained run: runs/EXP/cam/NAME.npz, and exports on request."""
+    """Compute multi-scale CAMs with a trained run: runs/EXP/cam/NAME.npz, and exports on request."""
 
     PUBLISHED = FLAGS_OF["test_l2g.py"]

@@ -21,7 +21,7 @@ class DrawDataOptions:
     label_dir: str | None = None
     """Folder of pseudo labels; default data/NAME/pseudo_seg_labels_EXP in the project."""
     mask_dir: str | None = None
-    """Folder of ground-truth masks, where there are any; default SegmentationClass in the dataset."""
+    """Folder of ground-truth masks, if available; default SegmentationClass in the dataset."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class DrawOutputOptions:
     compare: tuple[str, ...] = ()
     """Runs to compare with in the report: their options, curves and scores."""
     prediction_dir: str | None = None
-    """Folder of the segmentation network's labels, for the report; default the one that deeplabv2 wrote for EXP."""
+    """Folder of the segmentation network's labels, for the report; default the folder that deeplabv2 wrote for EXP."""
     report_images: CountOrNone = 2000
     """Number of images in the report's gallery, those with masks or predictions first; 0 is all."""
     max_images: CountOrNone = 0
-    """Number of images to draw heat maps and overlays of; 0 is all that have CAMs."""
+    """Number of images to draw heat maps and overlays for; 0 is all that have CAMs."""
 
 
 @dataclass(frozen=True)
 class DrawOptions(RunOptions, DrawDataOptions, DrawOutputOptions, WorkerOptions, PresetOptions):
-    """Draw a run: CAM heat maps, overlays on the photo, a contact sheet, and on request an HTML report."""
+    """Visualise a run: CAM heat maps, overlays on the photo, a contact sheet, and on request an HTML report."""
 
     PUBLISHED = FLAGS_OF["res.py"]
 
@@ -70,4 +70,4 @@ class StripOutputOptions:
 
 @dataclass(frozen=True)
 class StripOptions(RunOptions, DrawDataOptions, StripOutputOptions, PresetOptions):
-    """Draw a strip of a run: photo, CAM, label and mask of a few images, one image a column."""
+    """Draw a strip of a run: photo, CAM, label and mask of a few images, one image per column."""

@@ -19,16 +19,16 @@ class ForegroundDataOptions:
     image_dir: str | None = None
     """Folder of images; default the run's, or that of --dataset."""
     sal_dir: str | None = None
-    """Folder of saliency maps; default as for image_dir; `none`, or a dataset without: the label is the saliency."""
+    """Folder of saliency maps; default as for image_dir. `none`, or a dataset without any: labels serve as saliency."""
     label_dir: str | None = None
     """Folder of label PNGs; default data/NAME/pseudo_seg_labels_EXP in the project."""
     train_list: str | None = None
-    """List of images, with or without tags, that objects may come from; default as for image_dir."""
+    """List of images, with or without tags, to take objects from; default as for image_dir."""
     published: str | None = None
-    """A published bank, TAG/NAME.npy or CLASS/NAME.npy with img, seg and perhaps sal, that is imported instead; nothing
-    in it is unpickled."""
+    """Import this published bank instead: TAG/NAME.npy or CLASS/NAME.npy with img, seg and optionally sal; nothing is
+    unpickled."""
     published_bgr: bool = False
-    """The published images are in OpenCV's order, blue first: check the colours with --preview."""
+    """The published images have OpenCV's channel order, BGR; check the colours with --preview."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class ForegroundMethodOptions:
     min_side: Count = 32
     """Smallest width and height of the object's box, pixels."""
     min_agreement: Fraction = 0.5
-    """Smallest IoU of the object and the salient pixels."""
+    """Smallest IoU between the object and the salient pixels."""
     min_per_class: CountOrNone = 20
-    """Objects cut by the image's border are used only while their class has fewer than this."""
+    """Objects cut off by the image border are used only while their class has fewer objects than this."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ForegroundOutputOptions:
     """Output."""
 
     to: Literal["bank", "published"] = "bank"
-    """published: write the finished bank sem_seg_fg/EXP as the published training reads it, TAG/NAME.npy and
+    """published: convert the bank sem_seg_fg/EXP to the format that the published training reads, TAG/NAME.npy and
     seg_fg_dirs.npy."""
     out: str | None = None
     """Folder for the bank; default sem_seg_fg/EXP in the project, and sem_seg_fg/EXP_published for to=published."""
@@ -78,26 +78,26 @@ class ForegroundOptions(
         if self.published and given:
             raise UserError("a published bank has its own images and masks", "--published", f"omit {', '.join(given)}")
         if self.published and self.to == "published":
-            raise UserError("the bank already has the published form", "--published", remedy="omit --to=published")
+            raise UserError("the bank already has the published format", "--published", remedy="omit --to=published")
         if self.published_bgr and not self.published and self.to != "published":
             remedy = "add --published=FOLDER or --to=published"
-            raise UserError("is for a published bank", "--published_bgr", remedy=remedy)
+            raise UserError("applies only to a published bank", "--published_bgr", remedy=remedy)
 
 
 @dataclass(frozen=True)
 class DrawPastesOptions:
-    """Draw training images before and after an object is pasted into them, with their saliency."""
+    """Draw training images before and after pasting an object, with their saliency."""
 
     dataset: str = "data/voc12"
     """The dataset whose training images are drawn."""
     cda_bank: str = "sem_seg_fg/l2g_voc"
-    """Folder of foregrounds that scripts/build_foregrounds.py made."""
+    """Folder of foregrounds written by scripts/build_foregrounds.py."""
     cda_tr: Fraction | None = CopyPasteOptions.cda_tr
-    """CDA+: largest fraction of the object that may hide salient pixels; null takes one random position (CDA)."""
+    """CDA+: largest fraction of the object that may cover salient pixels; null takes one random position (CDA)."""
     cda_rotation: Degrees = CopyPasteOptions.cda_rotation
     """Largest rotation of an object, degrees, in either direction."""
     cda_edge: NotNegative = CopyPasteOptions.cda_edge
-    """Pixels over which an object's rim fades in."""
+    """Width in pixels over which an object's edge is blended."""
     count: Count = 8
     """Images on the sheet."""
     seed: Seed = 0

@@ -1,4 +1,4 @@
-"""Groups of options that several programs share."""
+"""Option groups shared by several programs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ class RunOptions:
 
     @property
     def versions_file(self) -> Path:
-        """What the run was made with, for a report of a bug."""
+        """The run's versions.json, for bug reports."""
         return run_dir(self.runs_dir, self.experiment_name) / "versions.json"
 
 

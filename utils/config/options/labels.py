@@ -17,7 +17,7 @@ class LabelDataOptions:
     image_dir: str | None = None
     """Folder of images (for --crf and to check sizes); default JPEGImages in the dataset."""
     pred_dir: str | None = None
-    """Folder of CAMs in any form that evaluate.py reads; default the run's."""
+    """Folder of CAMs in any format that evaluate.py reads; default the run's."""
     image_list: str | None = None
     """List of images to label; default the training list."""
 
@@ -30,25 +30,26 @@ class LabelMethodOptions:
     """Method."""
 
     threshold: Fraction | None = None
-    """Pixels where no class exceeds it are background; default the best one that evaluate.py found."""
+    """Pixels where no class exceeds this are background; default the best threshold found by evaluate.py."""
     ignore_below: Fraction | None = None
     """Lower end of an ignore band: pixels whose strongest class is between it and the threshold become 255."""
     saliency_weight: Fraction = 0.0
-    """A pixel is foreground where this times its saliency and the rest times its strongest CAM exceed the threshold;
-    0 is the CAMs alone, as published."""
+    """Weight w of the saliency: a pixel is foreground if w * saliency + (1 - w) * its strongest CAM exceeds the
+    threshold; 0 uses only the CAMs, as published."""
     ignore_disagreement: Fraction | None = None
     """Pixels whose saliency and strongest CAM differ by more than this (0..1) become 255."""
     crf: bool = False
-    """Refine the labels by a dense CRF."""
+    """Refine the labels with a dense CRF."""
     crf_backend: CrfBackend = "lattice"
-    """Implementation of the CRF: lattice is built in; pydensecrf is the original package, if installed."""
+    """Implementation of the CRF: lattice (built in) or pydensecrf (the original package, if installed)."""
     segments: str | None = None
-    """Folder of class-agnostic segments that labels are snapped to, after the CRF: NAME.png (16-bit ids, 0 none) or
-    NAME.json (COCO run lengths, as SAM's mask generator writes them). scripts/make_segments.py makes such folders."""
+    """Folder of class-agnostic segments to which labels are snapped after the CRF: NAME.png (16-bit ids, 0 none) or
+    NAME.json (COCO run lengths, the format of SAM's mask generator). scripts/make_segments.py creates such folders."""
     segment_coverage: Fraction = 0.5
-    """A segment takes the class, or background, that covers more than this fraction of it."""
+    """A segment gets the class, or background, that covers more than this fraction of it."""
     segment_share: PositiveFraction | None = None
-    """A segment also takes the class of whose pixels it holds at least this fraction; SEPL: 0.85. Default: never."""
+    """A segment also gets a class if it contains at least this fraction of the class's pixels; SEPL: 0.85. Default:
+    never."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,17 @@ class LabelOutputOptions:
 
 @dataclass(frozen=True)
 class LabelOptions(RunOptions, LabelDataOptions, LabelMethodOptions, LabelOutputOptions, WorkerOptions, PresetOptions):
-    """Make pseudo labels from CAMs: indexed PNGs at the image's size."""
+    """Create pseudo labels from CAMs: indexed PNGs of the image's size."""
 
     PUBLISHED = FLAGS_OF["gen_gt.py"]
 
 
 @dataclass(frozen=True)
 class ImportLabelsOptions:
-    """Import label PNGs of other programs: convert palette, size and names, and check values."""
+    """Import label PNGs from other programs: convert palette, size and names, and check values."""
 
     labels: str
-    """Folder of label PNGs: grey or palette indices (255 unsure), or VOC's colours."""
+    """Folder of label PNGs: grey or palette indices (255 is ignored), or VOC's colours."""
     out: str
     """Folder for the labels."""
     dataset: str = "data/voc12"

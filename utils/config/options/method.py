@@ -13,7 +13,7 @@ class NetworkOptions:
     """Network."""
 
     backbone: str = "resnet38"
-    """resnet38, timm:NAME, or timm:NAME@4 for the part of the model that ends with its fourth feature map."""
+    """resnet38, timm:NAME, or timm:NAME@4 for the model truncated after its fourth feature map."""
     suppression: str = "none"
     """none, fixed:0.55 (any fraction), or learnable."""
     suppression_stages: Annotated[tuple[Stage, ...], Items(0, 6)] = (6, 7)
@@ -28,10 +28,10 @@ class NetworkOptions:
     frozen_stages: Annotated[int, Range(0, 7)] = 2
     """Number of frozen stages: 0 none, 1 conv1a, 2 conv1a and b2, …"""
     freeze_batch_norm: bool = True
-    """Keep the backbone's batch norms (statistics and affine) as loaded."""
+    """Freeze the backbone's batch norms (statistics and affine parameters)."""
     train_gates: Literal["all", "published"] = "all"
-    """all: attention and suppression are trained; published: as in the published runs, whose optimiser held only their
-    convolutions, at the learning rate of pretrained layers."""
+    """all: train attention and suppression; published: train only their convolutions, at the learning rate of
+    pretrained layers, like the published optimiser."""
     dropout: tuple[Fraction, Fraction] = (0.3, 0.5)
     """Dropout in stages 6 and 7 of resnet38."""
     width: Width = 1.0
@@ -54,16 +54,16 @@ class TransferOptions:
     num_patches: Annotated[int, Range(1, 64)] = 6
     """Patches per crop."""
     corner_patches: bool = True
-    """The first four patches are the crop's corners; the others are at random positions."""
+    """Place the first four patches in the crop's corners and the others at random."""
     kd_weight: NotNegative = 10.0
-    """Weight k of the knowledge transfer; 0 trains the global network alone, without a local one."""
+    """Weight k of the knowledge transfer; 0 trains only the global network, without a local one."""
     kd_loss: Literal["mse", "cross_entropy", "balanced"] = "mse"
     """Distance between global map and target: mse as published; cross_entropy does not vanish on short schedules."""
     bg_threshold: Fraction = 0.001
-    """Local activations up to this do not enter the target (only with saliency)."""
+    """Local activations up to this value are not part of the target (only with saliency)."""
     background_target: Literal["network", "activation", "complement"] = "network"
-    """Background of the target: where the local network's own background map exceeds bg_threshold (network, as
-    published for VOC), that map itself (activation, as published for COCO), or the object's complement (complement)."""
+    """Background of the target. network: where the local network's background map exceeds bg_threshold, as published
+    for VOC; activation: that map itself, as published for COCO; complement: the complement of the object."""
     global_cls_weight: NotNegative = 0.0
     """Weight of the global network's classification loss; the local network's has weight 1."""
 
@@ -73,18 +73,20 @@ class CopyPasteOptions:
     """Copy-paste (CDA)."""
 
     cda: Literal["off", "cda", "cda+"] = "off"
-    """Copy-paste of foregrounds: off, cda (one random position), cda+ (that which hides least of other objects)."""
+    """Copy-paste of foregrounds: off, cda (one random position), cda+ (the position that covers least of other
+    objects)."""
     cda_bank: str | None = None
-    """Folder of foregrounds that scripts/build_foregrounds.py made; default sem_seg_fg/EXP in the project."""
+    """Folder of foregrounds written by scripts/build_foregrounds.py; default sem_seg_fg/EXP in the project."""
     cda_batch: Literal["pair", "twin"] = "pair"
-    """pair: a batch holds each image and its pasted twin, as published; twin: the twins alone."""
+    """pair: a batch contains each image and its pasted twin, as published; twin: only the twins."""
     cda_probability: Fraction = 1.0
     """Probability that a twin contains a pasted object; otherwise it is another crop of the image."""
     cda_tr: NotNegative = 0.2
-    """cda+ takes the first position where less than this fraction of the object hides salient pixels, else the best."""
+    """cda+ takes the first position at which less than this fraction of the object covers salient pixels, else the
+    best."""
     cda_rotation: Degrees = 0.0
     """Largest rotation of an object, degrees, in either direction; the original CDA takes 90."""
     cda_edge: NotNegative = 0.0
-    """Pixels over which an object's rim fades in; 0 is a hard edge, as published."""
+    """Width in pixels over which an object's edge is blended; 0 is a hard edge, as published."""
     cda_min_visible: Annotated[float, Range(0, 0.999)] = 0.2
-    """Fraction of a pasted object that the crop and its patches must show for its tag to be added."""
+    """Fraction of a pasted object that must be visible in the crop and its patches for its tag to be added."""

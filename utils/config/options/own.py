@@ -1,4 +1,4 @@
-"""The options of the programs that serve train_test_L2G_own.sh alone."""
+"""The options of the programs that only train_test_L2G_own.sh uses."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -49,16 +49,16 @@ class AnnotateOptions(RunOptions):
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """Show the remaining steps from photos to masks, and how long they will take."""
+    """Print the remaining steps from photos to masks, with their expected durations."""
 
     dataset: str
     """The dataset's folder."""
     record: str
-    """File of the seconds that finished steps took."""
+    """File in which the durations of finished steps are recorded."""
     steps: tuple[str, ...] = ()
     """The remaining steps, in order."""
     done: str | None = None
-    """The step that has just finished; its time is added to the record."""
+    """The step that has just finished; its duration is recorded."""
     seconds: NotNegative = 0.0
     """Duration of that step."""
     preset: Literal["fast", "balanced", "best", "large"] = "balanced"
@@ -68,4 +68,4 @@ class PlanOptions:
     segmentation_epochs: NotNegative = 0
     """Epochs of the segmentation network."""
     photos: NotNegative = 0
-    """Number of photos to label; 0 is those of the dataset."""
+    """Number of photos to label; 0 is all of the dataset."""

@@ -1,4 +1,4 @@
-"""Options of the plan that both trainings give before they start."""
+"""Options of --plan, which both training programs have."""
 
 from dataclasses import dataclass
 
@@ -15,14 +15,14 @@ class PlanOptions:
     plan_images: Count | None = None
     """Number of training images; default those of the list."""
     plan_tflops: Positive | None = None
-    """TFLOP per second of one device; default: measured here by two seconds of matrix products."""
+    """TFLOP per second of one device; default: measured here with two seconds of matrix products."""
     plan_memory: Positive | None = None
-    """GiB of one device's memory: report the largest batch that fits."""
+    """Memory of one device in GiB: report the largest batch that fits."""
     plan_json: str | None = None
     """Also write the plan to this JSON file."""
 
     def check_plan(self) -> None:
-        """Raises UserError for options of a plan without --plan."""
+        """Raise UserError if options of --plan are given without --plan."""
         for name in ("plan_images", "plan_tflops", "plan_memory", "plan_json"):
             if getattr(self, name) is not None and not self.plan:
                 raise UserError(

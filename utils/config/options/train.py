@@ -38,7 +38,7 @@ class DataOptions:
     """Data."""
 
     dataset: str = "data/voc12"
-    """A dataset's folder in VOC's layout; voc12's and coco14's published names work too."""
+    """A dataset's folder in VOC's layout; the published names of voc12 and coco14 also work."""
     image_dir: str | None = None
     """Folder of images; default JPEGImages in the dataset."""
     sal_dir: str | None = None
@@ -50,8 +50,8 @@ class DataOptions:
     resize_mode: Literal["short", "square"] = "short"
     """short keeps the aspect ratio."""
     resampling: Literal["bicubic", "bilinear"] = "bicubic"
-    """Filter of resize: bicubic for images and the nearest pixel for saliency maps, as published for VOC; or bilinear
-    for both, as published for COCO."""
+    """Interpolation of resize. bicubic: bicubic for images and nearest for saliency maps, as published for VOC;
+    bilinear: bilinear for both, as published for COCO."""
     color_jitter: tuple[NotNegative, NotNegative, NotNegative, Annotated[float, Range(0, 0.5)]] = (0.3, 0.3, 0.3, 0.1)
     """Brightness, contrast, saturation, hue."""
     flip: Fraction = 0.0
@@ -67,28 +67,28 @@ class ScheduleOptions:
     """Schedule."""
 
     epochs: Epochs = 10
-    """Passes over the training list, including those before start_epoch."""
+    """Number of epochs, including those before start_epoch."""
     start_epoch: Annotated[int, Range(0, 100_000)] = 0
-    """First epoch, counted from 0, of a new run that continues from load_checkpoint and its optimiser."""
+    """First epoch (from 0) of a new run that continues from load_checkpoint and its optimiser state."""
     batch_size: BatchSize = 3
     """Images per step and process."""
     accumulate: Batches = 1
-    """Batches whose gradients are averaged before a step."""
+    """Number of batches whose gradients are averaged per step."""
     lr: Positive = 0.001
-    """Learning rate of pretrained weights; biases use twice this."""
+    """Learning rate of pretrained weights; biases use twice this value."""
     new_lr_factor: Positive = 10.0
     """Factor on the learning rate of new layers: CAM head, attention, suppression."""
     schedule: Literal["step", "poly"] = "step"
     """step: multiplied by 0.1 at each epoch of decay_epochs; poly: polynomial to zero."""
     decay_epochs: Annotated[tuple[Annotated[int, Range(0, 100_000)], ...], Items(0, 100)] = (5,)
-    """Epochs, counted from 0, at which the learning rate is multiplied by 0.1; with load_checkpoint, those before
-    start_epoch are ignored."""
+    """Epochs (from 0) at which the learning rate is multiplied by 0.1; with load_checkpoint, those before start_epoch
+    are ignored."""
     poly_power: Positive = 0.9
     """Power of the polynomial schedule."""
     warmup_steps: CountOrNone = 0
-    """Steps over which the learning rate rises linearly from a hundredth of itself."""
+    """Steps of linear warm-up, from a hundredth of the learning rate."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """sgd as published; adamw learns faster without pretrained weights."""
+    """sgd as published; adamw trains faster without pretrained weights."""
     momentum: Momentum = 0.9
     """Momentum of SGD."""
     nesterov: bool = True
@@ -96,14 +96,15 @@ class ScheduleOptions:
     weight_decay: NotNegative = 5e-4
     """Weight decay of either optimiser."""
     clip_grad: NotNegative = 0.0
-    """Gradient clipping: largest norm; 0 does not clip."""
+    """Gradient clipping: largest norm; 0 disables it."""
     average_weights: Momentum = 0.0
-    """Largest decay of a moving average of the weights, e.g. 0.995; it is stored and makes the CAMs. 0: none."""
+    """Largest decay of an exponential moving average of the weights, e.g. 0.995. The average is stored and computes the
+    CAMs. 0 disables it."""
 
 
 @dataclass(frozen=True)
 class CamSettings:
-    """CAMs that test_l2g.py makes of this run."""
+    """CAMs that test_l2g.py computes with this run."""
 
     cam_scales: Factors = (0.5, 1.0, 1.5, 2.0)
     """Factors on the image's size; each scale is used plain and mirrored."""
@@ -120,17 +121,17 @@ class MachineOptions:
     device: Device = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
     amp: Precision = "off"
-    """Mixed precision; auto: bf16 where the device computes in it, else off."""
+    """Mixed precision; auto: bf16 if the device supports it, else off."""
     channels_last: bool = False
     """Channels-last memory layout: faster on GPUs with mixed precision."""
     checkpoint_activations: bool = False
-    """Activation checkpointing: compute activations of blocks again in the backward pass instead of storing them."""
+    """Activation checkpointing: recompute activations of blocks in the backward pass instead of storing them."""
     compile: bool = False
-    """Compile the networks by torch.compile; the first step takes minutes."""
+    """Compile the networks with torch.compile; the first step takes minutes."""
     tf32: bool = True
-    """On CUDA, 32-bit matrices and convolutions with 10-bit mantissas; false computes in full float32."""
+    """On CUDA, use TF32 (10-bit mantissas) for matrix products and convolutions; false: full float32."""
     deterministic: bool = False
-    """On CUDA, repeatable algorithms alone, so that a resumed run ends in the same bytes; slower."""
+    """On CUDA, use only deterministic algorithms, so that a resumed run ends in identical bytes; slower."""
     num_workers: LoaderWorkers = 2
     """Processes that read images; the samples are the same for any number."""
     seed: Seed = 0
@@ -144,9 +145,9 @@ class SavingOptions:
     resume: bool = False
     """Resume the run from its newest checkpoint."""
     save_minutes: NotNegative = 10.0
-    """Minutes between checkpoints inside an epoch."""
+    """Minutes between checkpoints within an epoch."""
     keep_checkpoints: Count = 2
-    """Number of newest epoch checkpoints to keep, including the final one."""
+    """Number of most recent epoch checkpoints to keep, including the final one."""
     log_every: Count = 20
     """Steps between points of the TensorBoard curves."""
 
@@ -167,7 +168,7 @@ class TrainOptions(
     """Train the L2G classifier: a global network taught by a local one, from image tags (and saliency)."""
 
     PUBLISHED = FLAGS_OF["train_l2g.py"]
-    # options that are constants now, as config.yaml of older runs names them
+    # former options that are constants now; config.yaml of older runs may contain them
     RETIRED: ClassVar[dict[str, float]] = {"local_cls_weight": 1.0, "decay_factor": 0.1, "warmup_factor": 0.01}
 
     def __post_init__(self) -> None:

@@ -13,5 +13,5 @@ class ConvertOptions:
     out: str
     """The .pth file to write."""
     to: Literal["weights", "published"] = "weights"
-    """weights: tensors by name; published: what the published programs read: state_dict, local_dict, epoch and an empty
-    optimizer of the classifier, the bare state dict of the segmentation network."""
+    """weights: tensors by name; published: the format of the published programs: state_dict, local_dict, epoch and an
+    empty optimizer for the classifier, the plain state dict for the segmentation network."""
