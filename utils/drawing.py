@@ -1,4 +1,4 @@
-"""Pictures for people: heat maps, overlays, coloured labels, and sheets of captioned cells."""
+"""Visualisation: heat maps, overlays, coloured labels, and sheets of captioned cells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,42 +18,42 @@ LINE = 20  # height of a line of text, pixels
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture, (H, W, 3) uint8 RGB, and what stands below it; image None is an empty cell."""
+    """One picture, (H, W, 3) uint8 RGB, and its caption. image None: an empty cell."""
 
     image: np.ndarray | None
     caption: str = ""
-    is_label: bool = False  # coloured indices, which must not be blurred
+    is_label: bool = False  # coloured indices, which must not be interpolated
 
 
 def heat_map(cam: np.ndarray) -> np.ndarray:
-    """(H, W) uint8, 0..255 = 0..1 -> (H, W, 3) uint8 RGB in the jet colours: blue, green, yellow, red."""
+    """Colour (H, W) uint8, 0..255 = 0..1, with the jet colour map -> (H, W, 3) uint8 RGB."""
     return cv2.cvtColor(cv2.applyColorMap(np.ascontiguousarray(cam), cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
 
 
 def overlay(photo: np.ndarray, colors: np.ndarray, *, strength: float = 0.5) -> np.ndarray:
-    """Blends colours over a photo, both (H, W, 3) uint8; strength 1 hides the photo."""
+    """Blend colours over a photo, both (H, W, 3) uint8. strength: 1 hides the photo."""
     if photo.shape != colors.shape:
-        raise ValueError(f"photo {photo.shape} and colours {colors.shape}: both must be of one size (H, W, 3)")
+        raise ValueError(f"photo {photo.shape} and colours {colors.shape}: expected the same (H, W, 3)")
     return cv2.addWeighted(photo, 1 - strength, colors, strength, 0)
 
 
 def color_label(label: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 indices -> (H, W, 3) uint8 RGB in the VOC colours; 255 is cream."""
+    """Colour (H, W) uint8 indices with VOC's palette -> (H, W, 3) uint8 RGB; 255 is cream."""
     return PALETTE[label]
 
 
 def overlay_label(photo: np.ndarray, label: np.ndarray, *, strength: float = 0.6) -> np.ndarray:
-    """Blends a label's colours over a photo (H, W, 3); background (0) leaves the photo as it is."""
+    """Blend a label's colours over a photo (H, W, 3). Background (0) leaves the photo unchanged."""
     return np.where(label[..., None] == 0, photo, overlay(photo, color_label(label), strength=strength))
 
 
 def gray(image: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 -> (H, W, 3)."""
+    """Convert (H, W) uint8 to (H, W, 3)."""
     return np.repeat(image[..., None], 3, axis=2)
 
 
 def fit(image: np.ndarray, size: tuple[int, int], *, is_label: bool = False) -> Image.Image:
-    """The whole image, as large as it goes into size (width, height), centred on grey."""
+    """Scale the image to fit into size (width, height), centred on grey."""
     scale = min(size[0] / image.shape[1], size[1] / image.shape[0])
     inner = tuple(max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
     resample = Image.Resampling.NEAREST if is_label else Image.Resampling.BICUBIC
@@ -96,9 +96,9 @@ def sheet(
     notes: Sequence[str] = (),
     legend: Sequence[tuple[str, tuple[int, int, int]]] = (),
 ) -> Image.Image:
-    """Captioned cells in a grid: title and notes, column heads, one line of cells a row, and a legend of colours.
+    """Draw captioned cells in a grid with title, notes, column heads and a legend of colours.
 
-    cell_size (width, height) in pixels is that of every picture. Rows may be of unequal length. -> RGB.
+    cell_size: (width, height) of every picture in pixels. Rows may differ in length. Returns an RGB image.
     """
     notes = [*notes, *_unknown_letters(rows, [title, *columns, *notes, *(name for name, _ in legend)])]
     across = max([len(columns), *(len(row) for row in rows)])
@@ -147,7 +147,7 @@ def _draw_row(
 def _legend_lines(
     legend: Sequence[tuple[str, tuple[int, int, int]]], width: int
 ) -> list[list[tuple[int, str, tuple[int, int, int]]]]:
-    """Legend entries broken into lines of at most `width` pixels: (left, name, colour)."""
+    """Break legend entries into lines of at most `width` pixels: (left, name, colour)."""
     lines: list[list[tuple[int, str, tuple[int, int, int]]]] = []
     left = width
     for name, color in legend:

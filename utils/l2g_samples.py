@@ -1,4 +1,4 @@
-"""Training samples: an image crop, its saliency, its tags and the boxes of its patches; and the image's pasted twin."""
+"""Training samples: an image crop with saliency, tags and patch boxes, and the image's pasted twin."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from utils.data.images import find_image, image_files, missing_files, read_gray,
 from utils.errors import UserError
 from utils.runtime.seeds import seeded
 
-SampleKey = tuple[int, int, bool]  # epoch, index, whether it is the pasted twin
+SampleKey = tuple[int, int, bool]  # epoch, index, is the pasted twin
 PLAIN, TWIN = False, True
-# which samples of each image a batch holds
+# which samples of each image a batch contains
 COMPOSITIONS = {"plain": (PLAIN,), "pair": (PLAIN, TWIN), "twin": (TWIN,)}
-# PIL's filters for images and for saliency maps: as published for VOC and for COCO
+# PIL's filters for images and saliency maps, as published for VOC and COCO
 FILTERS = {
     "bicubic": (Image.Resampling.BICUBIC, Image.Resampling.NEAREST),
     "bilinear": (Image.Resampling.BILINEAR, Image.Resampling.BILINEAR),
@@ -31,7 +31,7 @@ FILTERS = {
 
 
 def resized_size(size: tuple[int, int], resize: int, mode: str) -> tuple[int, int]:
-    """Pixels (h, w) before the crop: `square` gives both sides `resize`, `short` the short one, the other rounded."""
+    """Return (h, w) before the crop. square: both sides are `resize`; short: the short one is, the other is rounded."""
     if mode == "square":
         return resize, resize
     height, width = size
@@ -39,9 +39,9 @@ def resized_size(size: tuple[int, int], resize: int, mode: str) -> tuple[int, in
 
 
 def patch_boxes(size: int, crop: int, count: int, *, corners: bool, generator: torch.Generator) -> Tensor:
-    """Places `count` square patches of `crop` pixels in a square of `size` -> (count, 4) long, x0 y0 x1 y1.
+    """Place `count` square patches of side `crop` in a square of side `size` -> (count, 4) long, x0 y0 x1 y1.
 
-    With `corners` the first four are the corners. L2G, sec. 3.1.
+    corners: put the first four in the corners. L2G, sec. 3.1.
     """
     far = size - crop
     places = torch.tensor([[0, 0], [0, far], [far, 0], [far, far]] if corners else []).long().reshape(-1, 2)
@@ -52,7 +52,7 @@ def patch_boxes(size: int, crop: int, count: int, *, corners: bool, generator: t
 
 @dataclass(frozen=True)
 class SampleRecipe:
-    """How an image becomes a sample: sizes in pixels, colours, mean and deviation in 0..1; see TrainOptions."""
+    """Parameters of a sample: sizes in pixels, colours, mean and standard deviation in 0..1; see TrainOptions."""
 
     num_classes: int
     resize: int
@@ -70,10 +70,10 @@ class SampleRecipe:
 
 
 class L2GDataset(Dataset):
-    """Samples addressed by (epoch, index, twin): their randomness follows from these and the seed, and nothing else.
+    """Samples by (epoch, index, twin). Their randomness depends only on these and the seed.
 
-    With a paster, the twin of an image carries an object of a class that the image does not have. Its tag is added
-    where at least `min_visible` of the pasted pixels are left in the union of the patches.
+    With a paster, an image's twin contains an object of a class that the image does not show. The object's tag is added
+    if at least the fraction `min_visible` of its pixels is inside the union of the patches.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class L2GDataset(Dataset):
         return len(self.entries)
 
     def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
-        """images (3, S, S) normalised; tags (C,) multi-hot; boxes (P, 4); saliency (1, S, S) in 0..1, if any."""
+        """Return images (3, S, S) normalised, tags (C,) multi-hot, boxes (P, 4), and any saliency (1, S, S) in 0..1."""
         epoch, index, is_twin = key
         image, saliency = self._read(index)
         tags, mask, pasted_tag = self.entries[index].tags, None, None
@@ -134,7 +134,7 @@ class L2GDataset(Dataset):
         return sample
 
     def example(self, count: int) -> dict[str, Tensor]:
-        """A batch of `count` samples whose values mean nothing; shapes and types are those of true ones."""
+        """Return a batch of `count` dummy samples with the shapes and types of real ones."""
         recipe, side = self.recipe, self.recipe.input_size
         batch = {
             "images": torch.zeros(count, 3, side, side),
@@ -148,7 +148,7 @@ class L2GDataset(Dataset):
     def _resized(
         self, image: np.ndarray, saliency: np.ndarray | None, mask: np.ndarray | None
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask | None, tv_tensors.Mask | None]:
-        """Image (3, h, w), saliency (1, h, w) and what was pasted (1, h, w) bool, as large as they are cropped from."""
+        """Resize before the crop: image (3, h, w), saliency (1, h, w) and pasted pixels (1, h, w) bool."""
         size = resized_size(image.shape[:2], self.recipe.resize, self.recipe.resize_mode)
         pixels = tv_tensors.Image(torch.from_numpy(resize_by_pil(image, size, self.filters[0])).permute(2, 0, 1))
         maps: list[tv_tensors.Mask | None] = [None, None]
@@ -165,7 +165,7 @@ class L2GDataset(Dataset):
         return row
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Image (H, W, 3) and saliency (H, W), not to be written to; an image and its twin, in turn, are read once."""
+        """Return image (H, W, 3) and saliency (H, W), read-only. Cached, so an image and its twin are read once."""
         if self._last_read is None or self._last_read[0] != index:
             name = self.entries[index].name
             image = np.array(read_rgb(find_image(self.image_dir, name)))
@@ -178,12 +178,12 @@ class L2GDataset(Dataset):
         path = find_image(self.sal_dir, name)
         saliency = np.array(read_gray(path))
         if saliency.shape != size:
-            raise UserError(f"is {saliency.shape}, its image {size}", path, "their sizes must agree")
+            raise UserError(f"is {saliency.shape}, its image {size}", path, "expected equal sizes")
         return saliency
 
 
 def visible_share(pasted: Tensor, boxes: Tensor, *, whole: Tensor) -> float:
-    """Share of `whole` pasted pixels that a crop's patches show. pasted (S, S) bool of the crop, boxes (P, 4)."""
+    """Return the fraction of `whole` pasted pixels inside the patches. pasted (S, S) bool of the crop, boxes (P, 4)."""
     shown = torch.zeros_like(pasted)
     for x0, y0, x1, y1 in boxes.tolist():
         shown[y0:y1, x0:x1] = True
@@ -191,7 +191,7 @@ def visible_share(pasted: Tensor, boxes: Tensor, *, whole: Tensor) -> float:
 
 
 def check_files(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | None) -> list[str]:
-    """What is missing of the listed images and their saliency maps, in one line a folder; empty if nothing is."""
+    """Return one line per folder with missing images or saliency maps of the list; [] if none are missing."""
     problems = []
     for what, folder in (("images", image_dir), ("saliency maps (or train with --sal_dir=none)", sal_dir)):
         if folder is None:

@@ -15,16 +15,16 @@ from utils.data.catalog import IGNORE_INDEX
 from utils.errors import UserError
 from utils.files.atomic import write_json
 
-# what every mean here does, stated with every table and in every file of scores
-ABSENT_CLASSES = "a class in neither masks nor predictions is left out of the means; one only predicted counts 0"
+# the convention of every mean here, stated with every table and in every file of scores
+ABSENT_CLASSES = "a class in neither masks nor predictions is excluded from the means; one only predicted counts as 0"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores in 0..1. Lists are by label, 0 is background; nan marks what the masks and predictions do not hold.
+    """Scores in 0..1. Lists are by label, 0 is background; nan for labels in neither masks nor predictions.
 
-    mean_iou follows ABSENT_CLASSES. Two means by other published conventions stand beside it: mean_iou_absent_as_zero
-    counts every label (the classifier's evaluate.py), mean_iou_of_masks only labels that the masks hold (DeepLab).
+    mean_iou follows ABSENT_CLASSES. Two other published conventions: mean_iou_absent_as_zero counts every label (the
+    classifier's evaluate.py), mean_iou_of_masks only labels in the masks (DeepLab).
     """
 
     pixel_accuracy: float
@@ -39,7 +39,7 @@ class Scores:
 
 
 class ConfusionMatrix:
-    """Counts of pixels, matrix (num_labels, num_labels) int64: rows are the masks, columns the predictions."""
+    """Pixel counts, matrix (num_labels, num_labels) int64: rows are the masks, columns the predictions."""
 
     def __init__(self, num_labels: int, matrix: np.ndarray | None = None) -> None:
         self.num_labels = num_labels
@@ -48,13 +48,13 @@ class ConfusionMatrix:
             raise ValueError(f"matrix {self.matrix.shape}: {num_labels} labels need ({num_labels}, {num_labels})")
 
     def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
-        """Counts one image. prediction and target: integers of one shape; pixels whose target is 255 are left out.
+        """Add one image. prediction and target: integers of equal shape; pixels with target 255 are ignored.
 
-        Raises UserError where the shapes differ or a label is outside 0..num_labels-1: both come from files.
+        Raises UserError if the shapes differ or a label is outside 0..num_labels-1: both come from files.
         """
         prediction, target = np.asarray(prediction), np.asarray(target)
         if prediction.shape != target.shape:
-            raise UserError(f"prediction is {prediction.shape}, mask {target.shape}", rule="they must have one size")
+            raise UserError(f"prediction is {prediction.shape}, mask {target.shape}", rule="expected equal sizes")
         kept = target != IGNORE_INDEX
         prediction, target = prediction[kept].astype(np.int64), target[kept].astype(np.int64)
         for values, what in ((prediction, "prediction"), (target, "mask")):
@@ -63,17 +63,17 @@ class ConfusionMatrix:
         self.matrix += np.bincount(codes, minlength=self.num_labels**2).reshape(self.matrix.shape)
 
     def __iadd__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
-        """Adds the counts of another matrix of as many labels."""
+        """Add the counts of another matrix with the same number of labels."""
         if other.num_labels != self.num_labels:
             raise ValueError(f"{other.num_labels} labels cannot be added to {self.num_labels}")
         self.matrix += other.matrix
         return self
 
     def scores(self) -> Scores:
-        """All scores; what labels do that are absent is in ABSENT_CLASSES.
+        """Compute all scores. Absent labels are treated as stated in ABSENT_CLASSES.
 
-        The false rates are (predicted - hit) / union and (masked - hit) / union, their mean over the object labels
-        without background, as the published table prints them.
+        The false positive and negative rates are (predicted - hit) / union and (masked - hit) / union, averaged over
+        the object labels without background, as in the published table.
         """
         hit = np.diag(self.matrix).astype(np.float64)
         masked = self.matrix.sum(axis=1).astype(np.float64)
@@ -95,14 +95,14 @@ class ConfusionMatrix:
 
 
 class Ignored(NamedTuple):
-    """What pixels that only the prediction ignores leave out: their fraction, and the mean IoU if they are wrong."""
+    """Pixels that only the prediction ignores: their fraction, and the mean IoU if they are counted as wrong."""
 
     ignored_fraction: float
     mean_iou_ignored_as_wrong: float | None
 
 
 def ignored_pixels(confusion: ConfusionMatrix, missing: np.ndarray) -> Ignored:
-    """missing (num_labels,): pixels of the masks' labels that the predictions ignore and the matrix leaves out."""
+    """Score pixels that only the predictions ignore. missing (num_labels,): their number per mask label."""
     hit = np.diag(confusion.matrix).astype(np.float64)
     union = confusion.matrix.sum(axis=0) + confusion.matrix.sum(axis=1) + missing - hit
     total = int(confusion.matrix.sum() + missing.sum())
@@ -111,13 +111,13 @@ def ignored_pixels(confusion: ConfusionMatrix, missing: np.ndarray) -> Ignored:
 
 
 def label_confusion(label: np.ndarray, mask: np.ndarray, *, num_labels: int) -> ConfusionMatrix:
-    """Counts one image's pseudo label against its mask, both (H, W) integers; pixels where either is 255 are left out.
+    """Compare one image's pseudo label with its mask, both (H, W) integers. Pixels where either is 255 are ignored.
 
-    Raises ValueError where the sizes differ or an index is outside 0..num_labels-1.
+    Raises UserError if the sizes differ or a label is outside 0..num_labels-1.
     """
     matrix = ConfusionMatrix(num_labels)
     if label.shape == mask.shape:
-        # a pseudo label says 255 where it says nothing: there it is neither right nor wrong
+        # ignored pixels of a pseudo label are neither right nor wrong
         mask = np.where(label == IGNORE_INDEX, IGNORE_INDEX, mask)
     matrix.update(label, mask)
     return matrix
@@ -126,12 +126,12 @@ def label_confusion(label: np.ndarray, mask: np.ndarray, *, num_labels: int) -> 
 def _check_range(values: np.ndarray, num_labels: int, what: str) -> None:
     if values.size and (values.min() < 0 or values.max() >= num_labels):
         wrong = values[(values < 0) | (values >= num_labels)][0]
-        rule = f"labels are 0..{num_labels - 1} ({IGNORE_INDEX} in a mask is ignored)"
-        raise UserError(f"the {what} holds label {wrong}", rule=rule)
+        rule = f"expected labels in 0..{num_labels - 1} ({IGNORE_INDEX} in a mask is ignored)"
+        raise UserError(f"the {what} contains label {wrong}", rule=rule)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, nan where whole is 0."""
+    """Return part / whole, nan where whole is 0."""
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
@@ -150,17 +150,17 @@ def cam_histogram(
     saliency: np.ndarray | None = None,
     saliency_weight: float = 0.0,
 ) -> np.ndarray:
-    """Counts one image's pixels by (mask's label, strongest key, thresholds exceeded).
+    """Count one image's pixels by (mask's label, strongest key, number of thresholds exceeded).
 
-    keys (K,) zero-based, cams (K, H, W) uint8 (255 is 1) or float in 0..1, target (H, W) with 255 ignored,
-    thresholds rising, saliency and its weight as in to_label -> (num_labels, max(K, 1), T + 1) int64. All thresholds
-    cost one pass because a pixel's strongest key is the same at each of them. Raises UserError where sizes differ or
-    labels are out of range.
+    keys (K,): zero-based. cams (K, H, W): uint8 (255 is 1) or float in 0..1. target (H, W): 255 is ignored.
+    thresholds: increasing. saliency, saliency_weight: see to_label. Returns (num_labels, max(K, 1), T + 1) int64. One
+    pass is enough for all thresholds because a pixel's strongest key does not depend on them. Raises UserError if sizes
+    differ or labels are out of range.
     """
     if cams.shape[1:] != target.shape and len(keys):
-        raise UserError(f"the CAMs are {cams.shape[1:]}, the mask {target.shape}", rule="they must have one size")
+        raise UserError(f"the CAMs are {cams.shape[1:]}, the mask {target.shape}", rule="expected equal sizes")
     if len(keys) != len(cams):
-        raise UserError(f"{len(keys)} keys, {len(cams)} CAMs", rule="each CAM has one key")
+        raise UserError(f"{len(keys)} keys, {len(cams)} CAMs", rule="expected one key per CAM")
     _check_range(np.asarray(keys) + 1, num_labels, "CAM")
     levels = len(thresholds) + 1
     codes = target.astype(np.intp)
@@ -180,7 +180,7 @@ def cam_histogram(
 
 
 def _strongest(cams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(K, H, W) -> which is the strongest, the first of equals, and its value, both (H, W)."""
+    """Return the index (the first on ties) and the value of the strongest of (K, H, W), both (H, W)."""
     value, strongest = cams[0], np.zeros(cams.shape[1:], np.uint8)
     for index in range(1, len(cams)):
         strongest[cams[index] > value] = index
@@ -189,56 +189,58 @@ def _strongest(cams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _exceeded(value: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:
-    """How many of the rising thresholds each value exceeds; an equal one is not exceeded, as in to_label."""
+    """Count how many of the increasing thresholds each value exceeds. Equality does not count, as in to_label."""
     if value.dtype == np.uint8:
         return _exceeded_by_byte(thresholds)[value]
-    kind = np.promote_types(value.dtype, np.float32)  # half floats are compared in float32, as published
+    kind = np.promote_types(value.dtype, np.float32)  # float16 is compared in float32, as published
     return np.searchsorted(np.asarray(thresholds, kind), value.astype(kind, copy=False), side="left")
 
 
 @lru_cache(maxsize=8)
 def _exceeded_by_byte(thresholds: tuple[float, ...]) -> np.ndarray:
-    """(256,) uint8: to_label itself is asked, so that labels and scores cannot disagree about a rounding."""
+    """Count the thresholds each uint8 value exceeds, (256,) uint8, with to_label so that rounding is identical."""
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 1, 256)
     kept = [to_label(np.zeros(1, np.int64), ramp, threshold)[0] > 0 for threshold in thresholds]
     return np.stack(kept).sum(axis=0, dtype=np.uint8)
 
 
 class ThresholdScores:
-    """Sums of cam_histogram over images; thresholds rising, in 0..1."""
+    """Sums of cam_histogram over images. thresholds: increasing, in 0..1."""
 
     def __init__(self, num_labels: int, thresholds: Sequence[float]) -> None:
         self.num_labels = num_labels
         self.thresholds = tuple(float(threshold) for threshold in thresholds)
         rising = all(low < high for low, high in zip(self.thresholds, self.thresholds[1:]))
         if not self.thresholds or not rising or not 0 <= self.thresholds[0] <= self.thresholds[-1] <= 1:
-            raise UserError(f"{list(self.thresholds)}", "--thresholds", "one or more in 0..1, rising, none twice")
+            raise UserError(
+                f"{list(self.thresholds)}", "--thresholds", "expected one or more in 0..1, increasing, none twice"
+            )
         self._counts = np.zeros((num_labels, num_labels, len(self.thresholds) + 1), np.int64)
 
     def update(self, keys: np.ndarray, cams: np.ndarray, target: np.ndarray) -> None:
-        """Counts one image; arguments and errors as in cam_histogram."""
+        """Add one image. Arguments and errors: see cam_histogram."""
         histogram = cam_histogram(keys, cams, target, num_labels=self.num_labels, thresholds=self.thresholds)
         self.add(keys, histogram)
 
     def add(self, keys: np.ndarray, histogram: np.ndarray) -> None:
-        """Counts one image by what cam_histogram gave for it, perhaps in another process."""
+        """Add one image's cam_histogram, which may come from another process."""
         labels = [int(key) + 1 for key in keys] or [0]
         for position, label in enumerate(labels):
             self._counts[:, label] += histogram[:, position]
 
     def confusion(self, index: int) -> ConfusionMatrix:
-        """The confusion matrix at thresholds[index]."""
+        """Return the confusion matrix at thresholds[index]."""
         above = self._counts[:, :, index + 1 :].sum(axis=2)
         above[:, 0] = self._counts.sum(axis=(1, 2)) - above[:, 1:].sum(axis=1)
         return ConfusionMatrix(self.num_labels, above)
 
     def scores(self) -> list[Scores]:
-        """Scores at each threshold, in their order."""
+        """Compute the scores at each threshold."""
         return [self.confusion(index).scores() for index in range(len(self.thresholds))]
 
 
 def scores_as_json(scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
-    """Scores with class names, `classes` without background; null is what masks and predictions do not hold."""
+    """Convert scores to JSON with class names (`classes` without background); null for absent labels."""
     plain = {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in vars(scores).items()}
     names = ("background", *classes)
     plain["class_iou"] = {n: None if math.isnan(v) else v for n, v in zip(names, scores.class_iou)}
@@ -248,18 +250,18 @@ def scores_as_json(scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def absent_note(scores: Scores) -> str:
-    """What the other published conventions make of the mean IoU, where classes are absent; else empty."""
+    """Return the mean IoU by the other published conventions if classes are absent, else an empty text."""
     others = (scores.mean_iou_absent_as_zero, scores.mean_iou_of_masks)
     if math.isnan(scores.mean_iou) or all(other == scores.mean_iou for other in others):
         return ""
     return (
-        f"classes are absent: mIoU {others[0]:.3%} where each counts 0 (published evaluate.py), "
-        f"{others[1]:.3%} over the classes of the masks alone (published DeepLab)"
+        f"classes are absent: mIoU is {others[0]:.3%} if each counts as 0 (published evaluate.py), "
+        f"{others[1]:.3%} over only the classes in the masks (published DeepLab)"
     )
 
 
 def print_class_iou(scores: Scores, classes: Sequence[str]) -> None:
-    """A line a class, background first, and what absent classes do to the mean."""
+    """Print a line per class, background first, and how absent classes affect the mean."""
     for name, iou in zip(("background", *classes), scores.class_iou):
         print(f"  {name:<16} {'absent' if math.isnan(iou) else f'{iou:.3%}'}")
     print(f"mIoU: {ABSENT_CLASSES}")
@@ -268,6 +270,6 @@ def print_class_iou(scores: Scores, classes: Sequence[str]) -> None:
 
 
 def write_scores(path: Path, content: dict[str, Any]) -> None:
-    """Writes the file whole, with the convention for absent classes, and reports its path."""
+    """Write the scores atomically with the convention for absent classes, and print the path."""
     write_json(path, {"absent_classes": ABSENT_CLASSES, **content})
     print(f"written: {path}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Figures that accompany results: they never stop the work whose results they show."""
+"""Plots that accompany results. A failing plot never stops the program."""
 
 import os
 import sys
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def new_figure() -> "tuple[Figure, Axes]":
-    """A figure of one plot, drawn into files whatever backend the surroundings have chosen, e.g. a notebook's."""
-    os.environ["MPLBACKEND"] = "agg"  # matplotlib reads it when it is imported, and refuses what it does not know
-    from matplotlib.figure import Figure  # here: it takes a second, and only few programs draw
+    """Create a figure with one plot for files, regardless of the configured backend, such as a notebook's."""
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib reads it on import and rejects unknown backends
+    from matplotlib.figure import Figure  # not at the top: it takes a second, and few programs draw
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     return figure, figure.add_subplot()
@@ -25,7 +25,7 @@ def new_figure() -> "tuple[Figure, Axes]":
 
 @contextmanager
 def only_drawing(path: Path) -> Iterator[None]:
-    """Within it, what fails is reported in one line and nothing else: the results are written already."""
+    """Report errors of the block in one line and continue: the results are already written."""
     try:
         yield
     except UserError as error:

@@ -1,6 +1,6 @@
-"""Class activation maps after the network: scales merged, the CAM file, exports, and the rule that makes labels.
+"""Class activation maps after the network: merging scales, the CAM file, exports, and the rule that creates labels.
 
-The networks that give the raw maps are in `models`.
+The networks that compute the raw maps are in `models`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what needs torch only when it is asked for: reading CAMs and making labels do without it."""
+    """Import names that need torch on first use: reading CAMs and creating labels do not need it."""
     if name in ("high_res_cam", "merge_scales", "strided_cam"):
         from utils.cam import merging
 

@@ -17,42 +17,42 @@ REMEDY = "delete it and run test_l2g.py again"
 
 
 def write_cam(path: Path, keys: Sequence[int] | np.ndarray, cams: np.ndarray, *, made_from: str = "") -> None:
-    """Writes one image's artefact whole: keys (K,) zero-based, cams (K, H, W) uint8. K may be 0.
+    """Write one image's CAM file atomically: keys (K,) zero-based, cams (K, H, W) uint8. K may be 0.
 
-    made_from: the digest of the image, see utils.files.sources.
+    made_from: digest of the image, see utils.files.sources.
     """
     keys, cams = np.asarray(keys, dtype=np.int64), np.asarray(cams)
     if cams.ndim != 3 or cams.dtype != np.uint8 or keys.shape != cams.shape[:1]:
         raise ValueError(
-            f"{path}: keys {keys.shape}, cams {cams.shape} {cams.dtype}: the artefact holds (K,) and (K, H, W) uint8"
+            f"{path}: keys {keys.shape}, cams {cams.shape} {cams.dtype}: expected (K,) and (K, H, W) uint8"
         )
     with atomic_path(path, made_from=made_from) as temporary:
         np.savez_compressed(temporary, keys=keys, cams=cams)
 
 
 def read_cam(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reads keys (K,) int64 zero-based and cams (K, H, W) uint8 of one image.
+    """Read one image's keys (K,) int64 zero-based and cams (K, H, W) uint8.
 
-    Raises UserError where there is none, and where the file is not such an artefact.
+    Raises UserError if the file is missing or not a CAM file.
     """
     keys, cams = _read_arrays(path, "keys", "cams")
     whole = keys.ndim == 1 and np.issubdtype(keys.dtype, np.integer) and cams.dtype == np.uint8
     if not whole or cams.ndim != 3 or len(keys) != len(cams):
         found = f"keys {keys.shape} {keys.dtype}, cams {cams.shape} {cams.dtype}"
-        raise UserError(found, path, "a CAM artefact holds integers (K,) and uint8 (K, H, W)", REMEDY)
+        raise UserError(found, path, "expected integers (K,) and uint8 (K, H, W)", REMEDY)
     return keys.astype(np.int64), cams
 
 
 def read_cam_keys(path: Path) -> np.ndarray:
-    """The keys of an artefact, without unpacking its CAMs. Raises as read_cam does."""
+    """Read the keys of a CAM file without decompressing its CAMs. Raises like read_cam."""
     keys = _read_arrays(path, "keys")[0]
     if keys.ndim != 1 or not np.issubdtype(keys.dtype, np.integer):
-        raise UserError(f"keys {keys.shape} {keys.dtype}", path, "a CAM artefact holds integers (K,)", REMEDY)
+        raise UserError(f"keys {keys.shape} {keys.dtype}", path, "expected integers (K,)", REMEDY)
     return keys.astype(np.int64)
 
 
 def read_cam_size(path: Path) -> tuple[int, int]:
-    """Height and width of an artefact's CAMs, from its header: nothing is unpacked. Raises as read_cam does."""
+    """Read height and width of the CAMs from the file's header. Raises like read_cam."""
     with _as_artefact(path), zipfile.ZipFile(path) as stored, stored.open("cams.npy") as array:
         version = npy.read_magic(array)
         shape, _, _ = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(array)
@@ -67,11 +67,11 @@ def _read_arrays(path: Path, *names: str) -> list[np.ndarray]:
 
 @contextmanager
 def _as_artefact(path: Path) -> Iterator[None]:
-    """Turns what reading a missing, damaged or foreign file raises into a UserError that names it."""
+    """Convert errors of reading a missing, damaged or foreign file to UserErrors that name it."""
     try:
         yield
     except FileNotFoundError as error:
-        raise UserError("no CAM of this image", path, remedy="run test_l2g.py with this image on its list") from error
+        raise UserError("no CAM of this image", path, remedy="run test_l2g.py with this image in its list") from error
     except (KeyError, OSError, EOFError, ValueError, IndexError, TypeError, zlib.error, zipfile.BadZipFile) as error:
         refused = refusal(error, path, "read") if isinstance(error, OSError) else None
-        raise refused or UserError(f"is not a CAM artefact ({error})", path, remedy=REMEDY) from error
+        raise refused or UserError(f"is not a CAM file ({error})", path, remedy=REMEDY) from error

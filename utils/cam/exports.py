@@ -1,4 +1,4 @@
-"""CAM dictionaries as the programs of other projects read and write them."""
+"""CAM dictionaries in the formats of other projects."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def irn_export(keys: Sequence[int], strided: "Tensor", high_res: "Tensor") -> dict[str, Any]:
-    """IRN's dictionary: keys (K,) zero-based and cam (K, h/4, w/4), tensors as its steps want them; high_res (K, H, W).
+    """Build IRN's dictionary: keys (K,) zero-based, cam (K, h/4, w/4), high_res (K, H, W).
 
-    cam is a float32 tensor, high_res a float32 array.
+    keys and cam are tensors, as IRN's steps expect; high_res is a float32 array.
     """
-    import torch  # here: reading exports needs none
+    import torch  # not at the top: reading exports does not need it
 
     return {"keys": torch.tensor(keys, dtype=torch.int64), "cam": strided.cpu(), "high_res": high_res.cpu().numpy()}
 
 
 def affinity_export(keys: Sequence[int], strided: "Tensor", high_res: "Tensor") -> dict[str, Any]:
-    """AffinityNet's dictionary as PuzzleCAM has it: keys (K + 1,), first 0 for background, then class + 1.
+    """Build AffinityNet's dictionary in PuzzleCAM's format: keys (K + 1,), 0 for background first, then class + 1.
 
     cam (K, h/4, w/4) is a float32 tensor, hr_cam (K, H, W) a float32 array.
     """
@@ -36,28 +36,28 @@ def affinity_export(keys: Sequence[int], strided: "Tensor", high_res: "Tensor") 
 
 
 def psa_export(keys: Sequence[int], cams: "Tensor") -> dict[int, np.ndarray]:
-    """PSA's dictionary: zero-based class -> its CAM (H, W) float32 in 0..1."""
+    """Build PSA's dictionary: zero-based class -> its CAM (H, W) float32 in 0..1."""
     return {int(key): plane.astype(np.float32) for key, plane in zip(keys, cams.cpu().numpy(), strict=True)}
 
 
 def read_exported_cam(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Zero-based keys (K,) int64 and CAMs (K, H, W) of an exported dictionary.
+    """Read zero-based keys (K,) int64 and CAMs (K, H, W) from an exported dictionary.
 
-    IRN: keys zero-based, high_res. AffinityNet and PuzzleCAM: keys with 0 for background first, hr_cam; after the
-    random walk rw. PSA: zero-based class -> (H, W). Raises UserError that names the file where it is none of these.
+    IRN: zero-based keys, high_res. AffinityNet and PuzzleCAM: keys with 0 for background first, hr_cam, or rw after
+    the random walk. PSA: zero-based class -> (H, W). Raises UserError naming the file if it is none of these.
     """
     content = read_npy_dict(path)
-    if not content:  # PSA's form of an image without tags
+    if not content:  # PSA's format for an image without tags
         return np.zeros(0, np.int64), np.zeros((0, 0, 0), np.float32)
     if all(isinstance(key, int) for key in content):
         keys, planes = np.array(sorted(content)), [np.asarray(content[key]) for key in sorted(content)]
         if any(plane.ndim != 2 or plane.shape != planes[0].shape for plane in planes):
-            raise UserError("holds CAMs of several sizes", path, "expected one (H, W) map a class")
+            raise UserError("contains CAMs of several sizes", path, "expected one (H, W) map per class")
         cams = np.stack(planes)
     else:
         keys, cams = _named_entries(content, path)
     if keys.ndim != 1 or keys.dtype.kind not in "iu" or len(keys) != len(cams) or (len(keys) and cams.ndim != 3):
-        raise UserError(f"holds {keys.shape} keys and {cams.shape} CAMs", path, "expected one (H, W) map a key")
+        raise UserError(f"contains {keys.shape} keys and {cams.shape} CAMs", path, "expected one (H, W) map per key")
     return keys.astype(np.int64), cams
 
 
@@ -70,6 +70,6 @@ def _named_entries(content: dict[Any, Any], path: Path) -> tuple[np.ndarray, np.
         raise UserError(
             f"has entries {', '.join(map(str, content)) or 'none'}",
             path,
-            "expected one of: keys and high_res; keys from 0 and hr_cam or rw; class numbers with their maps",
+            "expected one of: keys and high_res; keys from 0 and hr_cam or rw; class index -> map",
         )
     return keys[1:] - 1, np.asarray(walked)

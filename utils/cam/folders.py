@@ -1,4 +1,4 @@
-"""Folders of CAMs in every form that is read: the artefact, exported dictionaries, attention PNGs."""
+"""Folders of CAMs in every supported format: CAM files, exported dictionaries, attention PNGs."""
 
 import re
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from utils.errors import UserError
 
 Form = Literal["cam", "npy", "attention"]
 
-# form -> files of a folder that has it
+# format -> glob of its files
 PATTERNS: dict[Form, str] = {"cam": "*.npz", "npy": "*.npy", "attention": "*_*.png"}
 ATTENTION_NAME = re.compile(r"(.+)_(\d+)\.png")
 
 
 @dataclass(frozen=True)
 class CamFiles:
-    """The files that hold the CAMs of one image; where they are missing, their names."""
+    """The files with the CAMs of one image; their expected paths if they are missing."""
 
     name: str
     form: Form
@@ -31,7 +31,7 @@ class CamFiles:
     num_classes: int | None = None  # None: any keys
 
     def keys(self) -> np.ndarray:
-        """Zero-based keys (K,), of artefacts and PNGs without unpacking CAMs. Raises UserError where they are none."""
+        """Read the zero-based keys (K,), without decompressing CAM files and PNGs. Raises UserError if invalid."""
         if self.form == "cam":
             keys = read_cam_keys(self.paths[0])
         elif self.form == "npy":
@@ -45,18 +45,18 @@ class CamFiles:
         return np.array([int(match[2]) for match in found if match], dtype=np.int64)
 
     def _checked(self, keys: np.ndarray) -> np.ndarray:
-        """The keys, each once and of one of the classes: others would become labels of other classes, or none."""
+        """Return the keys. Raises UserError for repeated ones and keys outside the dataset's classes."""
         most = 254 if self.num_classes is None else self.num_classes
         if keys.size and (keys.min() < 0 or keys.max() >= most or len(set(keys.tolist())) < len(keys)):
-            rule = f"keys are classes of the dataset, 0..{most - 1}, each once"
+            rule = f"expected classes of the dataset, 0..{most - 1}, each once"
             remedy = "check --dataset, or run test_l2g.py again"
-            raise UserError(f"holds CAMs of the keys {keys.tolist()}", self.paths[0], rule, remedy)
+            raise UserError(f"contains CAMs for the keys {keys.tolist()}", self.paths[0], rule, remedy)
         return keys
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Zero-based keys (K,) int64, and CAMs (K, H, W): uint8 (255 is 1), or floats of exported dictionaries.
+        """Read zero-based keys (K,) int64 and CAMs (K, H, W): uint8 (255 is 1), or floats of exported dictionaries.
 
-        Raises an error that names the file where it does not hold them.
+        Raises an error naming the file if it does not contain them.
         """
         if self.form != "attention":
             keys, planes = (read_cam if self.form == "cam" else read_exported_cam)(self.paths[0])
@@ -68,9 +68,9 @@ class CamFiles:
         return self._checked(self._keys_in_names()), np.stack(cams)
 
     def size(self) -> tuple[int, int] | None:
-        """Height and width of the CAMs; None where an exported dictionary has none. PNGs and artefacts: by the header.
+        """Read height and width of the CAMs, of PNGs and CAM files from the header. None for an empty dictionary.
 
-        Raises as read does, if the header shows it.
+        Raises like read if the header is enough to tell.
         """
         if self.form == "cam":
             return read_cam_size(self.paths[0])
@@ -80,13 +80,13 @@ class CamFiles:
         width, height = open_header(self.paths[0]).size
         for path in self.paths[1:]:
             if open_header(path).size != (width, height):
-                raise UserError(f"is not {width}x{height}, as {self.paths[0].name} is", path, "expected one size")
+                raise UserError(f"is not {width}x{height} like {self.paths[0].name}", path, "expected one size")
         return height, width
 
 
 @dataclass(frozen=True)
 class CamFolder:
-    """A folder of CAMs of one form: cam NAME.npz; npy NAME.npy of IRN, PuzzleCAM, PSA; attention NAME_TAG.png."""
+    """A folder of CAMs in one format: cam NAME.npz; npy NAME.npy of IRN, PuzzleCAM, PSA; attention NAME_TAG.png."""
 
     path: Path
     form: Form
@@ -94,9 +94,9 @@ class CamFolder:
 
     @classmethod
     def open(cls, path: Path, form: Form | None = None, *, num_classes: int | None = None) -> "CamFolder":
-        """The folder as one of `form`, by default of the form that its files have (cam if it has none).
+        """Open the folder. form: its format; default that of its files, cam if it is empty.
 
-        num_classes: what the keys of its CAMs must lie below.
+        num_classes: keys must be below this.
         """
         if form is None:
             found = (form for form, pattern in PATTERNS.items() if any(path.glob(pattern)))
@@ -104,7 +104,7 @@ class CamFolder:
         return cls(path, form, num_classes)
 
     def files(self, name: str, tags: Sequence[int] = ()) -> CamFiles:
-        """The files of one image. tags: those whose attention PNGs it must have; default those found."""
+        """Return the files of one image. tags: the tags that must have attention PNGs; default those found."""
         if self.form != "attention":
             suffix = PATTERNS[self.form].removeprefix("*")
             return CamFiles(name, self.form, (self.path / f"{name}{suffix}",), self.num_classes)
@@ -114,7 +114,7 @@ class CamFolder:
 
     @cached_property
     def _attention_tags(self) -> dict[str, list[int]]:
-        """Image -> tags of its attention PNGs, rising; one look at the folder."""
+        """Map each image to the sorted tags of its attention PNGs, listing the folder once."""
         found: dict[str, list[int]] = {}
         for path in self.path.glob(PATTERNS["attention"]):
             if match := ATTENTION_NAME.fullmatch(path.name):

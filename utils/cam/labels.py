@@ -1,4 +1,4 @@
-"""From CAMs to label maps."""
+"""Converts CAMs to label maps."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,12 +10,12 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# saliency, 0..1, of a pixel that may be either: detectors are faint on parts of objects. Measured: docs/results.md
+# saliency (0..1) of a pixel that may be either; detectors are weak on parts of objects. Measured in docs/results.md
 SALIENCY_BORDER = 0.25
 
 
 def to_uint8(cams: "Tensor | np.ndarray") -> np.ndarray:
-    """0..1 -> 0..255, rounded to the nearest."""
+    """Convert 0..1 to uint8 0..255, rounded."""
     if isinstance(cams, np.ndarray):
         return np.rint(cams * 255).astype(np.uint8)
     return (cams * 255).round_().byte().cpu().numpy()
@@ -29,15 +29,17 @@ def to_label(
     saliency: np.ndarray | None = None,
     saliency_weight: float = 0.0,
 ) -> np.ndarray:
-    """Each pixel's strongest class where the foreground's strength is above the threshold, else background.
+    """Label each pixel with its strongest class if its foreground strength exceeds the threshold, else background.
 
-    keys (K,) zero-based classes; cams (K, H, W) uint8 (0..255 = 0..1) or float in 0..1; threshold in 0..1, itself
-    background; saliency (H, W) uint8, joined as foreground_strength says, None: the CAMs alone, as published.
-    -> (H, W) uint8: 0 background, class + 1 elsewhere; of equally strong classes the first of `keys`.
+    keys (K,): zero-based classes. cams (K, H, W): uint8 (0..255 = 0..1) or float in 0..1. threshold: in 0..1; equal
+    values are background. saliency: (H, W) uint8, combined by foreground_strength; None uses the CAMs alone, as
+    published. Returns (H, W) uint8: 0 background, else class + 1; on ties the first of `keys`.
     """
     keys, cams = np.asarray(keys), np.asarray(cams)
     if cams.ndim != 3 or keys.shape != cams.shape[:1]:
-        raise ValueError(f"keys {keys.shape} and cams {cams.shape}: there is one CAM (H, W) a key, (K,) and (K, H, W)")
+        raise ValueError(
+            f"keys {keys.shape} and cams {cams.shape}: expected one CAM (H, W) per key, (K,) and (K, H, W)"
+        )
     if len(keys) == 0:
         return np.zeros(cams.shape[1:], dtype=np.uint8)
     labels = (keys + 1).astype(np.uint8)[cams.argmax(axis=0)]
@@ -47,33 +49,33 @@ def to_label(
 
 
 def foreground_strength(strongest: np.ndarray, saliency: np.ndarray | None, weight: float) -> np.ndarray:
-    """How much a pixel is foreground: `weight` times its saliency, and the rest times its strongest CAM.
+    """Combine saliency and CAM: weight * saliency + (1 - weight) * strongest CAM.
 
-    strongest (H, W) uint8 (0..255 = 0..1) or float in 0..1, which is what comes back; saliency (H, W) uint8.
-    So the CAM decides which salient regions are objects, an object that the saliency map misses stays where the CAM
-    alone exceeds threshold / (1 - weight), and saliency alone needs threshold / weight. A uint8 is rounded.
+    strongest (H, W): uint8 (0..255 = 0..1) or float in 0..1; the result has the same type, uint8 rounded. saliency
+    (H, W): uint8. The CAM decides which salient regions are objects. An object that the saliency map misses is kept
+    where its CAM exceeds threshold / (1 - weight). Saliency without a CAM must exceed threshold / weight.
     """
     if saliency is None or weight == 0:
         return strongest
     if saliency.shape != strongest.shape:
-        raise UserError(f"saliency {saliency.shape}, CAMs {strongest.shape}", rule="they must have one size")
+        raise UserError(f"saliency {saliency.shape}, CAMs {strongest.shape}", rule="expected equal sizes")
     if strongest.dtype == np.uint8:
         return np.rint(weight * saliency.astype(np.float32) + (1 - weight) * strongest).astype(np.uint8)
     return (weight / 255 * saliency + (1 - weight) * strongest).astype(strongest.dtype)
 
 
 def balanced_threshold(of_cams: float, weight: float) -> float:
-    """The joined strength of a pixel about which both are undecided: CAM at `of_cams`, saliency at SALIENCY_BORDER.
+    """Return the foreground strength of an undecided pixel: CAM at `of_cams` and saliency at SALIENCY_BORDER.
 
-    of_cams in 0..1 is the best threshold of the CAMs alone, `weight` the saliency's in foreground_strength.
+    of_cams: best threshold of the CAMs alone, in 0..1. weight: of the saliency, see foreground_strength.
     """
     return round(weight * SALIENCY_BORDER + (1 - weight) * of_cams, 4)
 
 
 def disagreement(cams: np.ndarray, saliency: np.ndarray, allowed: float) -> np.ndarray:
-    """Where the strongest CAM and the saliency differ by more than `allowed`, in 0..1. -> (H, W) bool.
+    """Return (H, W) bool: where the strongest CAM and the saliency differ by more than `allowed` (0..1).
 
-    cams (K, H, W) and saliency (H, W), both uint8. An image without tags disagrees nowhere.
+    cams (K, H, W) and saliency (H, W), both uint8. All False for an image without tags.
     """
     if len(cams) == 0:
         return np.zeros(saliency.shape, bool)

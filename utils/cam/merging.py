@@ -1,7 +1,7 @@
-"""Class activation maps after the network: merging scales, labels, the artefact on disk, random-walk exports.
+"""Merges the raw maps of all scales into CAMs, for labels and for random walks.
 
-Raw maps are what the network gives: (C + 1, h, w), background last, per scale one of the image and one of its mirror
-image (as the network saw it, so still mirrored): plain, mirrored, plain, mirrored, …
+Raw maps are the network's outputs (C + 1, h, w), background last. Each scale has two: of the image and of its mirror
+image (not flipped back), in the order plain, mirrored, plain, mirrored, …
 """
 
 from collections.abc import Sequence
@@ -13,25 +13,25 @@ from torch import Tensor
 
 Activation = Literal["relu", "softmax"]
 
-EXPORT_EPS = 1e-5  # of IRN's and AffinityNet's own CAM scripts
+EXPORT_EPS = 1e-5  # as in the CAM scripts of IRN and AffinityNet
 
-ZERO = 1e-8  # a map that stays below is of a class seen nowhere: it is left at zero, not blown up to one
+ZERO = 1e-8  # a map below this everywhere is of an undetected class: it is not scaled up to 1
 
 
 def merge_scales(
     maps: Sequence[Tensor], size: Sequence[int], *, keys: Sequence[int] | None = None, activation: Activation = "relu"
 ) -> Tensor:
-    """CAMs at the image's size from the raw maps of all scales: bicubic, mean, relu, divided by the maximum per class.
+    """Merge raw maps into CAMs of the image's size: bicubic resize, mean, ReLU, division by each class's maximum.
 
-    maps: raw maps (see above); size: (H, W) in pixels; keys: zero-based classes that are wanted, default all of them.
-    activation `softmax` takes each map's softmax over background and `keys` first. -> (K, H, W) float32 in 0..1.
-    L2G (Jiang et al., CVPR 2022).
+    maps: raw maps (see above). size: (H, W) in pixels. keys: zero-based classes, default all. activation: "softmax"
+    first applies a softmax over background and `keys` to each map. Returns (K, H, W) float32 in 0..1. L2G (Jiang et
+    al., CVPR 2022).
     """
     height, width = (int(v) for v in size)
     pairs = _class_maps(maps, keys, activation)
     merged = pairs[0].new_zeros(pairs[0].shape[1], height, width)
     for pair in pairs:
-        # resizing is linear and mirrors with its input: the mean of the small maps is resized once instead of twice
+        # resizing is linear and commutes with mirroring, so the mean of the small maps is resized once
         merged += _resized(pair.mean(0), (height, width), "bicubic")
     merged = (merged / len(pairs)).relu_()
     return merged / _maximum(merged).clamp(min=ZERO)
@@ -45,9 +45,9 @@ def strided_cam(
     activation: Activation = "relu",
     stride: int = 4,
 ) -> Tensor:
-    """The random walk's CAM: relu, mirrored pair added, bilinear to every `stride`-th pixel, summed over the scales.
+    """Merge raw maps for random walks: ReLU, sum of the mirrored pair, bilinear resize to `stride`, sum of the scales.
 
-    -> (K, (H - 1) // stride + 1, (W - 1) // stride + 1) float32, divided by its maximum per class. IRN (CVPR 2019).
+    Returns (K, (H - 1) // stride + 1, (W - 1) // stride + 1) float32, divided by each class's maximum. IRN (CVPR 2019).
     """
     target = tuple((int(v) - 1) // stride + 1 for v in size)
     summed = _summed(_class_maps(maps, keys, activation), target)
@@ -57,7 +57,7 @@ def strided_cam(
 def high_res_cam(
     maps: Sequence[Tensor], size: Sequence[int], *, keys: Sequence[int], activation: Activation = "relu"
 ) -> Tensor:
-    """As strided_cam, but bilinear to the next multiples of 16, cut to the image. -> (K, H, W) float32 in 0..1."""
+    """Like strided_cam, but resize to the next multiples of 16 and crop to the image. -> (K, H, W) float32 in 0..1."""
     height, width = (int(v) for v in size)
     target = tuple((v - 1) // 16 * 16 + 16 for v in (height, width))
     summed = _summed(_class_maps(maps, keys, activation), target)[:, :height, :width]
@@ -65,16 +65,16 @@ def high_res_cam(
 
 
 def _class_maps(maps: Sequence[Tensor], keys: Sequence[int] | None, activation: Activation) -> list[Tensor]:
-    """The wanted classes, (2, K, h, w) a scale: plain, and mirrored turned back."""
+    """Return the classes `keys` as (2, K, h, w) per scale: plain, and mirrored flipped back."""
     if not maps or len(maps) % 2:
-        raise ValueError(f"{len(maps)} maps: every scale has two, plain and mirrored in turn")
+        raise ValueError(f"{len(maps)} maps: expected two per scale, plain and mirrored")
     pairs = []
     for plain, mirrored in zip(maps[0::2], maps[1::2], strict=True):
         plain, mirrored = (torch.as_tensor(m) for m in (plain, mirrored))
         pair = torch.stack([plain.reshape(plain.shape[-3:]), mirrored.reshape(mirrored.shape[-3:]).flip(-1)])
         wanted = list(range(pair.shape[1] - 1)) if keys is None else [int(k) for k in keys]
         if any(not 0 <= key < pair.shape[1] - 1 for key in wanted):
-            raise ValueError(f"keys {wanted} are zero-based classes, but the maps have {pair.shape[1] - 1}")
+            raise ValueError(f"keys {wanted}: expected zero-based classes, the maps have {pair.shape[1] - 1}")
         if activation == "softmax":
             pairs.append(pair[:, [*wanted, -1]].float().softmax(dim=1)[:, :-1])
         else:
@@ -83,7 +83,7 @@ def _class_maps(maps: Sequence[Tensor], keys: Sequence[int] | None, activation: 
 
 
 def _summed(pairs: Sequence[Tensor], target: tuple[int, ...]) -> Tensor:
-    """Relu, mirrored pair added, bilinear to target (h, w), summed over the scales. -> (K, h, w)."""
+    """ReLU, sum of the mirrored pair, bilinear resize to target (h, w), sum of the scales. -> (K, h, w)."""
     summed = pairs[0].new_zeros(pairs[0].shape[1], *target)
     for pair in pairs:
         summed += _resized(pair.relu().sum(0), target, "bilinear")
@@ -91,12 +91,12 @@ def _summed(pairs: Sequence[Tensor], target: tuple[int, ...]) -> Tensor:
 
 
 def _resized(maps: Tensor, size: tuple[int, ...], mode: str) -> Tensor:
-    """(K, h, w) -> (K, *size); K may be 0, which interpolate refuses."""
+    """Resize (K, h, w) to (K, *size). K may be 0, which F.interpolate does not accept."""
     if len(maps) == 0:
         return maps.new_zeros(0, *size)
     return F.interpolate(maps[None], size, mode=mode, align_corners=False)[0]
 
 
 def _maximum(cams: Tensor) -> Tensor:
-    """Per class, (K, 1, 1); K may be 0."""
+    """Return each class's maximum, (K, 1, 1). K may be 0."""
     return cams.amax(dim=(1, 2), keepdim=True)

@@ -1,4 +1,4 @@
-"""Running a CAM network over an image at several scales, each plain and mirrored."""
+"""Runs a CAM network on images at several scales, each plain and mirrored."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ from utils.runtime.device import autocast, to_device
 
 
 def scaled_sizes(size: Sequence[int], scales: Sequence[float], *, base_size: int = 0) -> list[tuple[int, int]]:
-    """Pixels (h, w) at each scale; scale 1 is the image's own size (H, W), or short side = base_size if above 0."""
+    """Return (h, w) at each scale. Scale 1 is the image's size (H, W), or a short side of base_size if above 0."""
     factor = base_size / min(size) if base_size > 0 else 1.0
     height, width = size
     return [(max(1, round(height * factor * scale)), max(1, round(width * factor * scale))) for scale in scales]
 
 
 def scaled_images(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, 3, H, W) uint8 -> (N, 3, *size) float32 in 0..1, on the same device; bicubic as PIL, within two grey levels.
+    """Resize (N, 3, H, W) uint8 -> (N, 3, *size) float32 in 0..1 on the same device.
 
-    Networks were trained and published scores made on images that PIL resized.
+    Bicubic, within two grey levels of PIL, which resized the images of the published training and scores.
     """
     if tuple(images.shape[2:]) != size:
-        # on the bytes themselves, which PIL's arithmetic rounds between its two passes; that kernel is the CPU's alone
+        # on uint8, because PIL rounds between its two passes; only the CPU has this kernel
         scaled = F.interpolate(images.cpu(), size, mode="bicubic", antialias=True, align_corners=False)
         images = scaled.to(images.device)
     return images.float() / 255
@@ -40,11 +40,11 @@ def raw_maps(
     std: Sequence[float],
     amp: str = "off",
 ) -> list[Tensor]:
-    """The network's class maps at all scales, in the order that utils.cam takes: plain, mirrored, plain, mirrored, …
+    """Compute the network's class maps at all scales in the order of utils.cam: plain, mirrored, plain, mirrored, …
 
-    images (N, 3, H, W) uint8, best on the CPU, where they are scaled -> 2 * len(scales) tensors (N, C + 1, h, w) on the
-    network's device. Plain and mirrored images go through together; one scale after another, so that memory is that of
-    the largest scale alone.
+    images: (N, 3, H, W) uint8, preferably on the CPU, which resizes them. Returns 2 * len(scales) tensors
+    (N, C + 1, h, w) on the network's device. Plain and mirrored images share a forward pass. Scales run one after
+    another, so that only the largest determines the memory.
     """
     device = next(network.parameters(), images).device
     shift, scale = (to_device(torch.tensor(v), device).view(1, 3, 1, 1) for v in (mean, std))
@@ -71,7 +71,7 @@ def cams_of_image(
     activation: Activation = "relu",
     amp: str = "off",
 ) -> Tensor:
-    """CAMs of one image's classes: image (3, H, W) uint8, zero-based keys -> (K, H, W) float32 in 0..1."""
+    """Compute one image's CAMs. image (3, H, W) uint8, zero-based keys -> (K, H, W) float32 in 0..1."""
     size = tuple(image.shape[1:])
     if len(keys) == 0:
         return torch.zeros(0, *size, device=image.device)

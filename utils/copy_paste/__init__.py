@@ -1,6 +1,6 @@
-"""Copy-paste augmentation (CDA): the foreground bank, the choice of its objects, pasting, the published bank's format.
+"""Copy-paste augmentation (CDA): foreground bank, selection of its objects, pasting, the published bank's format.
 
-Cutting a bank out of a dataset is `scripts/build_foregrounds.py`.
+`scripts/build_foregrounds.py` builds a bank from a dataset.
 """
 
 from utils.copy_paste.pasting import paste

@@ -1,4 +1,4 @@
-"""Online copy-paste of foreground objects. CDA: Su et al., ICCV 2021; CDA+ also chooses the place by saliency."""
+"""Online copy-paste of foreground objects. CDA: Su et al., ICCV 2021; CDA+ also chooses the position by saliency."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import numpy as np
 
 from utils.copy_paste.bank import SALIENT, Foreground, ForegroundBank
 
-MAX_SHARE = 0.7  # of either side of the image, to which an object is shrunk before it is scaled
+MAX_SHARE = 0.7  # fraction of the image's sides to which an object is shrunk before it is scaled
 SCALES = (0.8, 1.2)
-PLACES = 10  # that CDA+ tries
+PLACES = 10  # positions that CDA+ tries
 
 
 class Pasted(NamedTuple):
-    """image (H, W, 3) and saliency (H, W) uint8 with the object in them, and mask (H, W) bool of what was pasted."""
+    """image (H, W, 3) and saliency (H, W) uint8 with the object pasted; mask (H, W) bool of the pasted pixels."""
 
     image: np.ndarray
     saliency: np.ndarray | None
@@ -33,14 +33,15 @@ def paste(
     rotation: float = 0.0,
     feather: float = 0.0,
 ) -> Pasted:
-    """Pastes an object at a random place and leaves its inputs alone. CDA, sec. 3.2.
+    """Paste an object at a random position without changing the inputs. CDA, sec. 3.2.
 
-    image (H, W, 3) uint8 RGB, saliency (H, W) uint8 or None. The object is turned by up to `rotation` degrees either
-    way, shrunk to 0.7 of either side of the image, scaled by 0.8 to 1.2; its pixels that both its mask and its
-    saliency (above 200) show go into the image, and their saliency into the map. `max_overlap` None takes one place
-    (CDA); else the first of up to `places` where less than this share of the object lies on salient pixels of the
-    image, or the one with the least (CDA+). `feather` pixels of the object's rim fade in, 0 is a hard edge.
-    Raises ValueError for maps of another size than the image, and for max_overlap without saliency.
+    image: (H, W, 3) uint8 RGB. saliency: (H, W) uint8 or None. The object is rotated by up to `rotation` degrees in
+    either direction, shrunk to 0.7 of the image's sides, and scaled by 0.8 to 1.2. Its pixels inside its mask with a
+    saliency above 200 are pasted, and their saliency is pasted into the map. max_overlap: None takes one position
+    (CDA). Otherwise the first of up to `places` positions at which less than this fraction of the object covers salient
+    pixels of the image, or the position with the smallest fraction (CDA+). feather: width in pixels over which the
+    object's edge is blended, 0 is a hard edge.
+    Raises ValueError for maps that differ in size from the image, and for max_overlap without saliency.
     """
     _check(image, saliency, max_overlap)
     color, own_saliency, mask = _resized(_turned(foreground, rng.uniform(-rotation, rotation)), image.shape[:2], rng)
@@ -58,12 +59,12 @@ def paste(
 
 def _check(image: np.ndarray, saliency: np.ndarray | None, max_overlap: float | None) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"an image is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
+        raise ValueError(f"expected an image (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
     if saliency is None:
         if max_overlap is not None:
-            raise ValueError(f"max_overlap={max_overlap} needs the image's saliency: give it, or paste without a bound")
+            raise ValueError(f"max_overlap={max_overlap} needs the image's saliency: pass it, or paste without a bound")
     elif saliency.shape != image.shape[:2] or saliency.dtype != np.uint8:
-        raise ValueError(f"saliency of an image {image.shape} is uint8 and as large, not {saliency.shape}")
+        raise ValueError(f"expected saliency of the image's size {image.shape[:2]} in uint8, not {saliency.shape}")
 
 
 class _Object(NamedTuple):
@@ -73,7 +74,7 @@ class _Object(NamedTuple):
 
 
 def _turned(foreground: Foreground, degrees: float) -> _Object:
-    """The object with the mask that is trusted, turned about its centre on a canvas that holds all of it."""
+    """Return the object with its salient mask, rotated about its centre on a canvas that contains all of it."""
     whole = _Object(foreground.image, foreground.saliency, foreground.mask & (foreground.saliency > SALIENT))
     if degrees == 0:
         return whole
@@ -104,7 +105,7 @@ def _resized(whole: _Object, size: tuple[int, int], rng: np.random.Generator) ->
 
 
 def smooth_interpolation(factor: float) -> int:
-    """OpenCV's way of resizing a picture by `factor`: bilinear, five times quicker than areas, until it aliases."""
+    """Return OpenCV's interpolation for resizing by `factor`: bilinear (faster than area) until it aliases."""
     return cv2.INTER_AREA if factor < 0.5 else cv2.INTER_LINEAR
 
 
@@ -117,11 +118,11 @@ def _choose_place(
     max_overlap: float | None,
     places: int,
 ) -> tuple[int, int]:
-    """Top and left of the object (h, w) in an image of `size`. All places are drawn, whichever is taken."""
+    """Choose top and left of the object (h, w) in an image of `size`. All positions are always drawn from rng."""
     count = 1 if max_overlap is None else places
     tops = rng.integers(0, size[0] - mask.shape[0] + 1, count)
     lefts = rng.integers(0, size[1] - mask.shape[1] + 1, count)
-    if max_overlap is None or saliency is None:  # _check lets both pass only together
+    if max_overlap is None or saliency is None:  # _check only allows both together
         return int(tops[0]), int(lefts[0])
     salient, area = saliency > SALIENT, max(1, int(np.count_nonzero(mask)))
     best, least = (0, 0), np.inf
@@ -136,26 +137,26 @@ def _choose_place(
 
 
 def _opacity(mask: np.ndarray, feather: float) -> np.ndarray | None:
-    """(h, w) float32 that rises over the rim's `feather` pixels, inside the mask alone; None for a hard edge."""
+    """Return (h, w) float32 that rises over `feather` pixels from the edge into the mask; None for a hard edge."""
     if feather == 0:
         return None
-    # zeros around the box, so that an object that fills it has a rim there too
+    # zeros around the box, so that an object that fills it also has an edge there
     depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     return np.minimum(depth / (1 + feather), 1.0)
 
 
 def _blend(target: np.ndarray, source: np.ndarray, mask: np.ndarray, opacity: np.ndarray | None) -> None:
-    """Writes source into target (h, w[, 3]) where the mask is true."""
+    """Write source into target (h, w[, 3]) where the mask is true."""
     if opacity is not None:
         opacity = opacity.reshape(opacity.shape + (1,) * (target.ndim - 2))
         source = np.rint(opacity * source + (1 - opacity) * target).astype(np.uint8)
-    # OpenCV writes through the view; numpy's masked copy takes fifty times as long
+    # OpenCV writes through the view; numpy's masked copy is fifty times slower
     cv2.copyTo(source, mask.view(np.uint8), target)
 
 
 @dataclass(frozen=True)
 class Twin:
-    """An image with an object pasted into it: tags are those of the image and, where one was found, the object's."""
+    """An image with a pasted object. tags: the image's, and the object's if one was pasted."""
 
     image: np.ndarray
     saliency: np.ndarray | None
@@ -165,7 +166,7 @@ class Twin:
 
 @dataclass(frozen=True)
 class Paster:
-    """Draws an object of a class that an image does not have and pastes it. See `paste` for the numbers."""
+    """Draws an object of a class that an image does not show and pastes it. Parameters: see paste."""
 
     bank: ForegroundBank
     probability: float = 1.0
@@ -176,7 +177,7 @@ class Paster:
     def __call__(
         self, image: np.ndarray, saliency: np.ndarray | None, tags: Sequence[int], *, rng: np.random.Generator
     ) -> Twin:
-        """The image's twin. It is the image itself where chance, or a bank without other classes, wants no object."""
+        """Return the image's twin. It is the image itself by chance, or if the bank has no other classes."""
         absent = [tag for tag in self.bank.tags if tag not in tags]
         foreground = self.bank.draw(absent, rng) if rng.random() < self.probability else None
         if foreground is None:

@@ -1,4 +1,4 @@
-"""Which objects of a dataset can be trusted enough to be pasted into other images."""
+"""Selects the objects of a dataset that are reliable enough to be pasted into other images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from utils.data.catalog import IGNORE_INDEX
 
 
 class Rejection(StrEnum):
-    """Why an image gives no foreground."""
+    """Why an image yields no foreground."""
 
     SEVERAL_TAGS = "more than one tag"
     NO_OBJECT = "no object in the label"
@@ -27,7 +27,7 @@ class Rejection(StrEnum):
 
 @dataclass(frozen=True)
 class Candidate:
-    """An object that can be trusted: box (top, left, bottom, right), ends excluded, and area in pixels."""
+    """A reliable object: box (top, left, bottom, right), ends excluded, and area in pixels."""
 
     name: str
     tag: int  # zero-based
@@ -38,14 +38,14 @@ class Candidate:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Cuts the box out of (H, W, …)."""
+        """Slices that cut the box out of (H, W, …)."""
         top, left, bottom, right = self.box
         return slice(top, bottom), slice(left, right)
 
 
 class Bounds(TypedDict):
-    """What an object must keep to: its area as a fraction of the image, its box's shorter side in pixels, and its IoU
-    with the salient pixels.
+    """Limits for objects: area as a fraction of the image, shorter side of the box in pixels, IoU with the salient
+    pixels.
     """
 
     min_area: float
@@ -55,13 +55,13 @@ class Bounds(TypedDict):
 
 
 def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """(H, W) bool, not empty -> the box around it: top, left, bottom, right, ends excluded."""
+    """Return the bounding box of a non-empty mask (H, W) bool: top, left, bottom, right, ends excluded."""
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
     return top, left, top + height, left + width
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two masks (H, W) bool; 0 where both are empty."""
+    """Compute the intersection over union of two masks (H, W) bool; 0 if both are empty."""
     union = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / union if union else 0.0
 
@@ -74,10 +74,10 @@ def judge(
     tag: int | None,
     **bounds: Unpack[Bounds],
 ) -> Candidate | Rejection:
-    """The object of an image, or why it is not to be trusted.
+    """Return an image's object, or the reason why it is not reliable.
 
-    label (H, W) uint8 with 0 background and 255, which is not object; salient (H, W) bool, or None where nothing is
-    known; tag, zero-based, is the image's only one, or None where it has no known tags; bounds as in Bounds.
+    label (H, W) uint8: 0 background, 255 not an object. salient: (H, W) bool, or None if unknown. tag: the image's only
+    zero-based tag, or None if its tags are unknown. bounds: see Bounds.
     CDA (Su et al., ICCV 2021), sec. 3.2.
     """
     classes = [int(value) for value in np.unique(label) if value not in (0, IGNORE_INDEX)]
@@ -93,7 +93,7 @@ def judge(
     if min(bottom - top, right - left) < bounds["min_side"]:
         return Rejection.SMALL_BOX
     agreement = 1.0 if salient is None else iou(mask, salient)
-    # of an object that is nowhere salient nothing would be pasted
+    # only salient pixels are pasted, so an object without any is useless
     if agreement < bounds["min_agreement"] or agreement == 0:
         return Rejection.UNLIKE_SALIENCY
     is_cut = min(top, left) == 0 or bottom == mask.shape[0] or right == mask.shape[1]
@@ -101,9 +101,10 @@ def judge(
 
 
 def choose(candidates: Sequence[Candidate], *, min_per_class: int) -> list[Candidate]:
-    """All whole objects; of those that the border cuts, only as many as their class needs to reach min_per_class.
+    """Select all complete objects, and objects cut off by the border only until their class has min_per_class.
 
-    A cut object looks wrong in the middle of another image. The best agreement goes first. Order: tag, name.
+    A cut-off object looks wrong in the middle of another image. Those with the best agreement are taken first. The
+    result is sorted by tag and name.
     """
     chosen = []
     for tag in sorted({candidate.tag for candidate in candidates}):

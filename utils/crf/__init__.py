@@ -9,7 +9,7 @@ __all__ = ["dense_crf"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the filter, and with it numba, only when it is asked for: options need the strengths alone."""
+    """Import the filter, and with it numba, on first use: options only need the strengths."""
     if name == "dense_crf":
         from utils.crf.dense import dense_crf
 

@@ -1,4 +1,4 @@
-"""The dense CRF over the labels that compete in an image: the others cost time and win nowhere."""
+"""Dense CRF over only the labels that compete in an image; the others cost time and win nowhere."""
 
 from typing import Unpack
 
@@ -10,16 +10,16 @@ from utils.config.valid import CrfBackend
 from utils.crf.dense import dense_crf
 from utils.crf.strengths import Strengths
 
-# a label takes part in the CRF if it wins on any pixel, or is at least this many times as probable as the strongest one
-# on at least this fraction of the pixels
+# a label takes part in the CRF if it is the most probable on any pixel, or has at least this ratio to the most probable
+# label on at least this fraction of the pixels
 COMPETING_RATIO, COMPETING_AREA = 0.4, 0.001
 
 
 def competing_labels(probabilities: Tensor, *, ratio: float, area: float = 0.0) -> Tensor:
-    """Labels that win or come near to it: (K,) long, rising. probabilities (L, H, W).
+    """Return the labels that win or nearly win, (K,) long, sorted. probabilities (L, H, W).
 
-    Those that are the strongest on a pixel, however small their object is, and those at least `ratio` times as
-    probable as the strongest one on one pixel and at least a fraction `area` of them.
+    These are the labels that are most probable on any pixel, however small their object is, and those that are at least
+    `ratio` times as probable as the strongest one on at least one pixel and at least the fraction `area` of all pixels.
     """
     strongest = probabilities.amax(dim=0)
     wins = (probabilities == strongest).any(dim=2).any(dim=1)
@@ -28,11 +28,11 @@ def competing_labels(probabilities: Tensor, *, ratio: float, area: float = 0.0) 
 
 
 def crf_label(image: np.ndarray, probabilities: np.ndarray, **strengths: Unpack[Strengths]) -> np.ndarray:
-    """Each pixel's label after the dense CRF over the labels that compete, (H, W) uint8.
+    """Label each pixel by a dense CRF over the competing labels. Returns (H, W) uint8.
 
-    image (H, W, 3) uint8 RGB, probabilities (L, H, W), strengths as in dense_crf. The time goes with the number of
-    labels, on top of what the image costs. The CRF lets those labels win that neighbours have and that are nearly the
-    strongest already; one that is far behind nearly everywhere has no such neighbours.
+    image (H, W, 3) uint8 RGB, probabilities (L, H, W), strengths as in dense_crf. The time grows with the number of
+    labels. A label wins in the CRF only where it is nearly the strongest and its neighbours support it, so labels that
+    are far behind nearly everywhere can be dropped.
     """
     labels, refined = refine(image, probabilities, **strengths)
     return labels[refined.argmax(axis=0)]
@@ -45,7 +45,7 @@ def refine(
     backend: CrfBackend = "lattice",
     **strengths: Unpack[Strengths],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The labels (K,) uint8 that compete in an image, and their probabilities (K, H, W) after the dense CRF."""
+    """Return the competing labels (K,) uint8 and their probabilities (K, H, W) after the dense CRF."""
     chosen = competing_labels(torch.from_numpy(probabilities), ratio=COMPETING_RATIO, area=COMPETING_AREA)
     labels = chosen.numpy().astype(np.uint8)
     kept = probabilities[labels]

@@ -1,4 +1,4 @@
-"""Dense CRF: sharpens label probabilities along the edges of the photograph."""
+"""Dense CRF: aligns label probabilities with the edges of the photograph."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from utils.crf.original import pydensecrf
 from utils.crf.strengths import CAM_CONFIDENCE, CAM_CRF
 from utils.errors import UserError
 
-# as published: a label that the network rules out can still win
+# as published, so that a label with probability 0 can still win
 SMALLEST_PROBABILITY = 1e-5
 
 
@@ -24,22 +24,22 @@ def dense_crf(
     bi_rgb_std: float,
     backend: CrfBackend = "lattice",
 ) -> np.ndarray:
-    """Probabilities (L, H, W) float32 after `iterations` of mean field.
+    """Run `iterations` of mean-field inference. Returns probabilities (L, H, W) float32.
 
-    image (H, W, 3) uint8 RGB; probabilities (L, H, W), their sum over L is 1. pos_w weighs neighbours within
-    pos_xy_std pixels, bi_w those within bi_xy_std pixels whose colour lies within bi_rgb_std. backend: the lattice of
-    this project, or pydensecrf where it is installed; tests hold their results together.
-    Raises ValueError where shapes or types differ, UserError for a width of 0 or less. Krähenbühl & Koltun, NIPS 2011.
+    image: (H, W, 3) uint8 RGB. probabilities: (L, H, W), summing to 1 over L. pos_w: weight of neighbours within
+    pos_xy_std pixels. bi_w: weight of neighbours within bi_xy_std pixels and bi_rgb_std in colour. backend: this
+    project's lattice, or pydensecrf if it is installed; tests compare them. Raises ValueError for wrong shapes or types
+    and UserError for kernel widths of 0 or less. Krähenbühl & Koltun, NIPS 2011.
     """
     if image.dtype != np.uint8 or image.shape != (*probabilities.shape[1:], 3):
         raise ValueError(
             f"image {image.shape} {image.dtype}, probabilities {probabilities.shape}: "
-            "need (H, W, 3) uint8 and (L, H, W) of one size"
+            "expected (H, W, 3) uint8 and (L, H, W) of equal size"
         )
     widths = {"pos_xy_std": pos_xy_std, "bi_xy_std": bi_xy_std, "bi_rgb_std": bi_rgb_std}
     for name, width in widths.items():
         if not width > 0:
-            raise UserError(f"{name}={width}", rule="the width of a kernel is above 0")
+            raise UserError(f"{name}={width}", rule="expected a kernel width above 0")
     if backend == "pydensecrf":
         return pydensecrf(
             image,
@@ -54,13 +54,13 @@ def dense_crf(
     position, appearance = _kernels(image, **widths)
 
     def support(belief: np.ndarray) -> np.ndarray:
-        """What the other pixels add to each pixel's log-probability of a label that they believe in so much."""
+        """Return the message: what the other pixels' beliefs add to each pixel's log-probability of a label."""
         return np.float32(pos_w) * position.filter(belief) + np.float32(bi_w) * appearance.filter(belief)
 
     flat = np.asarray(probabilities, np.float32).reshape(len(probabilities), -1)
     own = np.log(np.clip(flat, SMALLEST_PROBABILITY, 1))
     belief = _softmax(own)
-    # the beliefs of a pixel sum to 1 and filters are linear: the last label has what the others leave of it
+    # beliefs sum to 1 per pixel and filters are linear, so the last label's message follows from the others'
     whole = support(np.ones_like(belief[:1]))
     for _ in range(iterations):
         others = support(belief[:-1])
@@ -69,14 +69,14 @@ def dense_crf(
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the labels, (L, N) float32."""
+    """Softmax over the labels, (L, N) float32."""
     powers = np.exp(logits - logits.max(axis=0))
     powers /= powers.sum(axis=0)
     return powers
 
 
 def _kernels(image: np.ndarray, **widths: float) -> tuple[PermutohedralLattice, PermutohedralLattice]:
-    """Gaussians over the pixels of image (H, W, 3): of positions, and of positions and colours. Widths as dense_crf."""
+    """Build the Gaussian kernels over the pixels of image (H, W, 3): positions, and positions with colours."""
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     places = np.stack([columns, rows], axis=2).reshape(-1, 2).astype(np.float32)
     colours = image.reshape(-1, 3) / np.float32(widths["bi_rgb_std"])
@@ -85,9 +85,9 @@ def _kernels(image: np.ndarray, **widths: float) -> tuple[PermutohedralLattice, 
 
 
 def refine_label(image: np.ndarray, label: np.ndarray, *, backend: CrfBackend = "lattice") -> np.ndarray:
-    """A CAM's label after the dense CRF, in which each pixel starts with its own label at probability 0.7.
+    """Refine a label by the dense CRF, starting with probability 0.7 for each pixel's label.
 
-    image (H, W, 3) uint8 RGB, label (H, W) uint8 -> (H, W) uint8; no label appears that was not there.
+    image (H, W, 3) uint8 RGB, label (H, W) uint8 -> (H, W) uint8. No new labels appear.
     Strengths as in IRN (Ahn et al., CVPR 2019).
     """
     present, index = np.unique(label, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Gaussian filter over points anywhere in space, on the permutohedral lattice: the hot path of the dense CRF."""
+"""Gaussian filter over arbitrary points on the permutohedral lattice: the hot path of the dense CRF."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,20 +8,20 @@ from numba import njit
 
 from utils.errors import UserError
 
-# beyond it, single precision can no longer distinguish the corners of a simplex
+# above this, float32 can no longer distinguish the vertices of a simplex
 LARGEST_COORDINATE = 1e5
-# powers of an odd number: the sum of a lattice point's coordinates, each times its own, is a 64-bit name of that point,
-# and a step on the lattice always adds the same number to it
-NAME_FACTOR = 0x9E3779B97F4A7C15
+# A lattice point's 64-bit key is the sum of its coordinates, each multiplied by its own power of this odd number. A
+# step on the lattice in a given direction always adds the same number to the key.
+KEY_FACTOR = 0x9E3779B97F4A7C15
 
 
 class PermutohedralLattice:
-    """A Gaussian of standard deviation 1 between any two of N points, normalised on both sides: D^-1/2 K D^-1/2.
+    """A Gaussian of standard deviation 1 between all pairs of N points, normalised symmetrically: D^-1/2 K D^-1/2.
 
-    points: (N, D) float32. Time and memory grow with N alone: a point spreads its value over the corners of the
-    simplex around it, the corners mix with their two neighbours along each of D + 1 directions, and the point collects
-    from its corners. Gives the numbers of pydensecrf, see tests/utils/crf/test_dense.py, in less time, see
-    scripts/benchmark. Raises ValueError for points that are not finite or too far out.
+    points: (N, D) float32. Time and memory are linear in N. A point splats its value onto the vertices of the simplex
+    around it, the vertices are blurred with their two neighbours along each of D + 1 directions, and the point slices
+    from its vertices. Gives the same numbers as pydensecrf (see tests/utils/crf/test_dense.py) in less time (see
+    scripts/benchmark). Raises UserError for points that are not finite or too far out.
     Adams, Baek & Davis, EUROGRAPHICS 2010; the normalisation: Krähenbühl & Koltun, ICML 2013.
     """
 
@@ -30,165 +30,169 @@ class PermutohedralLattice:
         if not largest <= LARGEST_COORDINATE:
             raise UserError(
                 f"points reach {largest:g} standard deviations from 0",
-                rule=f"they must stay within {LARGEST_COORDINATE:g}",
+                rule=f"expected at most {LARGEST_COORDINATE:g}",
                 remedy="make the CRF's kernels wider",
             )
         size = points.shape[1]
-        factors = [pow(NAME_FACTOR, power, 2**64) for power in range(1, size + 1)] + [0]
+        factors = [pow(KEY_FACTOR, power, 2**64) for power in range(1, size + 1)] + [0]
         steps = [(sum(factors) - (size + 1) * factor) % 2**64 for factor in factors]
-        names, directions, self._weights = _simplices(
+        keys, directions, self._weights = _simplices(
             np.ascontiguousarray(points, np.float32), np.array(factors, np.uint64)
         )
-        self._corners, self._neighbours = _connect(names, directions, np.array(steps, np.uint64))
+        self._vertices, self._neighbours = _connect(keys, directions, np.array(steps, np.uint64))
         mass = self.filter(np.ones((1, len(points)), np.float32))[0]
         self._weights /= np.sqrt(mass)[:, None]
 
     def filter(self, values: np.ndarray) -> np.ndarray:
-        """Each point's sum of all points' values, weighed by the normalised Gaussian. (K, N) float32 -> same shape."""
+        """Return each point's sum of all values, weighted by the normalised Gaussian. (K, N) float32 -> same shape."""
         values = np.ascontiguousarray(values, np.float32)
         result = np.empty_like(values)
         first = 0
         while first < len(values):
             width = max(width for width in _FILTERS if width <= len(values) - first)
             rows = slice(first, first + width)
-            _FILTERS[width](values[rows], self._corners, self._weights, self._neighbours, result[rows])
+            _FILTERS[width](values[rows], self._vertices, self._weights, self._neighbours, result[rows])
             first += width
         return result
 
 
 def _compiled(function: Callable) -> Any:
-    """By numba, kept for other processes where a folder can be written: not so in some containers and clusters."""
+    """Compile with numba, cached for other processes if a cache folder is writable, as it may not be in containers."""
     try:
         return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder for its cache: compiled anew in each process
+    except RuntimeError:  # no cache folder: every process compiles anew
         return njit(nogil=True)(function)
 
 
 @_compiled
 def _simplices(points: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The simplex around each point: its first corner's name (N,), the directions that lead from corner to corner
+    """Find the simplex around each point: the key of its first vertex (N,), the directions from vertex to vertex
     (N, D + 1) and the point's barycentric coordinates (N, D + 1). Adams et al., sec. 3.
     """
     count, size = points.shape
-    corners = size + 1
-    names = np.zeros(count, np.uint64)
-    directions = np.empty((count, corners), np.uint8)
-    weights = np.empty((count, corners), np.float32)
-    # mixing the corners widens the Gaussian: at this scale, the whole has a standard deviation of 1
+    vertices = size + 1
+    keys = np.zeros(count, np.uint64)
+    directions = np.empty((count, vertices), np.uint8)
+    weights = np.empty((count, vertices), np.float32)
+    # blurring widens the Gaussian: with this scale, the total standard deviation is 1
     scale = np.empty(size, np.float32)
     for i in range(size):
-        scale[i] = np.float64(np.float32(np.sqrt(2 / 3) * corners)) * (1 / np.sqrt((i + 1.0) * (i + 2.0)))
-    place, corner, rest = np.empty(corners, np.float32), np.empty(corners, np.float32), np.empty(corners, np.float32)
-    rank = np.empty(corners, np.int32)
-    share = np.float32(1) / np.float32(corners)
+        scale[i] = np.float64(np.float32(np.sqrt(2 / 3) * vertices)) * (1 / np.sqrt((i + 1.0) * (i + 2.0)))
+    position, vertex, rest = (
+        np.empty(vertices, np.float32),
+        np.empty(vertices, np.float32),
+        np.empty(vertices, np.float32),
+    )
+    rank = np.empty(vertices, np.int32)
+    inverse = np.float32(1) / np.float32(vertices)
     for point in range(count):
-        _onto_the_plane(points[point], scale, place)
-        _first_corner(place, corner, rest, rank)
-        for i in range(corners):
-            names[point] += np.uint64(np.int64(corner[i])) * factors[i]
+        _embed(points[point], scale, position)
+        _first_vertex(position, vertex, rest, rank)
+        for i in range(vertices):
+            keys[point] += np.uint64(np.int64(vertex[i])) * factors[i]
             directions[point, size - rank[i]] = i
-            rest[size - rank[i]] = (place[i] - corner[i]) * share
+            rest[size - rank[i]] = (position[i] - vertex[i]) * inverse
         weights[point, 0] = rest[0] + np.float32(1) - rest[size]
-        for i in range(1, corners):
+        for i in range(1, vertices):
             weights[point, i] = rest[i] - rest[i - 1]
-    return names, directions, weights
+    return keys, directions, weights
 
 
 @njit(inline="always")
-def _onto_the_plane(point: np.ndarray, scale: np.ndarray, place: np.ndarray) -> None:
-    """Fills in a point's place (D + 1,) on the plane on which coordinates sum to 0, where the lattice lies."""
+def _embed(point: np.ndarray, scale: np.ndarray, position: np.ndarray) -> None:
+    """Embed a point into the plane of the lattice, on which coordinates sum to 0. Writes to `position` (D + 1,)."""
     total = np.float32(0)
     for i in range(len(scale), 0, -1):
         step = point[i - 1] * scale[i - 1]
-        place[i] = total - np.float32(i) * step
+        position[i] = total - np.float32(i) * step
         total += step
-    place[0] = total
+    position[0] = total
 
 
 @njit(inline="always")
-def _first_corner(place: np.ndarray, corner: np.ndarray, rest: np.ndarray, rank: np.ndarray) -> None:
-    """Fills in the first corner of the simplex around a place, and the ranks of what is left, the largest first."""
-    corners = len(place)
-    share, excess = np.float32(1) / np.float32(corners), np.float32(0)
-    for i in range(corners):
-        multiple = np.rint(place[i] * share)
-        corner[i] = multiple * np.float32(corners)
-        rest[i] = place[i] - corner[i]
+def _first_vertex(position: np.ndarray, vertex: np.ndarray, rest: np.ndarray, rank: np.ndarray) -> None:
+    """Write the first vertex of the simplex around a position to `vertex`, and the ranks of the residuals to `rank`."""
+    vertices = len(position)
+    inverse, excess = np.float32(1) / np.float32(vertices), np.float32(0)
+    for i in range(vertices):
+        multiple = np.rint(position[i] * inverse)
+        vertex[i] = multiple * np.float32(vertices)
+        rest[i] = position[i] - vertex[i]
         excess += multiple
-    for i in range(corners):
+    for i in range(vertices):
         rank[i] = np.int32(excess)
-    for i in range(corners - 1):
-        for j in range(i + 1, corners):
+    for i in range(vertices - 1):
+        for j in range(i + 1, vertices):
             behind = np.int32(rest[i] < rest[j])
             rank[i] += behind
             rank[j] += 1 - behind
-    # where the nearest multiples do not sum to 0, those coordinates give way that were rounded most
-    for i in range(corners):
+    # if the nearest multiples do not sum to 0, change the coordinates that were rounded most
+    for i in range(vertices):
         if rank[i] < 0:
-            rank[i] += corners
-            corner[i] += np.float32(corners)
-        elif rank[i] >= corners:
-            rank[i] -= corners
-            corner[i] -= np.float32(corners)
+            rank[i] += vertices
+            vertex[i] += np.float32(vertices)
+        elif rank[i] >= vertices:
+            rank[i] -= vertices
+            vertex[i] -= np.float32(vertices)
 
 
 @njit(inline="always")
-def _slot(table: np.ndarray, name: np.uint64, shift: np.uint64) -> np.uint64:
-    """Where a name stands in the table, or would stand. table (2**(64 - shift), 2): name, number + 1 or 0."""
-    slot = (name * np.uint64(NAME_FACTOR)) >> shift
-    while table[slot, 1] != 0 and table[slot, 0] != name:
+def _slot(table: np.ndarray, key: np.uint64, shift: np.uint64) -> np.uint64:
+    """Return the slot of a key in the hash table. table (2**(64 - shift), 2): key, index + 1 or 0 if empty."""
+    slot = (key * np.uint64(KEY_FACTOR)) >> shift
+    while table[slot, 1] != 0 and table[slot, 0] != key:
         slot = (slot + np.uint64(1)) & np.uint64(len(table) - 1)
     return slot
 
 
 @_compiled
-def _table(names: np.ndarray, shift: np.uint64) -> np.ndarray:
+def _table(keys: np.ndarray, shift: np.uint64) -> np.ndarray:
     table = np.zeros((1 << (np.uint64(64) - shift), 2), np.uint64)
-    for number, name in enumerate(names):
-        slot = _slot(table, name, shift)
-        table[slot, 0], table[slot, 1] = name, number + 1
+    for number, key in enumerate(keys):
+        slot = _slot(table, key, shift)
+        table[slot, 0], table[slot, 1] = key, number + 1
     return table
 
 
 @_compiled
 def _connect(first: np.ndarray, directions: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each point's corners (N, D + 1), numbered from 0 to M - 1 as points come to them, and their neighbours.
+    """Number the vertices from 0 to M - 1. Returns each point's vertices (N, D + 1) and the vertices' neighbours.
 
-    first (N,): the name of each point's first corner; steps (D + 1,): what a step in each direction adds to a name.
+    first (N,): the key of each point's first vertex. steps (D + 1,): what a step in each direction adds to a key.
     """
-    count, corners = directions.shape
-    names = np.empty(count * corners, np.uint64)
-    numbers = np.empty((count, corners), np.int32)
+    count, vertices = directions.shape
+    keys = np.empty(count * vertices, np.uint64)
+    numbers = np.empty((count, vertices), np.int32)
     found, shift = 0, np.uint64(54)
     while 1 << (np.uint64(64) - shift) < 2 * count:
         shift -= np.uint64(1)
-    table = _table(names[:0], shift)
+    table = _table(keys[:0], shift)
     for point in range(count):
-        name = first[point]
-        for i in range(corners):
-            slot = _slot(table, name, shift)
+        key = first[point]
+        for i in range(vertices):
+            slot = _slot(table, key, shift)
             if table[slot, 1] == 0:
-                names[found] = name
+                keys[found] = key
                 found += 1
-                table[slot, 0], table[slot, 1] = name, found
+                table[slot, 0], table[slot, 1] = key, found
                 numbers[point, i] = found - 1
                 if 2 * found > len(table):
                     shift -= np.uint64(1)
-                    table = _table(names[:found], shift)
+                    table = _table(keys[:found], shift)
             else:
                 numbers[point, i] = np.int32(table[slot, 1]) - 1
-            name += steps[directions[point, i]]
-    return numbers, _neighbours(names[:found], table, shift, steps)
+            key += steps[directions[point, i]]
+    return numbers, _neighbours(keys[:found], table, shift, steps)
 
 
 @_compiled
-def _neighbours(names: np.ndarray, table: np.ndarray, shift: np.uint64, steps: np.ndarray) -> np.ndarray:
-    """Each corner's neighbours behind and ahead along each direction, (D + 1, M, 2); M where no point has that one."""
-    found = len(names)
+def _neighbours(keys: np.ndarray, table: np.ndarray, shift: np.uint64, steps: np.ndarray) -> np.ndarray:
+    """Return each vertex's two neighbours along each direction, (D + 1, M, 2); M if no point uses that vertex."""
+    found = len(keys)
     neighbours = np.full((len(steps), found, 2), found, np.int32)
     for direction in range(len(steps)):
         for number in range(found):
-            slot = _slot(table, names[number] + steps[direction], shift)
+            slot = _slot(table, keys[number] + steps[direction], shift)
             if table[slot, 1] != 0:
                 ahead = np.int32(table[slot, 1]) - 1
                 neighbours[direction, number, 1] = ahead
@@ -197,21 +201,21 @@ def _neighbours(names: np.ndarray, table: np.ndarray, shift: np.uint64, steps: n
 
 
 def _filter_of(width: int) -> Callable[..., None]:
-    """The filter over `width` rows at once: as that number is known when it is compiled, it costs no loop."""
+    """Return the filter for `width` rows at once. A compile-time constant avoids the inner loop."""
 
     @_compiled
     def filter_rows(
-        values: np.ndarray, corners: np.ndarray, weights: np.ndarray, neighbours: np.ndarray, result: np.ndarray
+        values: np.ndarray, vertices: np.ndarray, weights: np.ndarray, neighbours: np.ndarray, result: np.ndarray
     ) -> None:
-        """Spreads values (width, N) over the corners, mixes these, and collects -> result, of the same shape."""
+        """Splat values (width, N) onto the vertices, blur, and slice into `result` of the same shape."""
         directions, found, _ = neighbours.shape
         count = values.shape[1]
         held, mixed = np.zeros((found + 1, width), np.float32), np.zeros((found + 1, width), np.float32)
         for point in range(count):
             for i in range(directions):
-                corner, weight = corners[point, i], weights[point, i]
+                vertex, weight = vertices[point, i], weights[point, i]
                 for row in range(width):
-                    held[corner, row] += weight * values[row, point]
+                    held[vertex, row] += weight * values[row, point]
         for direction in range(directions):
             for number in range(found):
                 behind, ahead = neighbours[direction, number]
@@ -223,7 +227,7 @@ def _filter_of(width: int) -> Callable[..., None]:
             for row in range(width):
                 total = np.float32(0)
                 for i in range(directions):
-                    total += weights[point, i] * held[corners[point, i], row]
+                    total += weights[point, i] * held[vertices[point, i], row]
                 result[row, point] = total
 
     return filter_rows

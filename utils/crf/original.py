@@ -1,4 +1,4 @@
-"""The dense CRF by pydensecrf, which published implementations call: the reference, and a choice."""
+"""The dense CRF of pydensecrf, which published implementations use: the tests' reference, and an optional backend."""
 
 from importlib.util import find_spec
 from typing import Unpack
@@ -11,7 +11,7 @@ from utils.errors import UserError
 
 
 def check_backend(backend: CrfBackend) -> None:
-    """Raises UserError where a backend is chosen that is not installed; tried before any image is read."""
+    """Raise UserError if the chosen backend is not installed. Called before any image is read."""
     if backend == "pydensecrf" and find_spec("pydensecrf") is None:
         raise UserError(
             "pydensecrf is not installed",
@@ -21,17 +21,17 @@ def check_backend(backend: CrfBackend) -> None:
 
 
 def backend_record(backend: CrfBackend) -> dict[str, str]:
-    """What a label folder records of the backend: nothing for the default, so that older labels stay."""
+    """Return the backend's entry in a label folder's settings: none for the default, so older labels stay valid."""
     return {} if backend == "lattice" else {"backend": backend}
 
 
 def pydensecrf(image: np.ndarray, probabilities: np.ndarray, **strengths: Unpack[Strengths]) -> np.ndarray:
-    """As utils.crf.dense_crf: image (H, W, 3) uint8, probabilities (L, H, W) -> (L, H, W) float32."""
+    """Like utils.crf.dense_crf: image (H, W, 3) uint8, probabilities (L, H, W) -> (L, H, W) float32."""
     from pydensecrf.densecrf import DenseCRF2D
     from pydensecrf.utils import unary_from_softmax
 
     labels, height, width = probabilities.shape
-    # it takes only memory that is contiguous and writable, which PIL's images are not
+    # it needs contiguous, writable memory, which PIL images do not have
     unary = unary_from_softmax(np.array(probabilities, dtype=np.float32, order="C"))
     crf = DenseCRF2D(width, height, labels)
     crf.setUnaryEnergy(np.ascontiguousarray(unary))

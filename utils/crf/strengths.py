@@ -1,4 +1,4 @@
-"""The published strengths of the dense CRF, for whoever needs the numbers and not the filter."""
+"""The published parameters of the dense CRF, in a module that does not import the filter."""
 
 from typing import TypedDict
 

@@ -1,1 +1,1 @@
-"""The HTML report of a run: which runs and images are shown, tables, charts, gallery, and the page itself."""
+"""The HTML report of a run: choice of runs and images, tables, charts, gallery, and the page."""

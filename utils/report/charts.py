@@ -1,4 +1,4 @@
-"""Line charts as geometry: where ticks, lines and points lie in a small drawing, which the page's template draws."""
+"""Line charts as geometry: coordinates of ticks, lines and points, which the page's template draws."""
 
 import math
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 40  # margins around the plot
-MAX_DOTS = 40  # of a line: more would hide it
-COLORS = 6  # that the page's style sheet has; further lines are dashed
+MAX_DOTS = 40  # per line: more would hide it
+COLORS = 6  # in the page's style sheet; further lines are dashed
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: its name and its points, x rising; color counts the runs or stages."""
+    """One line of a chart: its name and its points, sorted by x. color: index of the run or stage."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -21,7 +21,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: its place in the drawing, and its text."""
+    """A mark on an axis: its position in the drawing, and its text."""
 
     place: float
     text: str
@@ -29,7 +29,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class DrawnLine:
-    """A line in the drawing's coordinates; dots are (x, y, what they say)."""
+    """A line in the drawing's coordinates. dots: (x, y, tooltip)."""
 
     name: str
     color: int
@@ -40,7 +40,7 @@ class DrawnLine:
 
 @dataclass(frozen=True)
 class Chart:
-    """A line chart of WIDTH x HEIGHT, ready to draw; `summary` says it in words."""
+    """A line chart of WIDTH x HEIGHT, ready to draw. summary: its content in words."""
 
     title: str
     x_label: str
@@ -52,9 +52,9 @@ class Chart:
 
 
 def line_chart(title: str, lines: Sequence[Line], *, x_label: str, y_label: str, whole_x: bool = False) -> Chart | None:
-    """The chart of the lines that have points; None if none has. The y axis begins at 0 unless a value is below.
+    """Build a chart of the lines that have points; None if none has. The y axis starts at 0 unless a value is below.
 
-    whole_x: x counts something, and no tick lies between two whole numbers.
+    whole_x: x is an integer, so that ticks are only at integers.
     """
     lines = [line for line in lines if line.points]
     if not lines:
@@ -98,9 +98,9 @@ def _in_words(line: Line) -> str:
 
 
 def nice_ticks(low: float, high: float, *, count: int) -> list[float]:
-    """About `count` round numbers, 1, 2 or 5 times a power of ten apart, that enclose low..high."""
+    """Return about `count` round numbers, 1, 2 or 5 times a power of ten apart, that enclose low..high."""
     if not (math.isfinite(low) and math.isfinite(high)) or low > high:
-        raise ValueError(f"an axis from {low} to {high}: the ends must be finite, the lower one first")
+        raise ValueError(f"axis from {low} to {high}: expected finite ends, the lower one first")
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / count))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * count >= span * (1 - 1e-9))

@@ -1,4 +1,4 @@
-"""One image of the report: its numbers, and its thumbnails as data URIs, kept between two reports."""
+"""One image of the report: its statistics, and its thumbnails as data URIs, cached between reports."""
 
 import base64
 import io
@@ -22,16 +22,16 @@ from utils.metrics import label_confusion
 from utils.report.pictures import Sources
 
 THUMBNAIL = 224  # longer side, pixels
-HEAT = 96  # longer side of a CAM's and a saliency map's thumbnail: both are smooth
+HEAT = 96  # longer side of thumbnails of CAMs and saliency maps, which are smooth
 MAPS: tuple[str, ...] = ("label", "mask", "prediction")
-FORM = 2  # of the stored records: raise it when they change
+FORM = 2  # version of the stored records: increment it when they change
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One image in numbers. Pixel counts are by label index, 0 background, 255 ignored; IoUs in 0..1.
+    """Statistics of one image. Pixel counts by label index, 0 background, 255 ignored. IoUs in 0..1.
 
-    An IoU is the mean over the classes, background among them, that the mask or the label map of this image holds.
+    An IoU is the mean over the classes, including background, in the image's mask or label map.
     """
 
     name: str
@@ -45,17 +45,16 @@ class ImageFacts:
     prediction_iou: float | None
 
     def classes(self) -> list[int]:
-        """Label indices of the objects that the image is tagged with, or that one of its maps holds."""
+        """Label indices of the objects in the image's tags or in any of its maps."""
         maps = (self.label_pixels, self.mask_pixels, self.prediction_pixels)
         found = {tag + 1 for tag in self.tags} | {index for pixels in maps for index in pixels or {}}
         return sorted(found - {0, IGNORE_INDEX})
 
 
 def image_facts(name: str, *, sources: Sources, folder: Path, with_pictures: bool) -> ImageFacts:
-    """The image's numbers; its record, with pictures on request, is folder/NAME.json afterwards.
+    """Compute the image's statistics and store them, with pictures on request, in folder/NAME.json.
 
-    A record that was made from the same files is taken as it is. Raises UserError that names files that do not belong
-    together.
+    An existing record of the same files is reused. Raises UserError naming files that do not belong together.
     """
     record = folder / f"{name}.json"
     files = _files(sources, name)
@@ -73,12 +72,12 @@ def image_facts(name: str, *, sources: Sources, folder: Path, with_pictures: boo
 
 
 def pictures_of(name: str, folder: Path) -> dict[str, Any]:
-    """The thumbnails that image_facts stored: photo, saliency, cams [[label index, URI]], label, mask, prediction."""
+    """Read the thumbnails of image_facts: photo, saliency, cams [[label index, URI]], label, mask, prediction."""
     return read_json(folder / f"{name}.json")["pictures"]
 
 
 def _files(sources: Sources, name: str) -> dict[str, Path]:
-    """The image's files by kind; a kind that it has not is left out."""
+    """Return the image's existing files by kind."""
     wanted = {
         "cams": sources.paths.cam_dir / f"{name}.npz",
         "saliency": sources.sal_dir / f"{name}.png" if sources.sal_dir else None,
@@ -152,8 +151,8 @@ def _pictures(sources: Sources, name: str, files: dict[str, Path], maps: dict[st
         if label.shape != photo.shape[:2]:
             what = f"is {label.shape[1]}x{label.shape[0]}"
             rule = f"{files['photo']} is {photo.shape[1]}x{photo.shape[0]}"
-            raise UserError(what, files[kind], rule, "give the --image_dir that it belongs to")
-        # the rim of VOC's masks is ignored in every image, which need not be said of each
+            raise UserError(what, files[kind], rule, "give the matching --image_dir")
+        # the border in VOC's masks is ignored in every image; captions do not repeat that
         unsaid = {0, IGNORE_INDEX} if kind == "mask" else {0}
         indices = sorted(set(np.unique(label).tolist()) - unsaid)
         pictures[kind] = [_label_png(_small(label, THUMBNAIL, is_label=True)), indices]
@@ -161,7 +160,7 @@ def _pictures(sources: Sources, name: str, files: dict[str, Path], maps: dict[st
 
 
 def _small(image: np.ndarray, side: int, *, is_label: bool = False) -> np.ndarray:
-    """The image with `side` pixels on its longer side, or as it is where it is smaller."""
+    """Scale the image down to `side` pixels on its longer side. Smaller images stay unchanged."""
     scale = side / max(image.shape[:2])
     if scale >= 1:
         return image
@@ -176,7 +175,7 @@ def _webp(image: np.ndarray, *, quality: int) -> str:
 
 
 def _label_png(label: np.ndarray) -> str:
-    """In the VOC colours, the background transparent: the page lays it over the photo. Only used colours are stored."""
+    """Encode a label in VOC's colours with transparent background, for overlays. Stores only the used colours."""
     used, indices = np.unique(label, return_inverse=True)
     image = Image.fromarray(indices.reshape(label.shape).astype(np.uint8))
     image.putpalette(PALETTE[used].flatten().tolist())

@@ -1,4 +1,4 @@
-"""The HTML report: one page about a run, with everything in it."""
+"""The HTML report: one self-contained page about a run."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from utils.runs.segmentation import result_dirs
 
 PAGE_FILE = "index.html"
 CACHE_FOLDER = "cache"
-# what is measured while training -> title and axis
+# value recorded in training -> title and axis
 CURVES = {
     "transfer": ("Knowledge transfer loss", "loss"),
     "local_cls": ("Classification loss, local network", "loss"),
@@ -51,10 +51,10 @@ def write_report(
     max_images: int,
     num_workers: int,
 ) -> Path:
-    """Writes runs/EXP/report/index.html about runs[0], compared with the others -> the page.
+    """Write runs/EXP/report/index.html about runs[0], compared with the others. Returns the page's path.
 
-    names are the images with CAMs; those with predictions join them. max_images bounds the gallery, 0 does not. What is
-    computed of an image is kept in report/cache, so that the next report is quick.
+    names: the images with CAMs; images with predictions are added. max_images: size of the gallery, 0 is unlimited.
+    Statistics and thumbnails are cached in report/cache, so that the next report is fast.
     """
     folder = sources.paths.report_dir
     named = sorted(set(names) | {path.stem for path in _label_files(sources.prediction_dir)})
@@ -63,7 +63,7 @@ def write_report(
     shown = set(choose_images(named, sources, max_images, doubts=doubts))
     jobs = [_Job(name, name in shown) for name in named]
     work = partial(_facts_of, sources=sources, folder=folder / CACHE_FOLDER)
-    images = list(parallel_map(work, jobs, num_workers=num_workers, description="numbers and thumbnails"))
+    images = list(parallel_map(work, jobs, num_workers=num_workers, description="statistics and thumbnails"))
     gallery = [image for image in images if image.name in shown]
     page = folder / PAGE_FILE
     with atomic_path(page) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -73,9 +73,9 @@ def write_report(
 
 
 def with_predictions(sources: Sources, prediction_dir: Path | None) -> tuple[Sources, list[str]]:
-    """The sources with the segmentation network's labels: of the given folder, else of the one that there is for EXP.
+    """Add the segmentation network's labels to the sources: from the given folder, else from that of EXP.
 
-    Notes say which folder was used where there are several.
+    If there are several, the notes state which folder was used.
     """
     if prediction_dir is not None:
         return replace(sources, prediction_dir=prediction_dir), []
@@ -84,7 +84,7 @@ def with_predictions(sources: Sources, prediction_dir: Path | None) -> tuple[Sou
     if not found:
         return sources, []
     others = ", ".join(str(folder) for folder in found[1:])
-    notes = [f"predictions of {found[0]}; also there, for --prediction_dir: {others}"] if others else []
+    notes = [f"predictions from {found[0]}; others, for --prediction_dir: {others}"] if others else []
     return replace(sources, prediction_dir=found[0]), notes
 
 
@@ -109,7 +109,7 @@ def choose_images(
 
 
 def training_charts(runs: Sequence[RunRecord]) -> list[Chart]:
-    """One chart a measured value, one line a run."""
+    """Build one chart per recorded value with one line per run."""
     keys = list(dict.fromkeys(key for run in runs for key in run.curves))
     keys.sort(key=lambda key: list(CURVES).index(key) if key in CURVES else len(CURVES))
     charts = []
@@ -121,7 +121,7 @@ def training_charts(runs: Sequence[RunRecord]) -> list[Chart]:
 
 
 def threshold_chart(runs: Sequence[RunRecord]) -> Chart | None:
-    """mIoU of the CAMs in per cent over the background threshold, one line a run."""
+    """Build the chart of the CAMs' mIoU in per cent over the background threshold, one line per run."""
     lines = [
         Line(run.name, [(t, 100 * miou) for t, miou in sorted(run.thresholds)], color) for color, run in enumerate(runs)
     ]
@@ -137,7 +137,7 @@ def render(
     *,
     notes: Sequence[str],
 ) -> Iterator[str]:
-    """The page in pieces, so that the pictures of all images are never in memory together."""
+    """Yield the page in pieces, so that the pictures of all images are never in memory together."""
     folder = Path(__file__).parent
     loader = jinja2.FileSystemLoader(folder)
     environment = jinja2.Environment(
@@ -176,7 +176,7 @@ def render(
 
 
 def json_block(content: object) -> Markup:
-    """JSON that may stand in a script element whatever its strings hold."""
+    """Encode JSON so that it is safe inside a script element."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -184,7 +184,7 @@ def json_block(content: object) -> Markup:
 
 
 def _index(gallery: Sequence[ImageFacts], sources: Sources, doubts: Mapping[str, float]) -> dict:
-    """What filtering and sorting need; class names are by label index, doubts by image."""
+    """Return the data for filtering and sorting; class names by label index, doubts by image."""
     images = [
         {
             "name": image.name,

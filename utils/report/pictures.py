@@ -1,4 +1,4 @@
-"""The pictures that belong to a run: where its photos, saliency maps, CAMs, labels and masks are."""
+"""Locates a run's photos, saliency maps, CAMs, labels and masks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from utils.runs.paths import RunPaths, pseudo_label_dir
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the pictures of one run come from; None is a kind that there is not."""
+    """Folders of one run's pictures; None if it has none of that kind."""
 
     paths: RunPaths
     classes: tuple[str, ...]
@@ -30,7 +30,7 @@ class Sources:
     prediction_dir: Path | None = None
 
     def photo_and_cams(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Photo (H, W, 3), keys (K,), cams (K, H, W). Raises UserError if they do not belong together."""
+        """Read photo (H, W, 3), keys (K,) and cams (K, H, W). Raises UserError if they do not belong together."""
         artefact, photo = self.paths.cam_dir / f"{name}.npz", find_image(self.image_dir, name)
         keys, cams = read_cam(artefact)
         pixels = np.asarray(read_rgb(photo))
@@ -38,10 +38,12 @@ class Sources:
             raise UserError(
                 f"is {cams.shape[2]}x{cams.shape[1]}, but {photo} is {pixels.shape[1]}x{pixels.shape[0]}",
                 artefact,
-                remedy="give the --image_dir that the CAMs were made from",
+                remedy="give the --image_dir from which the CAMs were computed",
             )
         if any(key >= len(self.classes) for key in keys):
-            raise UserError(f"tag {max(keys)}", artefact, f"tags are 0..{len(self.classes) - 1}", "give its --dataset")
+            raise UserError(
+                f"tag {max(keys)}", artefact, f"expected tags in 0..{len(self.classes) - 1}", "give its --dataset"
+            )
         return pixels, keys, cams
 
     def tags_of(self, name: str) -> tuple[int, ...]:
@@ -50,28 +52,28 @@ class Sources:
         return tuple(read_cam_keys(artefact).tolist()) if artefact.is_file() else ()
 
     def caption(self, label: np.ndarray) -> str:
-        """Names of the classes on a label map."""
+        """Return the names of the classes in a label map."""
         names = [self.name_of(index) for index in np.unique(label) if index not in (0, IGNORE_INDEX)]
         return ", ".join(names) or "background only"
 
     def name_of(self, index: int) -> str:
-        """The name that a label map's index stands for."""
+        """Return the name of a label map's index."""
         if index in (0, IGNORE_INDEX):
             return "ignored" if index else "background"
         return self.classes[index - 1] if index <= len(self.classes) else f"index {index}"
 
 
 def names_with_cams(paths: RunPaths) -> list[str]:
-    """Names of the images that have CAMs. Raises UserError, with the remedy, where none has."""
+    """Return the names of the images with CAMs. Raises UserError with the remedy if there are none."""
     names = sorted(path.stem for path in paths.cam_dir.glob("*.npz") if not path.name.startswith("."))
     if not names:
         remedy = f"run test_l2g.py --experiment_name {paths.root.name} first"
-        raise UserError("holds no CAMs", paths.cam_dir, remedy=remedy)
+        raise UserError("contains no CAMs", paths.cam_dir, remedy=remedy)
     return names
 
 
 def find_sources(paths: RunPaths, options: DrawDataOptions) -> tuple[Sources, list[str]]:
-    """The folders that there are, and a note for each that is not; a folder named by the user must be there."""
+    """Return the existing folders, and a note for each missing one. A folder given by the user must exist."""
     run = open_run(paths, options.dataset)
     data = run.data
     sal_dir = options.sal_dir
@@ -87,7 +89,7 @@ def find_sources(paths: RunPaths, options: DrawDataOptions) -> tuple[Sources, li
         folder = existing_path(given, f"--{name}") if given else default
         folders[name] = folder if folder.is_dir() else None
         if folders[name] is None:
-            notes.append(f"left out, for there is no folder {folder} (--{name})")
+            notes.append(f"skipped, no such folder: {folder} (--{name})")
     return Sources(paths, data.classes, run.image_dir(options.image_dir), **folders), notes
 
 
@@ -98,13 +100,13 @@ def with_drawable_classes(sources: Sources) -> tuple[Sources, list[str]]:
 
 
 def read_optional_label(folder: Path | None, name: str) -> np.ndarray | None:
-    """The label map (H, W) of an image, or None where there is none."""
+    """Read an image's label map (H, W), or return None if it has none."""
     path = folder / f"{name}.png" if folder else None
     return read_label(path) if path and path.is_file() else None
 
 
 def spread(names: Sequence[str], count: int) -> list[str]:
-    """`count` of the names (at least one), evenly over the list and always the same ones."""
+    """Select `count` names (at least one) at even intervals, always the same ones."""
     count = min(max(count, 1), len(names))
     return [names[index * len(names) // count] for index in range(count)]
 

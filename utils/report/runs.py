@@ -1,4 +1,4 @@
-"""What a run has left behind in numbers: options, versions, training curves, and scores of every stage."""
+"""Reads a run's records: options, versions, training curves, and scores of every stage."""
 
 import json
 import math
@@ -18,14 +18,14 @@ from utils.runs.label_judgement import LabelJudgement, read_label_judgement
 from utils.runs.paths import RunPaths
 from utils.runs.segmentation import result_dirs
 
-# of a line of metrics.jsonl: where it stands, not what was measured
+# keys of a line in metrics.jsonl that are positions, not measurements
 POSITION_KEYS = ("epoch", "step")
 CAMS, LABELS, SEGMENTATION = "CAMs", "Pseudo labels", "Segmentation"
 
 
 @dataclass(frozen=True)
 class StageScores:
-    """Scores in 0..1 of one stage, None where a label is absent; `class_iou` is by class name."""
+    """Scores in 0..1 of one stage, None for absent labels. class_iou: by class name."""
 
     stage: str
     detail: str
@@ -42,14 +42,14 @@ class StageScores:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run in numbers; what it does not have is empty, and `notes` say why."""
+    """One run's records. Missing ones are empty, and `notes` state why."""
 
     name: str
     dataset: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    """Measured value -> (epoch, value)."""
+    """Recorded value -> (epoch, value)."""
     thresholds: list[tuple[float, float]] = field(default_factory=list)
     """(threshold, mIoU) of the CAMs, both in 0..1."""
     stages: list[StageScores] = field(default_factory=list)
@@ -59,7 +59,7 @@ class RunRecord:
 
 
 def read_runs(runs_dir: str | None, names: Sequence[str]) -> list[RunRecord]:
-    """The records of the named runs. Raises UserError that names the missing ones."""
+    """Read the records of the runs. Raises UserError naming missing ones."""
     paths = [RunPaths.of(runs_dir, name) for name in names]
     missing = [str(run.root) for run in paths if not run.root.is_dir()]
     if missing:
@@ -68,7 +68,7 @@ def read_runs(runs_dir: str | None, names: Sequence[str]) -> list[RunRecord]:
 
 
 def read_run(paths: RunPaths) -> RunRecord:
-    """One run's files. Raises UserError that names a file that is not what its step writes."""
+    """Read one run's records. Raises UserError naming a file with unexpected content."""
     cams = _read_json(paths.cam_scores)
     labels = _read_json(paths.label_scores)
     name, notes = paths.root.name, []
@@ -98,9 +98,9 @@ def read_run(paths: RunPaths) -> RunRecord:
 
 
 def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Measured value -> (epoch, value) from metrics.jsonl, without what is not finite; of an epoch twice, the later.
+    """Read recorded value -> (epoch, value) from metrics.jsonl. Drops non-finite values; later lines win.
 
-    Raises UserError that names file and line.
+    Raises UserError naming file and line.
     """
     curves: dict[str, dict[float, float]] = {}
     for number, line in enumerate(read_text(path).splitlines() if path.is_file() else [], start=1):
@@ -111,13 +111,13 @@ def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
                 if math.isfinite(value):
                     curves.setdefault(key, {})[float(row["epoch"])] = value
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"{line[:60]!r} is not a line of train_l2g.py"
+            what = f"{line[:60]!r} is not a line written by train_l2g.py"
             raise UserError(what, f"{path}:{number}", remedy="remove the line from the file") from error
     return {key: sorted(points.items()) for key, points in curves.items()}
 
 
 def changed_options(options: dict[str, Any]) -> set[str]:
-    """Names of a run's options that differ from the defaults of train_l2g.py."""
+    """Return the names of a run's options that differ from the defaults of train_l2g.py."""
     defaults = {f.name: list(f.default) if isinstance(f.default, tuple) else f.default for f in fields(TrainOptions)}
     return {name for name, value in options.items() if name not in defaults or value != defaults[name]}
 
@@ -135,7 +135,7 @@ def _label_stage(labels: dict[str, Any] | None) -> list[StageScores]:
 
 
 def _segmentation_stages(folders: Sequence[Path]) -> list[StageScores]:
-    """Scores of every training of the segmentation network, before and after the CRF."""
+    """Read the scores of every training of the segmentation network, before and after the CRF."""
     files = ("scores.json", "scores_crf.json")
     found = [(folder, p) for folder in folders for p in sorted(folder.rglob("scores*.json")) if p.name in files]
     several = len({path.parent for _, path in found}) > 1
@@ -143,7 +143,7 @@ def _segmentation_stages(folders: Sequence[Path]) -> list[StageScores]:
     for folder, path in found:
         content = _read_json(path) or {}
         training = path.parent.relative_to(folder).as_posix()
-        if folder != folders[0]:  # what was trained to two output folders may have one name
+        if folder != folders[0]:  # trainings in different output folders may have the same name
             training = f"{folder.parents[1].name}/{training}".removesuffix("/.")
         name = SEGMENTATION + (f" {training}" if several else "") + (" + CRF" if path.stem.endswith("_crf") else "")
         stages.append(_stage(name, "" if training == "." else training, content, content))
@@ -174,16 +174,18 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         return None
     content = read_json(path)
     if not isinstance(content, dict):
-        raise UserError("holds no JSON object", path, remedy="remove it and run the command that wrote it again")
+        raise UserError(
+            "does not contain a JSON object", path, remedy="remove it and run the command that wrote it again"
+        )
     return content
 
 
 def _read_options(path: Path) -> dict[str, Any]:
-    """As they were written: a run of an earlier version may have other options than today's."""
+    """Read the options as written: a run of an earlier version may have options that no longer exist."""
     try:
         content = yaml.safe_load(read_text(path)) if path.is_file() else {}
     except yaml.YAMLError as error:
         raise UserError(f"is not YAML ({error})", path) from error
     if not isinstance(content, dict):
-        raise UserError("holds no options", path, "it must be YAML, `name: value`")
+        raise UserError("contains no options", path, "expected YAML, `name: value`")
     return content

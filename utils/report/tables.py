@@ -1,4 +1,4 @@
-"""The report's tables in numbers: IoU by class, label statistics, options side by side."""
+"""Data of the report's tables: IoU by class, label statistics, options side by side."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: its series' name and colour, and its value in 0..1, None where the class is absent."""
+    """One bar: its series' name and colour, and its value in 0..1, None for an absent class."""
 
     name: str
     color: int
@@ -31,7 +31,7 @@ class BarChart:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """Statistics of one class over the images; shares of pixels in 0..1, None where there are no such maps."""
+    """Statistics of one class over the images: fractions of pixels in 0..1, None if there are no such maps."""
 
     name: str
     index: int
@@ -43,7 +43,7 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """Rows by class, and the number of label maps, masks and tagged images behind them."""
+    """Rows by class, and the number of label maps, masks and tagged images they are based on."""
 
     rows: list[LabelRow]
     labels: int
@@ -52,13 +52,13 @@ class LabelStatistics:
 
     @property
     def largest_share(self) -> float:
-        """Of an object class in labels or masks: the longest bar."""
+        """Largest fraction of an object class in labels or masks, for the longest bar."""
         rows = [row for row in self.rows if row.index not in (0, IGNORE_INDEX)]
         return max((share for row in rows for share in (row.label_share, row.mask_share) if share), default=0.0)
 
 
 def class_bars(runs: Sequence[RunRecord]) -> list[BarChart]:
-    """Of one run: one chart, a bar a stage. Of several: one chart a stage, a bar a run."""
+    """Build the charts. One run: a single chart with a bar per stage. Several: a chart per stage with a bar per run."""
     if len(runs) == 1:
         stages = runs[0].stages
         return [bar_chart("IoU by class", [(s.stage, n, s) for n, s in enumerate(stages)])] if stages else []
@@ -71,7 +71,7 @@ def class_bars(runs: Sequence[RunRecord]) -> list[BarChart]:
 
 
 def bar_chart(title: str, series: Sequence[tuple[str, int, StageScores]]) -> BarChart:
-    """The mean first, then every class that one of the series (name, colour, scores) knows, in its order."""
+    """Build a chart of the mean and every class in any of the series (name, colour, scores), in their order."""
     classes = list(dict.fromkeys(name for _, _, scores in series for name in scores.class_iou))
     rows = [("mean", [Bar(name, color, scores.mean_iou) for name, color, scores in series])]
     rows += [(c, [Bar(name, color, scores.class_iou.get(c)) for name, color, scores in series]) for c in classes]
@@ -79,9 +79,9 @@ def bar_chart(title: str, series: Sequence[tuple[str, int, StageScores]]) -> Bar
 
 
 def label_statistics(images: Sequence[ImageFacts], classes: Sequence[str]) -> LabelStatistics:
-    """Shares of all pixels, the ignored ones among them; masks are those of the images that have pseudo labels.
+    """Compute each class's fraction of all pixels, including ignored ones.
 
-    Where no image has a pseudo label, all masks count.
+    Masks are counted only for images with pseudo labels, or for all images if none has any.
     """
     labels = [image.label_pixels for image in images if image.label_pixels is not None]
     masks = [i.mask_pixels for i in images if i.mask_pixels is not None and (i.label_pixels is not None or not labels)]
@@ -110,7 +110,7 @@ def _share(maps: Sequence[Mapping[int, int]], index: int) -> float | None:
 
 @dataclass(frozen=True)
 class OptionRow:
-    """One option or version of every run; `notable` where it differs from the default, or between the runs."""
+    """One option or version of every run. notable: it differs from the default, or between the runs."""
 
     name: str
     values: list[str]
@@ -118,13 +118,13 @@ class OptionRow:
 
 
 def option_rows(runs: Sequence[RunRecord]) -> list[OptionRow]:
-    """Every option of the runs: of one run, notable is what differs from the default; of several, between them."""
+    """Return every option of the runs. Notable: differs from the default (one run), or between runs (several)."""
     changed = changed_options(runs[0].options) if len(runs) == 1 else None
     return _rows([run.options for run in runs], changed, ignored={"experiment_name"})
 
 
 def version_rows(runs: Sequence[RunRecord]) -> list[OptionRow]:
-    """Every version of the runs; notable is what differs between them."""
+    """Return every version of the runs. Notable: differs between them."""
     return _rows([run.versions for run in runs], None, ignored=set())
 
 
@@ -138,7 +138,7 @@ def _rows(tables: Sequence[Mapping[str, Any]], changed: set[str] | None, *, igno
 
 
 def as_text(value: Any) -> str:
-    """An option's value as one writes it on the command line."""
+    """Format an option's value as on the command line."""
     if isinstance(value, list):
         return ", ".join(map(as_text, value))
     if value is None or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Where the artefacts of a run lie, of both networks, and what a later step takes over from it.
+"""Paths of a run's artefacts, for both networks, and what later steps read from them.
 
-Writing them is the business of the steps; showing them that of `utils.report`.
+The steps write them; `utils.report` shows them.
 """

@@ -1,4 +1,4 @@
-"""What one step hands to the next: of which CAMs and classes it is, compared wherever it is used."""
+"""Checks that a step's input was made from the current CAMs and classes."""
 
 import hashlib
 import json
@@ -13,18 +13,18 @@ from utils.files.manifest import LATER, RECORD
 
 
 def record_of(folder: Path) -> dict[str, Any]:
-    """What the files of a folder were made with; empty where nothing says so: files of other programs."""
+    """Read the settings that a folder's files were made with; {} if there is no record (files of other programs)."""
     path = folder / RECORD
     if not path.is_file():
         return {}
-    content = read_json(path, remedy="remove it with the results beside it")
+    content = read_json(path, remedy="remove it and the results beside it")
     if not isinstance(content, dict):
-        raise UserError(f"holds a {type(content).__name__}", path, "expected settings by name", "remove it")
+        raise UserError(f"contains a {type(content).__name__}", path, "expected a JSON object", "remove it")
     return content
 
 
 def made_of(folder: Path) -> str | None:
-    """A text that CAMs of other weights or settings do not have; None where nothing says how they were made."""
+    """Return a text that identifies the weights and settings of the CAMs; None if there is no record of them."""
     record = {key: value for key, value in record_of(folder).items() if key not in LATER}
     if not record:
         return None
@@ -32,15 +32,15 @@ def made_of(folder: Path) -> str | None:
 
 
 def check_made_of(noted: str | None, folder: Path, where: Path, remedy: str) -> None:
-    """Raises UserError where what `where` holds was found with other CAMs than those in `folder` now.
+    """Raise UserError if the file `where` was computed from other CAMs than those now in `folder`.
 
-    noted: what made_of gave then; None, of an older version, says nothing.
+    noted: the result of made_of at that time; None, from an older version, is accepted.
     """
     if noted is not None and noted != made_of(folder):
-        raise UserError("is of other CAMs than those that are there now", where, str(folder), remedy)
+        raise UserError("was computed from other CAMs than the current ones", where, str(folder), remedy)
 
 
 def check_cam_classes(folder: Path, classes: Sequence[str]) -> None:
-    """Raises UserError where the CAMs in `folder` were made with other class names."""
+    """Raise UserError if the CAMs in `folder` were made with other class names."""
     remedy = "restore classes.txt, or train and run test_l2g.py again"
     check_classes(record_of(folder).get("classes"), classes, folder, remedy)

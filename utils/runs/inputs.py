@@ -1,4 +1,4 @@
-"""What a later step needs of a run: its dataset, its lists, and whether the files it will read are there."""
+"""Inputs of the steps after training: the run's dataset and lists, and checks that their files exist."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from utils.runs.paths import RunPaths
 
 @dataclass(frozen=True)
 class Run:
-    """A run as a later step sees it: its folder, the dataset, and the options of its training, which were read once.
+    """A run as seen by later steps: its folder, its dataset, and its training options.
 
-    What the step does not name is what the run was trained on; where it names another dataset (trained None), the
-    dataset's own.
+    Paths that a step does not give default to those the run was trained on, or, for another dataset (trained is None),
+    to the dataset's own.
     """
 
     paths: RunPaths
@@ -32,27 +32,27 @@ class Run:
     trained: TrainOptions | None = None
 
     def image_dir(self, given: str | None) -> Path:
-        """Folder of photographs."""
+        """Return the folder of photographs."""
         return find_image_dir(self.data, self._option("image_dir", given))
 
     def sal_dir(self, given: str | None) -> Path | None:
-        """Folder of saliency maps; None for `none`, and where the dataset has no such folder."""
+        """Return the folder of saliency maps; None for `none` or if the dataset has no such folder."""
         name = self._option("sal_dir", given)
         folder = find_sal_dir(self.data, self._option("image_dir", None), name)
         return folder if name or (folder and folder.is_dir()) else None
 
     def saliency_files(self, names: Sequence[str], given: str | None) -> dict[str, Path]:
-        """Name -> saliency map of every image. Raises UserError without a folder, and where maps are missing."""
+        """Map every name to its saliency map. Raises UserError if the folder or maps are missing."""
         remedy = f"run scripts/make_saliency.py --dataset={self.data.root}, or give --sal_dir"
         folder = self.sal_dir(given)
         if folder is None:
-            raise UserError("no saliency maps", self.data.sal_dir, "saliency is joined with CAMs here", remedy)
+            raise UserError("no saliency maps", self.data.sal_dir, "this step combines CAMs with saliency", remedy)
         files = {name: image_or_guess(folder, name, suffix=".png") for name in names}
         check_present(files.values(), "saliency maps", remedy)
         return files
 
     def train_list(self, given: str | None) -> Path:
-        """List of images."""
+        """Return the list of images."""
         listing = self._option("train_list", given)
         return self.data.train_list if listing is None else existing_path(listing, "image list")
 
@@ -61,9 +61,9 @@ class Run:
 
 
 def open_run(paths: RunPaths, dataset: str | None, *, trained: TrainOptions | None = None) -> Run:
-    """The run with the named dataset, or with the one that it was trained on.
+    """Open a run with the given dataset, or the one it was trained on.
 
-    `trained` are its options where the step has read them. Raises UserError if the dataset is unknown.
+    trained: its options, if the step has already read them. Raises UserError if the dataset is unknown.
     """
     if dataset is not None:
         return Run(paths, open_dataset(dataset))
@@ -72,7 +72,7 @@ def open_run(paths: RunPaths, dataset: str | None, *, trained: TrainOptions | No
 
 
 def find_image_dir(data: Dataset, image_dir: str | None) -> Path:
-    """The named folder of photographs, or the dataset's own. The published scripts name the folder above it."""
+    """Return the given folder of photographs (or its parent, as in the published scripts), or the dataset's own."""
     if image_dir is None:
         return data.image_dir
     folder = existing_path(image_dir, "--image_dir")
@@ -80,10 +80,10 @@ def find_image_dir(data: Dataset, image_dir: str | None) -> Path:
 
 
 def find_sal_dir(data: Dataset, image_dir: str | None, sal_dir: str | None) -> Path | None:
-    """The named folder of saliency maps, or the dataset's own, which may be missing; None for `none`.
+    """Return the given folder of saliency maps, or the dataset's own, which may be missing; None for `none`.
 
-    A bare name is looked for beside the images, as the published scripts mean it, and in the dataset; so is Sal where
-    the dataset has none. Raises UserError for a named folder that is nowhere.
+    A plain name is searched beside the images, as in the published scripts, and in the dataset; likewise Sal if the
+    dataset has none. Raises UserError if a given folder is not found.
     """
     if sal_dir == "none":
         return None
@@ -101,7 +101,7 @@ def find_sal_dir(data: Dataset, image_dir: str | None, sal_dir: str | None) -> P
 
 
 class TrainingPaths(NamedTuple):
-    """Where training looks: folders of images and saliency maps (None: without), and the list."""
+    """Inputs of training: folders of images and saliency maps (None: without), and the list."""
 
     image_dir: Path
     sal_dir: Path | None
@@ -111,14 +111,14 @@ class TrainingPaths(NamedTuple):
 def training_paths(
     data: Dataset, *, image_dir: str | None, sal_dir: str | None, train_list: str | None
 ) -> TrainingPaths:
-    """The named places, or the dataset's own, which may be missing. Raises UserError for a named one."""
+    """Return the given paths, which must exist, or the dataset's own, which may be missing. Raises UserError."""
     saliency = find_sal_dir(data, image_dir, sal_dir)
     listing = existing_path(train_list, "--train_list") if train_list else data.train_list
     return TrainingPaths(find_image_dir(data, image_dir), saliency, listing)
 
 
 def check_present(paths: Iterable[Path], what: str, remedy: str) -> None:
-    """Raises one UserError that counts the missing files and names the first few."""
+    """Raise one UserError with the number of missing files and the first few names."""
     paths = list(paths)
     missing = [path for path in paths if not path.is_file()]
     if missing:
@@ -129,7 +129,7 @@ def check_present(paths: Iterable[Path], what: str, remedy: str) -> None:
 
 
 def list_sizes(folder: Path, known: KnownDataset) -> list[str]:
-    """A line for every official list in the folder: its images, and how many are known where these differ."""
+    """Return a line per official list in the folder: its number of images, and the official number if it differs."""
     lines = []
     for name, size in known.list_sizes.items():
         if (folder / name).is_file():
@@ -140,7 +140,7 @@ def list_sizes(folder: Path, known: KnownDataset) -> list[str]:
 
 
 def next_steps(folder: Path) -> str:
-    """What to run once a dataset's lists are written."""
+    """Return the commands to run after a dataset's lists are written."""
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     steps = [f"python3 scripts/check_data.py --dataset={quote(str(shown))}"]
     if not (folder / SALIENCY_FOLDER).is_dir():

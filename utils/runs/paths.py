@@ -1,4 +1,4 @@
-"""Where the artefacts of a run lie."""
+"""Paths of a run's artefacts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +17,20 @@ class RunPaths:
 
     @classmethod
     def of(cls, runs_dir: str | Path | None, experiment_name: str, *, preset: str | None = None) -> "RunPaths":
-        """runs_dir None is the project's own runs/; a relative one is taken from the current folder.
+        """Return the paths of an experiment. runs_dir: None is the project's runs/; relative to the current folder.
 
-        preset: a file of options that stands for the run's own where it has none.
+        preset: a file of options that replaces the run's config.yaml if that is missing.
         """
         if not experiment_name or "/" in experiment_name or experiment_name in (".", ".."):
-            raise UserError(repr(experiment_name), "--experiment_name", "it names a folder in runs/, without '/'")
+            raise UserError(
+                repr(experiment_name), "--experiment_name", "expected the name of a folder in runs/, without '/'"
+            )
         file = locate.existing_path(preset, "--preset") if preset else None
         return cls(locate.run_dir(runs_dir, experiment_name), file)
 
     @property
     def config(self) -> Path:
-        """The options that the run was trained with, or the preset that stands for them."""
+        """The options that the run was trained with, or the preset that replaces them."""
         own = self.root / "config.yaml"
         return self.preset if self.preset and not own.is_file() else own
 
@@ -58,7 +60,7 @@ class RunPaths:
 
     @property
     def cam_record(self) -> Path:
-        """What the CAMs were made with."""
+        """The settings that the CAMs were computed with."""
         return self.cam_dir / RECORD
 
     @property
@@ -87,7 +89,7 @@ class RunPaths:
 
     @property
     def cam_agreement(self) -> Path:
-        """The CAMs compared with saliency, where there are no masks."""
+        """Agreement of the CAMs with saliency, for datasets without masks."""
         return self.root / "cam_agreement.json"
 
     @property
@@ -100,10 +102,10 @@ class RunPaths:
 
 
 def pseudo_label_dir(dataset_name: str, experiment_name: str) -> Path:
-    """data/NAME/pseudo_seg_labels_EXP in the project, also for a dataset kept elsewhere."""
+    """Return data/NAME/pseudo_seg_labels_EXP in the project, also for a dataset stored elsewhere."""
     return locate.PROJECT_ROOT / "data" / dataset_name / f"pseudo_seg_labels_{experiment_name}"
 
 
 def foreground_bank_dir(experiment_name: str) -> Path:
-    """sem_seg_fg/EXP in the project: the foregrounds cut out by an experiment's pseudo labels."""
+    """Return sem_seg_fg/EXP in the project: the foregrounds cut out with an experiment's pseudo labels."""
     return locate.PROJECT_ROOT / "sem_seg_fg" / experiment_name

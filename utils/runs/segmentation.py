@@ -1,4 +1,4 @@
-"""Where the segmentation network's artefacts lie: models, features and scores of an experiment, wherever it wrote."""
+"""Paths of the segmentation network's artefacts: models, features and scores of an experiment."""
 
 import sys
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from utils.runs.paths import RunPaths
 
 Kind = Literal["models", "features", "scores"]
 FINAL = "checkpoint_final.pth"
-# EXP.OUTPUT_DIR, seen from deeplabv2/, where the settings name no other
+# default of EXP.OUTPUT_DIR, relative to deeplabv2/
 OUTPUT_DIR = "data"
-# in OUTPUT_DIR: a file EXP.txt that lists the other folders that an experiment wrote to
+# folder in OUTPUT_DIR whose files EXP.txt list the other output folders of an experiment
 ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True)
 class SegmentationTraining(RunPaths):
-    """The folder of one training: log, records and checkpoints beside each other."""
+    """The folder of one training: log, records and checkpoints side by side."""
 
     @property
     def model_dir(self) -> Path:
@@ -43,11 +43,11 @@ class SegmentationPaths:
 
     @classmethod
     def of(cls, output_dir: str, experiment_id: str, run: str | None) -> "SegmentationPaths":
-        """A relative output_dir lies in deeplabv2/."""
+        """Return the paths of an experiment. A relative output_dir is in deeplabv2/."""
         return cls(_root() / Path(output_dir).expanduser(), Path(experiment_id, *([run] if run else [])))
 
     def remember(self) -> None:
-        """Notes an output_dir other than the usual one, so that the report finds what is written there."""
+        """Record an output_dir other than the default, so that the report finds its results."""
         usual, experiment = _root() / OUTPUT_DIR, self.experiment.parts[0]
         known = [usual, *(folder for folder in _other_outputs(experiment) if folder.is_dir())]
         if any(self.output_dir.resolve() == folder.resolve() for folder in known):
@@ -55,7 +55,7 @@ class SegmentationPaths:
         note = _note(experiment)
         try:
             write_lines(note, map(str, [*known[1:], self.output_dir.resolve()]))
-        except UserError as error:  # the results themselves are elsewhere: they are worth more than the note
+        except UserError as error:  # the results are more important than this record
             print(f"{error}: the report will need --prediction_dir", file=sys.stderr)
 
     @property
@@ -63,11 +63,11 @@ class SegmentationPaths:
         return SegmentationTraining(self.output_dir / "models" / self.experiment)
 
     def logits_dir(self, split: str) -> Path:
-        """One file an image: NAME.npz."""
+        """One file per image: NAME.npz."""
         return self.output_dir / "features" / self.experiment / Path(split).stem / "logits"
 
     def crf_dir(self, split: str) -> Path:
-        """One label an image, after the CRF: NAME.png."""
+        """One label per image after the CRF: NAME.png."""
         return self.output_dir / "features" / self.experiment / Path(split).stem / "crf"
 
     @property
@@ -88,7 +88,7 @@ class SegmentationPaths:
 
 
 def result_dirs(kind: Kind, experiment: str) -> list[Path]:
-    """The folders OUTPUT_DIR/KIND/EXP that there are, the usual one first; each training may have a folder in them."""
+    """Return the existing folders OUTPUT_DIR/KIND/EXP, default first. Each may contain a folder per training."""
     outputs = [_root() / OUTPUT_DIR, *_other_outputs(experiment)]
     return [folder for output in outputs if (folder := output / kind / experiment).is_dir()]
 
@@ -102,6 +102,6 @@ def _note(experiment: str) -> Path:
 
 
 def _other_outputs(experiment: str) -> Iterator[Path]:
-    """What `remember` noted."""
+    """Yield the output folders recorded by `remember`."""
     note = _note(experiment)
     yield from map(Path, read_text(note).splitlines() if note.is_file() else [])
