@@ -1,4 +1,4 @@
-"""The moving average of a network's weights, which is what is tested and stored where it is asked for."""
+"""Exponential moving average of a network's weights, which replaces them in checkpoints if enabled."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 class WeightAverage:
     """An exponential moving average of every parameter and buffer of `network`, in their own types.
 
-    A step keeps min(decay, (step + 1) / (step + 10)) of the average: the first steps count little, as in timm.
-    Numbers of steps and other integers are the network's own. torch's AveragedModel holds a second network, whose
-    state would have to be stored under names of its own.
+    The decay at a step is min(decay, (step + 1) / (step + 10)), so that the first steps have little weight, as in timm.
+    Integers, such as step counts, are not averaged. torch's AveragedModel is not used because it keeps a second
+    network, whose state would need names of its own.
     """
 
     def __init__(self, network: nn.Module, *, decay: float) -> None:
@@ -21,7 +21,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Moves the average towards the network as it is after `step`, counted from 0."""
+        """Update the average with the network's weights after `step`, counted from 0."""
         share = 1 - min(self.decay, (step + 1) / (step + 10))
         for name, value in self.network.state_dict().items():
             if value.is_floating_point():
@@ -31,7 +31,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While it lasts the network holds the average; then its own weights again."""
+        """Swap the average into the network within the block, and its own weights back afterwards."""
         self._exchange()
         try:
             yield
@@ -39,7 +39,7 @@ class WeightAverage:
             self._exchange()
 
     def restore(self, live: Mapping[str, Tensor]) -> None:
-        """Takes what the network holds for the average, and gives the network its own weights."""
+        """Use the network's current weights as the average, and load `live` into the network."""
         for name, value in self.network.state_dict().items():
             self.values[name].copy_(value)
         self.network.load_state_dict(live)

@@ -1,4 +1,4 @@
-"""Reading of batches in worker processes that end with the run, however it ends."""
+"""Loads batches in worker processes that end with the run, however it ends."""
 
 import os
 from collections.abc import Iterator, Sized
@@ -16,23 +16,23 @@ from utils.errors import UserError
 from utils.files.parallel import SHARED_MEMORY, check_semaphores, start_reader, worker_ends
 from utils.training.sampling import Batches, SampleKey
 
-ENOUGH = 2 << 30  # bytes of it that batches of any setting fit into
+ENOUGH = 2 << 30  # bytes of shared memory that are enough for batches of any settings
 REMEDY = (
     "give --num_workers=0 (--DATALOADER.NUM_WORKERS=0), or more memory and shared memory (docker run --shm-size=2g)"
 )
-GRACE_SECONDS = 2.0  # in which a worker may finish the sample that it is reading
+GRACE_SECONDS = 2.0  # time for a worker to finish its current sample
 
 Batch = dict[str, Tensor]
 
 
 class Samples(Sized, Protocol):
-    """A map-style dataset whose sample follows from its key, (epoch, index, *variant), and nothing else."""
+    """A map-style dataset whose samples depend only on their key, (epoch, index, *variant)."""
 
     def __getitem__(self, key: Any) -> dict[str, Tensor]: ...
 
 
 class _ErrorsAsValues(Dataset):
-    """Samples, or the UserError met: a worker's exception would arrive as one string with its traceback."""
+    """Returns a UserError as a value: raised in a worker, it would arrive as one string with its traceback."""
 
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
@@ -56,7 +56,7 @@ def _collate(samples: list[dict[str, Tensor] | UserError], *, as_arrays: bool) -
 
 
 def _is_short_of_shared_memory() -> bool:
-    """Whether tensors had better not go through shared memory, of which containers have 64 MB by default."""
+    """Return whether shared memory is too small for tensors; containers have 64 MB by default."""
     try:
         status = os.statvfs(SHARED_MEMORY)
     except OSError:
@@ -66,18 +66,18 @@ def _is_short_of_shared_memory() -> bool:
 
 @contextmanager
 def read_ahead(samples: Samples, batches: Batches, *, num_workers: int, pin: bool) -> Iterator[Iterator[Batch]]:
-    """The batches, read by num_workers processes (0: this one), which are gone when the block ends.
+    """Iterate over the batches, read by num_workers processes (0: this one), which end with the block.
 
-    pin: into page-locked memory, from which copies to the GPU need not wait. The iterator raises a sample's UserError.
+    pin: use pinned memory, for asynchronous copies to the GPU. The iterator raises the UserError of a sample.
     """
     loader: DataLoader = DataLoader(
         _ErrorsAsValues(samples),
         batch_sampler=batches,
         num_workers=num_workers,
-        # arrays go through pipes; where a GPU waits, tensors go through shared memory if there is enough of it
+        # arrays are sent through pipes; for a GPU, tensors are sent through shared memory if it is large enough
         collate_fn=partial(_collate, as_arrays=num_workers > 0 and (not pin or _is_short_of_shared_memory())),
         pin_memory=pin,
-        # its own generator: the loader would otherwise draw from the one that dropout uses
+        # its own generator, since the loader would otherwise use dropout's
         generator=torch.Generator(),
         worker_init_fn=start_reader,
     )
@@ -100,14 +100,16 @@ def _raising(source: Iterator[Sent | UserError]) -> Iterator[Batch]:
 
 
 def _end_workers(source: Any) -> None:
-    """Asks the loader's workers to end, and kills those that do not: the interpreter would wait for them."""
+    """Ask the loader's workers to end, and kill those that do not, because the interpreter waits for them on exit."""
     workers = getattr(source, "_workers", [])
     if not workers:
         return
     killer = Timer(GRACE_SECONDS, lambda: [worker.kill() for worker in workers])
     killer.start()
     try:
-        with suppress(RuntimeError):  # torch reports a killed worker; the error that ended the block says more
+        with suppress(
+            RuntimeError
+        ):  # torch reports a killed worker; the error that ended the block is more informative
             source._shutdown_workers()
     finally:
         killer.cancel()

@@ -1,4 +1,4 @@
-"""What one batch of a training needs, found without a device: the real modules on tensors that hold no values."""
+"""Measures the work and memory of one training batch without a device, by running the modules on fake tensors."""
 
 import copy
 import math
@@ -25,26 +25,26 @@ CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward
 
 
 def convolution_backward_flop(grad: Tensor, x: Tensor, weight: Tensor, *others: Any, out_val: Any = None) -> int:
-    """Operations of a convolution's backward pass. torch's own count multiplies grouped convolutions by their groups.
+    """Count the operations of a convolution's backward pass; torch overcounts grouped ones by the number of groups.
 
-    others: what the operator takes besides: the fifth is whether it is a transposed one, the last which of the three
-    gradients are wanted.
+    others: the operator's further arguments. The fifth is whether it is transposed, the last which of the three
+    gradients are needed.
     """
     outputs = x.numel() if others[4] else grad.numel()
     return 2 * outputs * math.prod(weight.shape[1:]) * (int(others[-1][0]) + int(others[-1][1]))
 
 
 FLOP_COUNTS = {**flop_registry, CONVOLUTION_BACKWARD: convolution_backward_flop}
-# the initial values of layers: drawing them takes most of the time of building a large network
+# random initialisation, which takes most of the time of building a large network
 RANDOM_VALUES = {torch.ops.aten.uniform_.default, torch.ops.aten.normal_.default}
 
 
 @dataclass(frozen=True)
 class BatchNeeds:
-    """What the forward and backward pass of one batch needs: floating point operations, and bytes.
+    """Floating point operations and bytes of the forward and backward pass of one batch.
 
-    saved: activations that wait for the backward pass. workspace: the most that is alive beside these and gradients.
-    alive: the most of all three at once. batch: the images themselves.
+    saved: activations stored for the backward pass. workspace: peak of everything else except gradients. alive: peak of
+    activations, gradients and workspace together. batch: the images.
     """
 
     parameters: int
@@ -60,9 +60,9 @@ class BatchNeeds:
 
 
 class Meter(TorchDispatchMode):
-    """Counts floating point operations, and the bytes of all storages that operations make, by what they are kept for.
+    """Counts floating point operations, and the bytes of all storages that operations allocate, by purpose.
 
-    flop is what torch's FlopCounterMode counts, in a fraction of its time.
+    flop equals the count of torch's FlopCounterMode, in a fraction of its time.
     """
 
     def __init__(self, given: list[Tensor]) -> None:
@@ -83,7 +83,7 @@ class Meter(TorchDispatchMode):
         return result
 
     def mark(self, tensor: Tensor, kind: str) -> None:
-        """States what a tensor's storage is kept for; parameters and the batch stay what they are."""
+        """Set the purpose of a tensor's storage, unless it belongs to a parameter or the batch."""
         storage = tensor.untyped_storage()
         old = self.kinds.get(storage._cdata)
         if old in (TEMPORARY, SAVED):
@@ -110,7 +110,7 @@ class Meter(TorchDispatchMode):
 
 @contextmanager
 def without_values() -> Iterator[None]:
-    """Networks that are built inside get no initial values, which takes a fraction of the time."""
+    """Skip the random initialisation of networks built in the block, which saves most of the time."""
 
     class NoValues(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -121,9 +121,9 @@ def without_values() -> Iterator[None]:
 
 
 def measure_batch(task: Task, *, batch_size: int, amp: str, recompute: bool) -> BatchNeeds:
-    """Runs forward and backward pass of `task` on a batch of this many samples, without values: in about a second.
+    """Run forward and backward pass of `task` on a fake batch of this size. Takes about a second.
 
-    recompute: with activation checkpointing. The task's network, its gradients and all random states stay.
+    recompute: with activation checkpointing. The task's network, its gradients and all random states are unchanged.
     """
     mode = FakeTensorMode()
     network = _without_values(task.network, mode)
@@ -154,7 +154,7 @@ def measure_batch(task: Task, *, batch_size: int, amp: str, recompute: bool) -> 
 
 
 def _pass(task: Task, network: nn.Module, batch: Mapping[str, Tensor], amp: str, meter: Meter) -> tuple[int, int, int]:
-    """Operations of the forward pass and of both, and the bytes that wait between them."""
+    """Return the operations of the forward pass and of both passes, and the bytes stored between them."""
 
     def pack(tensor: Tensor) -> Tensor:
         meter.mark(tensor, SAVED)
@@ -162,7 +162,7 @@ def _pass(task: Task, network: nn.Module, batch: Mapping[str, Tensor], amp: str,
 
     with meter:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            # not utils.runtime.device.autocast, which computes some convolutions of a CPU in other ways
+            # not utils.runtime.device.autocast, which replaces some convolutions on a CPU
             with torch.autocast("cpu", dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
                 loss = task.losses(network, dict(batch)).total()
             flop_forward, saved = meter.flop, meter.live[SAVED]
@@ -171,7 +171,7 @@ def _pass(task: Task, network: nn.Module, batch: Mapping[str, Tensor], amp: str,
 
 
 def _without_values(network: nn.Module, mode: FakeTensorMode) -> nn.Module:
-    """A copy of the network, in training mode, whose tensors hold no values."""
+    """Return a copy of the network with fake tensors, in training mode."""
     with FakeCopyMode(mode):
         result = copy.deepcopy(network)
     for copied, own in zip(result.parameters(), network.parameters(), strict=True):

@@ -1,4 +1,4 @@
-"""MXNet parameter files, read without MXNet: the form in which ImageNet weights of ResNet-38 are published."""
+"""Reads MXNet parameter files, in which the ImageNet weights of ResNet-38 are published, without MXNet."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from utils.errors import UserError
 from utils.files.text import first_few
 
 LIST_MAGIC = 0x112
-# the newer layouts of one array; with the first, a storage type follows
+# the newer layouts of an array; in the first, a storage type follows
 MAGIC_WITH_STORAGE, MAGIC_WITHOUT_STORAGE = 0xF993FAC9, 0xF993FAC8
 DENSE = 0
 MAX_DIMS = 32
@@ -24,7 +24,7 @@ RESIDUAL = re.compile(r"(res|bn)([2-7])(?:a|b(\d+))_(branch\w+?)_(weight|gamma|b
 
 
 class _Reader:
-    """Takes little-endian values from the front of `data`; ValueError where it ends too early."""
+    """Reads little-endian values from `data` in order. Raises ValueError if it ends too early."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.position = memoryview(data), 0
@@ -32,7 +32,7 @@ class _Reader:
     def take(self, size: int) -> memoryview:
         left = len(self.data) - self.position
         if size > left:
-            raise ValueError(f"{size} bytes wanted at {self.position}, {left} left")
+            raise ValueError(f"expected {size} bytes at {self.position}, {left} left")
         self.position += size
         return self.data[self.position - size : self.position]
 
@@ -49,7 +49,7 @@ def _read_shape(reader: _Reader) -> tuple[int, ...]:
     if first == MAGIC_WITH_STORAGE:
         storage = reader.number("i")
         if storage != DENSE:
-            raise ValueError(f"storage type {storage} is sparse, only dense arrays are supported")
+            raise ValueError(f"storage type {storage} is sparse; only dense arrays are supported")
     dims = reader.number("I") if newer else first
     if dims > MAX_DIMS:
         raise ValueError(f"{dims} dimensions")
@@ -63,7 +63,7 @@ def _read_array(reader: _Reader) -> np.ndarray:
     shape = _read_shape(reader)
     if not shape:
         raise ValueError("an array without shape")
-    reader.take(8)  # device type and id: where it lay when it was saved
+    reader.take(8)  # type and id of the device it was saved from
     code = reader.number("i")
     if code not in DTYPES:
         raise ValueError(f"element type {code} is not one of {sorted(DTYPES)}")
@@ -87,20 +87,20 @@ def _read(reader: _Reader) -> dict[str, np.ndarray]:
 
 
 def read_params(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of an MXNet .params file by their names, such as "arg:conv1a_weight".
+    """Read the arrays of an MXNet .params file by name, such as "arg:conv1a_weight".
 
-    Reads the layout of 2016 and the newer ones. Raises UserError, naming the file, if it is cut short or foreign.
+    Supports the layout of 2016 and newer ones. Raises UserError naming the file if it is truncated or foreign.
     """
     try:
         return _read(_Reader(Path(path).read_bytes()))
     except ValueError as error:
         raise UserError(
-            f"it is not a whole MXNet parameter file ({error})", path, remedy="download it again"
+            f"it is not a complete MXNet parameter file ({error})", path, remedy="download it again"
         ) from error
 
 
 def _resnet38_name(name: str) -> str | None:
-    """State-dict name for a published one without its "arg:" or "aux:"; None if there is none."""
+    """Return the state-dict name of a published name without "arg:" or "aux:"; None if there is none."""
     if name == "conv1a_weight":
         return "conv1a.weight"
     if name.startswith("bn7_") and name.removeprefix("bn7_") in BATCH_NORM:
@@ -118,9 +118,9 @@ def _resnet38_name(name: str) -> str | None:
 
 
 def to_resnet38(arrays: dict[str, np.ndarray], *, where: str = "") -> dict[str, Tensor]:
-    """The published arrays under the names of this project's ResNet-38, without the ImageNet classifier.
+    """Rename the published arrays to this project's ResNet-38, without the ImageNet classifier.
 
-    Raises UserError for arrays of any other network; `where` is the file that they are from.
+    Raises UserError for arrays of any other network. where: the file they are from.
     """
     state, unknown = {}, []
     for name, array in arrays.items():

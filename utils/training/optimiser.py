@@ -1,4 +1,4 @@
-"""The optimiser of a training: its parameter groups, its construction, its state in checkpoints."""
+"""The optimiser: parameter groups, construction, state in checkpoints."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,13 +12,13 @@ from torch.amp import GradScaler
 from utils.errors import UserError
 from utils.training.settings import Optimiser
 
-# Biases learn at twice the rate of weights, in pretrained layers and in new ones.
+# Biases have twice the learning rate of weights, in pretrained and in new layers.
 BIAS_FACTOR = 2.0
 BOTH_KINDS = MappingProxyType({"pretrained": BIAS_FACTOR, "new": BIAS_FACTOR})
 
 
 class HasKinds(Protocol):
-    """A network that knows which of its parameters are "pretrained" and which are "new"."""
+    """A network that reports which of its parameters are "pretrained" and which are "new"."""
 
     def parameter_kinds(self) -> Mapping[str, str]: ...
 
@@ -34,11 +34,11 @@ def parameter_groups(
     biases_without_decay: Collection[str] = (),
     decay_vectors: bool = True,
 ) -> list[dict[str, Any]]:
-    """Sorts every trainable parameter into groups: pretrained or new, weight or bias, with or without decay.
+    """Group every trainable parameter: pretrained or new, weight or bias, with or without weight decay.
 
-    `bias_factors` of each kind multiply the learning rate of its biases; those of the kinds `biases_without_decay` get
-    no weight decay, and without `decay_vectors` no parameter of one dimension does: norms and biases. Raises
-    ValueError for a parameter of unknown kind.
+    bias_factors: kind -> factor on the learning rate of its biases. biases_without_decay: kinds whose biases get no
+    weight decay. decay_vectors: False exempts all one-dimensional parameters (norms and biases). Raises ValueError for
+    a parameter of unknown kind.
     """
     rates = {"pretrained": lr, "new": lr * new_lr_factor}
     groups: dict[tuple[str, bool, bool], list[nn.Parameter]] = {
@@ -64,16 +64,16 @@ def parameter_groups(
 
 
 def make_optimizer(network: nn.Module, groups: list[dict[str, Any]], settings: Optimiser) -> torch.optim.Optimizer:
-    """The optimiser over `groups`, each with its "base_lr".
+    """Build the optimiser over `groups`, each with its "base_lr".
 
-    Raises ValueError unless every trainable parameter is in exactly one group: one that no group holds would keep its
-    random start in silence.
+    Raises ValueError unless every trainable parameter is in exactly one group: a parameter in none would silently keep
+    its random initial value.
     """
     held = [id(p) for group in groups for p in group["params"]]
     if sorted(held) != sorted(id(p) for p in network.parameters() if p.requires_grad):
-        raise ValueError("a parameter stands in two optimiser groups or in none")
+        raise ValueError("a parameter is in two optimiser groups or in none")
     lr, decay = settings.lr, settings.weight_decay
-    # one kernel for all; with a loss scale it is also the one that need not wait for the GPU
+    # a single kernel for all parameters; with a loss scale it also avoids synchronising with the GPU
     fused = True if all(p.is_cuda for group in groups for p in group["params"]) else None
     if settings.name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=fused)
@@ -83,7 +83,7 @@ def make_optimizer(network: nn.Module, groups: list[dict[str, Any]], settings: O
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Gives every group its base learning rate times `factor`."""
+    """Set every group's learning rate to its base learning rate times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
 
@@ -91,18 +91,18 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, scaler: GradScaler, state: Mapping[str, Any], *, path: Path
 ) -> None:
-    """Restores momentum, moments and loss scale from a checkpoint; learning rate, momentum factor and decay stay.
+    """Restore momentum, moments and loss scale from a checkpoint, but not learning rate, momentum factor and decay.
 
-    Raises UserError where the checkpoint, read from `path`, holds an optimiser of another kind or other parameters.
+    Raises UserError if the checkpoint, read from `path`, is of another optimiser or has other parameters.
     """
     saved, own = state["optimizer"]["param_groups"], optimizer.param_groups
     # betas are AdamW's
     kinds = [[("betas" in group, len(group["params"])) for group in groups] for groups in (saved, own)]
     if kinds[0] != kinds[1]:
         raise UserError(
-            "its optimiser is of another kind or has parameter groups of other sizes",
+            "its optimiser is of another kind or has other parameter groups",
             path,
-            "an optimiser continues only with the same kind, layers and frozen stages",
+            "resuming needs the same optimiser, layers and frozen stages",
             "give the options that the checkpoint was trained with",
         )
     settings = [{name: value for name, value in group.items() if name != "params"} for group in own]
@@ -111,7 +111,9 @@ def restore_optimizer(
         group.update(setting)
         for parameter in group["params"] if setting.get("fused") else ():
             steps = optimizer.state.get(parameter, {}).get("step")
-            if steps is not None:  # of AdamW: where a CPU has counted them, the kernel wants them on the GPU
+            if (
+                steps is not None
+            ):  # AdamW's step counts are on the CPU after CPU training, but the fused kernel needs them on the GPU
                 optimizer.state[parameter]["step"] = torch.as_tensor(steps, dtype=torch.float32).to(parameter.device)
     if state.get("scaler"):
         scaler.load_state_dict(state["scaler"])

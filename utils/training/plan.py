@@ -1,4 +1,4 @@
-"""The plan of a training: its work, its memory by part, and its time, known before it starts."""
+"""The plan of a training, computed before it starts: its work, memory by part, and time."""
 
 import math
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from utils.training.task import Task
 
 GIB = 2**30
 PRECISIONS = {"off": "float32", "bf16": "bf16 and float32", "fp16": "fp16 and float32"}
-# of a card's memory: what CUDA and its libraries take, and the part that gaps between blocks take
+# reserved GPU memory: GiB for CUDA and its libraries, fraction for fragmentation
 CONTEXT_GIB, GAPS = 1.0, 0.05
-LARGEST_BATCH = 4096  # that the options take
+LARGEST_BATCH = 4096  # accepted by the options
 
 
 @dataclass(frozen=True)
 class Names:
-    """What a program calls the options that a plan advises."""
+    """A program's names of the options that a plan recommends."""
 
     batch_size: str
     accumulate: str
@@ -30,16 +30,16 @@ class Names:
 
     @property
     def out_of_memory(self) -> str:
-        """What to do where memory has run out."""
+        """The remedy for running out of memory."""
         return (
-            f"see what fits with --plan --plan_memory=GIB; lower {self.batch_size} and raise {self.accumulate} as "
-            f"much, or give {self.amp}=bf16 or {self.recompute}"
+            f"find what fits with --plan --plan_memory=GIB; lower {self.batch_size} and raise {self.accumulate} by "
+            f"the same factor, or give {self.amp}=bf16 or {self.recompute}"
         )
 
 
 @dataclass(frozen=True)
 class Length:
-    """Training images and optimiser steps, None where they are not known; world_size: processes, one a device."""
+    """Training images and optimiser steps, None if unknown. world_size: number of processes, one per device."""
 
     images: int | None
     steps: int | None
@@ -49,7 +49,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device by part, and the most that is alive at once."""
+    """Bytes on one device by part, and their peak."""
 
     weights: int
     gradients: int
@@ -60,23 +60,23 @@ class Memory:
 
 
 def planned_device(name: str) -> torch.device:
-    """As pick_device, but a named device may be missing here: it is where the training will run."""
+    """Like pick_device, but a device given by name may be missing here, because the training will run elsewhere."""
     return pick_device(name) if name == "auto" else torch.device(name)
 
 
 def planned_precision(amp: str, device: torch.device) -> str:
-    """As precision; a card that is not here computes in bf16, as all since 2020."""
+    """Like precision. A GPU that is not present here is assumed to support bf16, like all since 2020."""
     is_elsewhere = device.type == "cuda" and not torch.cuda.is_available()
     return "bf16" if amp == "auto" and is_elsewhere else precision(amp, device)
 
 
 def _shown(value: float) -> str:
-    """A number with three digits or more."""
+    """Format a number with three digits or more."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 class Plan:
-    """What `task`, trained as `settings` say, needs on each device."""
+    """The requirements of training `task` with `settings` on each device."""
 
     def __init__(self, task: Task, settings: TrainerSettings, length: Length, device: torch.device) -> None:
         self.task, self.settings, self.length = task, settings, length
@@ -86,7 +86,7 @@ class Plan:
         self.memory = self.memory_of(self.needs)
 
     def measure(self, *, batch_size: int | None = None, recompute: bool | None = None) -> BatchNeeds:
-        """The needs of one batch of another size, or with or without activation checkpointing."""
+        """Measure one batch of another size, or with or without activation checkpointing."""
         return measure_batch(
             self.task,
             batch_size=(batch_size or self.sampling.batch_size) * len(self.sampling.variants),
@@ -95,11 +95,11 @@ class Plan:
         )
 
     def memory_of(self, needs: BatchNeeds, *, accumulate: int | None = None) -> Memory:
-        """The memory of a training whose batches have these needs."""
+        """Return the memory of a training whose batches have these needs."""
         optimiser = self.settings.optimiser
         moments = 2 if optimiser.name == "adamw" else int(optimiser.momentum > 0)
         state = moments * needs.gradients + (needs.weights if optimiser.average else 0)
-        # gradients of earlier batches of a step are there during the next; else they grow while activations go
+        # with accumulation, earlier gradients are alive during the next batch; else they grow as activations are freed
         waiting = needs.gradients if (accumulate or self.sampling.accumulate) > 1 else 0
         alive = max(needs.alive + waiting + needs.batch, 2 * needs.gradients)
         return Memory(
@@ -108,7 +108,7 @@ class Plan:
 
     @property
     def flop_forward(self) -> int:
-        """Of an optimiser step on one device."""
+        """Forward pass of an optimiser step on one device."""
         return self.needs.flop_forward * self.sampling.accumulate
 
     @property
@@ -118,11 +118,11 @@ class Plan:
 
     @property
     def flop_run(self) -> int | None:
-        """Of the whole run on one device."""
+        """The whole run on one device."""
         return None if self.length.steps is None else self.flop_step * self.length.steps
 
     def headline(self) -> list[str]:
-        """Two lines: the work, and the memory."""
+        """Return two lines: the work and the memory."""
         needs, sampling, length = self.needs, self.sampling, self.length
         images = f"{sampling.batch_size} images"
         if sampling.accumulate > 1:
@@ -132,36 +132,34 @@ class Plan:
             epoch = f" ({length.steps_per_epoch:,.6g} per epoch)" if length.steps_per_epoch else ""
             steps, run = f"{length.steps:,} steps{epoch} of ", f", {_shown(self.flop_run / 1e12)} for the run"
         work = (
-            f"plan: {needs.parameters:,} parameters, {needs.trainable:,} learn; {steps}{images} on each of "
+            f"plan: {needs.parameters:,} parameters, {needs.trainable:,} trainable; {steps}{images} on each of "
             f"{length.world_size} device(s); {self.flop_step / 1e12:.4g} TFLOP per step (forward "
             f"{self.flop_forward / 1e12:.4g}){run}"
         )
-        return [work, f"plan: memory of a device, {self._described(self.memory, recompute=self.machine.recompute)}"]
+        return [work, f"plan: memory per device, {self._described(self.memory, recompute=self.machine.recompute)}"]
 
     def _described(self, memory: Memory, *, recompute: bool) -> str:
         how = PRECISIONS[self.amp] + (", activation checkpointing" if recompute else "")
         return (
-            f"{how}: {memory.peak / GIB:.2f} GiB at most; weights {memory.weights / GIB:.2f}, gradients "
+            f"{how}: {memory.peak / GIB:.2f} GiB peak; weights {memory.weights / GIB:.2f}, gradients "
             f"{memory.gradients / GIB:.2f}, optimiser {memory.optimizer / GIB:.2f}, saved activations "
             f"{memory.saved / GIB:.2f}, largest workspace {memory.workspace / GIB:.2f}"
         )
 
     def other_memory(self) -> tuple[str, Memory]:
-        """The same with activation checkpointing, or without it where it is chosen: a line, and the memory."""
+        """Return a line and the memory for the other choice of activation checkpointing."""
         recompute = not self.machine.recompute
         needs = self.measure(recompute=recompute)
         memory = self.memory_of(needs)
-        line = (
-            f"plan: or, {self._described(memory, recompute=recompute)}; {needs.flop / self.needs.flop:.2f} x the work"
-        )
+        line = f"plan: or {self._described(memory, recompute=recompute)}; {needs.flop / self.needs.flop:.2f} x the work"
         return line, memory
 
     def hours(self, tflops: float) -> float | None:
-        """Of the whole run, at this rate of one device."""
+        """Return the duration of the whole run at this speed of one device."""
         return None if self.flop_run is None else self.flop_run / (tflops * 1e12) / 3600
 
     def largest_batch(self, gib: float) -> int:
-        """The largest batch of a device with this memory; 0 where one image does not fit."""
+        """Return the largest batch that fits into this memory; 0 if a single image does not fit."""
         budget, planned = (gib * (1 - GAPS) - CONTEXT_GIB) * GIB, self.sampling.batch_size
         larger = self.memory.peak <= budget or planned == 1
         # a smaller batch than the planned one needs accumulation, which keeps gradients
@@ -169,17 +167,17 @@ class Plan:
         other = 2 * planned if larger else 1
         here = self.memory_of(self.needs, accumulate=accumulate).peak
         there = self.memory_of(self.measure(batch_size=other), accumulate=accumulate).peak
-        image = (there - here) / (other - planned)  # every image needs as much
+        image = (there - here) / (other - planned)  # all images need the same amount
         return max(0, min(LARGEST_BATCH, planned + math.floor((budget - here) / image)))
 
     def split(self, largest: int) -> tuple[int, int]:
-        """Batch size and accumulation that keep the images of a step, in batches of at most `largest`."""
+        """Return batch size (at most `largest`) and accumulation with the same number of images per step."""
         images = self.sampling.batch_size * self.sampling.accumulate
         batch_size = max(size for size in range(1, min(largest, images) + 1) if images % size == 0)
         return batch_size, images // batch_size
 
     def as_json(self) -> Mapping[str, Any]:
-        """Numbers under the names that --plan_json has; TFLOP and GiB of one device."""
+        """Return the content of --plan_json; TFLOP and GiB are of one device."""
         memory, run = self.memory, self.flop_run
         return {
             "parameters": self.needs.parameters,

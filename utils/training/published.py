@@ -1,4 +1,4 @@
-"""Checkpoints in the form of the published programs."""
+"""Checkpoints in the format of the published programs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,32 +8,32 @@ from torch import Tensor
 
 from utils.errors import UserError
 
-PREFIX = "module."  # the published networks are saved, and loaded, inside DataParallel
+PREFIX = "module."  # the published networks are saved and loaded inside DataParallel
 NETWORKS = ("state_dict", "local_dict")
-NEW_LAYERS = ("fc8", "f8_3", "f8_4", "f9")  # they learn at ten times the rate
-BACKBONE = "base."  # of the multi-scale segmentation network
+NEW_LAYERS = ("fc8", "f8_3", "f8_4", "f9")  # trained at ten times the learning rate
+BACKBONE = "base."  # prefix of the multi-scale segmentation network
 
 
 def published_checkpoint(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """A checkpoint of this project as the published programs load it, strictly; `path` is named in errors.
+    """Convert a checkpoint of this project to the format that the published programs load strictly.
 
-    Classifier: state_dict and local_dict with `module.` before each name, epoch, and an optimizer without momentum
-    in the published groups, which the COCO script and L2G's ask for. Segmentation network: the bare state dict.
-    Raises UserError where the networks are not ones that those programs have.
+    Classifier: state_dict and local_dict with the prefix `module.`, epoch, and an optimizer without momentum in the
+    published groups, which the scripts for COCO and of L2G require. Segmentation network: the plain state dict.
+    path: for error messages. Raises UserError if the published programs do not have these networks.
     """
     if all(isinstance(content.get(name), dict) for name in NETWORKS):
         return _classifier(content, path)
     weights = content.get("state_dict", content)
     weights = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items()}
     if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise UserError("holds no state dict", path, "expected a checkpoint of train_l2g.py or deeplabv2/main.py")
+        raise UserError("contains no state dict", path, "expected a checkpoint of train_l2g.py or deeplabv2/main.py")
     names = {name.removeprefix(BACKBONE) for name in weights}
     if {"layer1.conv1.conv.weight", "aspp.c0.weight"} <= names:
         return {BACKBONE + name.removeprefix(BACKBONE): tensor for name, tensor in weights.items()}
     raise UserError(
         "is neither a pair of classifiers (state_dict, local_dict) nor a DeepLabV2_ResNet101",
         path,
-        "the published programs know no other networks",
+        "the published programs have no other networks",
     )
 
 
@@ -42,20 +42,20 @@ def _classifier(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
         name: {PREFIX + key.removeprefix(PREFIX): tensor for key, tensor in content[name].items()} for name in NETWORKS
     }
     if any(f"{PREFIX}{layer}.weight" not in network for network in networks.values() for layer in ("conv1a", "fc8")):
-        raise UserError("holds networks of another backbone", path, "the published programs know resnet38 alone")
+        raise UserError("contains networks with another backbone", path, "the published programs only have resnet38")
     options = content.get("options", {})
     return {**networks, "epoch": _epoch(content), "optimizer": _optimizer(networks, options.get("lr", 0.001))}
 
 
 def _epoch(content: Mapping[str, Any]) -> int:
-    """The last whole epoch, counted from 0."""
+    """Return the last complete epoch, counted from 0."""
     if "epoch" in content:
         return int(content["epoch"])
     return int(content.get("step", 0)) // max(1, int(content.get("steps_per_epoch", 1))) - 1
 
 
 def _optimizer(networks: Mapping[str, Mapping[str, Tensor]], lr: float) -> dict[str, Any]:
-    """The state of a fresh SGD over the published groups: convolutions alone, the two networks in turn.
+    """Return the state of a new SGD over the published groups: only convolutions, of one network after the other.
 
     Weights, biases, new weights, new biases, at lr, 2 lr, 10 lr, 20 lr; biases without decay.
     """
@@ -71,7 +71,7 @@ def _optimizer(networks: Mapping[str, Mapping[str, Tensor]], lr: float) -> dict[
 
 
 def _parameters(network: Mapping[str, Tensor]) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Names of the convolutions' weights and biases, of pretrained layers and of new ones."""
+    """Return the names of the convolutions' weights and biases, of pretrained layers, then of new ones."""
     groups: tuple[list[str], list[str], list[str], list[str]] = ([], [], [], [])
     for name, tensor in network.items():
         layer, _, leaf = name.removeprefix(PREFIX).rpartition(".")

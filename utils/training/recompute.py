@@ -1,4 +1,4 @@
-"""Activation checkpointing: blocks whose activations are computed again in the backward pass instead of stored."""
+"""Activation checkpointing: activations of blocks are recomputed in the backward pass instead of stored."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,16 +11,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
-# a module with fewer convolutions stores hardly more than its own input
+# a module with fewer convolutions stores hardly more than its input
 CONVOLUTIONS = 2
 
 
 def recompute_blocks(network: nn.Module) -> int:
-    """Makes the blocks of `network` store their input alone while they train -> how many blocks there are.
+    """Make the blocks of `network` store only their input during training. Returns the number of blocks.
 
-    A block is an innermost module with two or more convolutions of its own; the names of the weights stay. Gradients
-    are the same, and statistics of batch norms are taken once. One whose inner modules have forward hooks (taps of
-    feature maps) is left as it is.
+    A block is an innermost module with two or more convolutions. Names of weights and gradients do not change, and
+    statistics of batch norms are updated once. Blocks whose inner modules have forward hooks (taps of feature maps)
+    are skipped.
     """
     found = list(blocks_of(network))
     for block in found:
@@ -29,7 +29,7 @@ def recompute_blocks(network: nn.Module) -> int:
 
 
 def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
-    """The innermost modules with two or more convolutions of which none holds another such module."""
+    """Yield the modules with two or more convolutions that contain no other such module."""
     inner = [block for child in module.children() for block in blocks_of(child)]
     if inner:
         yield from inner
@@ -58,7 +58,7 @@ def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContext
 
 @contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Batch norms of the block count a batch once: the second time they write into copies of their statistics."""
+    """Make batch norms update copies of their statistics during recomputation, so that each batch counts once."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
     own = [dict(norm._buffers) for norm in norms]
     for norm, buffers in zip(norms, own):

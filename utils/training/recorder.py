@@ -1,4 +1,4 @@
-"""What a run leaves behind while it trains: log lines, metrics.jsonl, TensorBoard curves, a progress bar."""
+"""Records a run during training: log lines, metrics.jsonl, TensorBoard curves, a progress bar."""
 
 import json
 import math
@@ -19,7 +19,7 @@ Means = Mapping[str, float]
 
 
 class Averages:
-    """Means of named values over an interval; their sums go into checkpoints, so that a resumed interval is whole."""
+    """Means of named values over an interval. Checkpoints store the sums, so that a resumed interval is complete."""
 
     def __init__(self, sums: Mapping[str, list[float]] | None = None) -> None:
         self.sums: dict[str, list[float]] = {name: list(pair) for name, pair in (sums or {}).items()}
@@ -35,7 +35,7 @@ class Averages:
 
 
 class MetricsFile:
-    """metrics.jsonl: one line per interval. Lines after the step that a run resumes from are removed."""
+    """metrics.jsonl: one line per interval. Lines after the step from which a run resumes are removed."""
 
     def __init__(self, path: Path, *, step: int) -> None:
         self.path = path
@@ -49,7 +49,7 @@ class MetricsFile:
 
 
 def _step(line: str) -> float:
-    """The step of a line of metrics.jsonl; infinity for half a line, of a run that was killed while it wrote."""
+    """Return the step of a line of metrics.jsonl; infinity for a partial line of a run killed while writing it."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
@@ -57,7 +57,7 @@ def _step(line: str) -> float:
 
 
 class Recorder:
-    """Writes the values of a run from `step` of `total` on; silent unless `is_main`."""
+    """Records the values of a run from `step` of `total` on. Silent unless `is_main`."""
 
     def __init__(self, run: Run, saving: Saving, *, step: int, total: int, is_main: bool) -> None:
         self.log, self.saving = run.log, saving
@@ -66,7 +66,7 @@ class Recorder:
             self.curves = SummaryWriter(str(run.paths.tensorboard), purge_step=step) if is_main else None
         self.bar = tqdm(total=total, initial=step, desc="training", unit="step", disable=not is_main, mininterval=1.0)
         self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=saving.recent))
-        self._since = step, time.monotonic()  # of the line of means before
+        self._since = step, time.monotonic()  # of the previous line of means
 
     def __enter__(self) -> "Recorder":
         return self
@@ -77,7 +77,7 @@ class Recorder:
             self.curves.close()
 
     def step(self, step: int, values: Mapping[str, float], *, rate_factor: float) -> None:
-        """The values of one step; the bar shows their means over the recent steps."""
+        """Record the values of one step. The bar shows their means over recent steps."""
         for name, value in values.items():
             self._recent[name].append(value)
         if self.curves and step % self.saving.log_every == 0:
@@ -86,11 +86,11 @@ class Recorder:
         self.bar.set_postfix({name: f"{value:.3g}" for name, value in self.recent().items()}, refresh=False)
 
     def recent(self) -> dict[str, float]:
-        """The mean of every value over the last steps."""
+        """Return the mean of every value over the recent steps."""
         return {name: sum(values) / len(values) for name, values in self._recent.items()}
 
     def interval(self, steps: int, means: Means) -> None:
-        """The means of the interval that ends after `steps` steps of the run."""
+        """Record the means of the interval that ends after `steps` steps of the run."""
         number, is_epoch = self.saving.number(steps), self.saving.unit == "epoch"
         name = f"epoch {number}" if is_epoch else f"step {steps}"
         self.log.info(f"{name}: " + ", ".join(f"{name} {value:.4f}" for name, value in means.items()))
@@ -103,7 +103,7 @@ class Recorder:
 
 
 class Clock:
-    """Reports when `minutes` have passed since it last did so."""
+    """A timer that is due every `minutes`."""
 
     def __init__(self, minutes: float) -> None:
         self.seconds = 60 * minutes

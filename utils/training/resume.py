@@ -1,4 +1,4 @@
-"""Whether a checkpoint may be continued from: one that would give other steps is refused."""
+"""Checks whether a run may resume from a checkpoint: one whose next steps would differ is refused."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,48 +10,48 @@ from utils.training.settings import Run
 
 
 def check_new(latest: Path | None, *, resume: bool, name: str) -> None:
-    """Raises UserError where a run has a checkpoint and is not to be resumed. `name` is the option that names runs."""
+    """Raise UserError if a run has a checkpoint but resume is False. name: the option that names runs."""
     if latest and not resume:
         raise UserError("already exists", latest, remedy=f"add --resume to continue, or choose another {name}")
 
 
 def is_foreign(state: Mapping[str, Any]) -> bool:
-    """Whether another program, such as the published one, wrote the checkpoint: its optimiser has other groups."""
+    """Return whether another program, such as the published one, wrote the checkpoint, judging by its optimiser."""
     return "optimizer" in state and "facts" not in state
 
 
 def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int, averaged: bool) -> None:
-    """Raises UserError if the steps after the checkpoint would not be those of the run that wrote it.
+    """Raise UserError if the steps after the checkpoint would differ from those of the run that wrote it.
 
     averaged: whether the run averages its weights.
     """
     if not _is_state(state):
         raise UserError(
-            "holds weights without the state of a run",
+            "contains weights without the state of a run",
             path,
-            "--resume needs a checkpoint that this program wrote",
+            "--resume needs a checkpoint written by this program",
             f"start from it with {run.initial}={path}",
         )
     if (LIVE in state) != averaged:
         raise UserError(
             f"was written {'with' if LIVE in state else 'without'} averaged weights",
             path,
-            "--resume needs the settings that the run began with",
-            "restore the average's setting, or give the run another name",
+            "--resume needs the settings that the run started with",
+            "restore the setting of the average, or give the run another name",
         )
     then, now = state["facts"], run.facts
-    if changed := [f"{name}: {then.get(name)} then, {now[name]} now" for name in now if then.get(name) != now[name]]:
+    if changed := [f"{name}: was {then.get(name)}, is {now[name]}" for name in now if then.get(name) != now[name]]:
         raise UserError(
             f"was written with other settings ({'; '.join(changed)})",
             path,
-            "--resume needs those that the run began with",
+            "--resume needs the settings that the run started with",
             "restore them, or give the run another name",
         )
     check_length(path, state["step"], run, total=total)
 
 
 def _is_state(state: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint holds what a run continues from, in the form in which the trainer writes it."""
+    """Return whether a checkpoint contains the state from which a run resumes, in the trainer's format."""
     step, averages, optimizer = state.get("step"), state.get("averages"), state.get("optimizer")
     return (
         isinstance(step, int)
@@ -66,10 +66,10 @@ def _is_state(state: Mapping[str, Any]) -> bool:
 
 
 def check_length(path: Path, step: int, run: Run, *, total: int) -> None:
-    """Raises UserError where the run would end before the checkpoint's `step`."""
+    """Raise UserError if the run would end before the checkpoint's `step`."""
     if step > total:
         raise UserError(
-            f"has {step} steps behind it, this run ends after {total}",
+            f"is at step {step}, this run ends after {total}",
             path,
             "--resume needs a run of at least as many steps",
             f"raise {run.length}",
@@ -77,16 +77,16 @@ def check_length(path: Path, step: int, run: Run, *, total: int) -> None:
 
 
 def check_epoch_before(path: Path, state: Mapping[str, Any], start_epoch: int) -> None:
-    """Raises UserError unless the checkpoint ends epoch `start_epoch` - 1 and holds an optimiser's state."""
+    """Raise UserError unless the checkpoint was written after epoch `start_epoch` - 1 with an optimiser's state."""
     if "optimizer" not in state:
         raise UserError(
-            "holds weights without an optimiser's state",
+            "contains weights without an optimiser's state",
             path,
-            f"--start_epoch={start_epoch} continues an optimiser",
-            "start from the weights alone with --load_checkpoint and without --start_epoch",
+            f"--start_epoch={start_epoch} needs an optimiser's state",
+            "start from only the weights with --load_checkpoint and without --start_epoch",
         )
     if state.get("epoch") != start_epoch - 1:
-        when = f"after epoch {state['epoch']}" if "epoch" in state else f"inside an epoch, at step {state.get('step')}"
+        when = f"after epoch {state['epoch']}" if "epoch" in state else f"within an epoch, at step {state.get('step')}"
         raise UserError(
             f"was written {when}",
             path,

@@ -1,4 +1,4 @@
-"""Which samples a training step draws."""
+"""Determines the samples of every training step."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,13 @@ from torch.utils.data import Sampler
 
 from utils.training.settings import Sampling
 
-SampleKey = tuple[int | bool, ...]  # epoch, index, and what the dataset needs beside these
+SampleKey = tuple[int | bool, ...]  # epoch, index, and further values that the dataset needs
 
 
 class Batches(Sampler[list[SampleKey]]):
     """The batches of one process from first_step to last_step - 1: lists of (epoch, index, *variant).
 
-    Each epoch is shuffled by (seed, epoch). A step draws the same images however many processes share them.
+    Each epoch is shuffled by (seed, epoch). A step draws the same images for any number of processes.
     """
 
     def __init__(
@@ -22,7 +22,7 @@ class Batches(Sampler[list[SampleKey]]):
         self.num_images, self.sampling = num_images, sampling
         self.rank, self.world_size = rank, world_size
         self.first_step, self.last_step = steps
-        self.epoch_images = num_images  # drawn in an epoch
+        self.epoch_images = num_images  # images per epoch
         if sampling.whole_epochs:
             step = sampling.batch_size * sampling.accumulate * world_size
             self.epoch_images = step * sampling.steps_per_epoch(num_images, world_size)

@@ -1,4 +1,4 @@
-"""Settings of the engine, in small groups; each program makes them once from its own options."""
+"""Settings of the engine in small groups. Each program builds them once from its options."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ PLAIN: tuple[tuple[bool, ...], ...] = ((),)  # one sample per image, addressed b
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How parameters move. clip_grad is the largest norm of the whole gradient; 0 does not clip.
+    """Settings of the optimiser. clip_grad: largest norm of the gradient over all parameters; 0 disables clipping.
 
-    average: the largest share that the moving average of the weights keeps in a step (see WeightAverage); above 0 it
-    is the average that checkpoints hold as the network.
+    average: largest decay of the moving average of the weights (see WeightAverage). Above 0, checkpoints store the
+    average as the network.
     """
 
     name: Literal["sgd", "adamw"]
@@ -33,7 +33,7 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The factor on every base learning rate, a pure function of the step; `steps` is the length of the run."""
+    """Learning rate factor as a pure function of the step. steps: length of the run."""
 
     steps: int
     kind: Literal["step", "poly"] = "poly"
@@ -45,7 +45,7 @@ class Schedule:
     warmup_factor: float = 0.01
 
     def factor(self, step: int) -> float:
-        """The factor at `step`, counted from 0."""
+        """Return the factor at `step`, counted from 0."""
         if self.kind == "poly":
             factor = poly(step, self.steps, power=self.power, every=self.every)
         else:
@@ -55,9 +55,9 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Machine:
-    """How steps are computed: precision, memory layout, batch norms over processes, worker processes that read.
+    """How steps are computed: precision, memory layout, synchronised batch norms, worker processes that read.
 
-    recompute: activation checkpointing. compile: by torch.compile. tf32, deterministic: see utils.runtime.choices.
+    recompute: activation checkpointing. compile: torch.compile. tf32, deterministic: see utils.runtime.choices.
     """
 
     amp: Precision = "off"
@@ -72,11 +72,11 @@ class Machine:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which samples a step draws.
+    """How samples are drawn.
 
-    A step takes batch_size * accumulate images per process. whole_epochs: images that do not fill the last step of an
-    epoch wait for an epoch that draws them earlier; otherwise epochs follow each other without a gap, also inside a
-    step. variants: what follows (epoch, index) in the keys of an image's samples in a batch, one key per variant.
+    A step takes batch_size * accumulate images per process. whole_epochs: drop the images that do not fill the last
+    step of an epoch; otherwise the next epoch continues within the step. variants: for each sample of an image in a
+    batch, what follows (epoch, index) in its key.
     """
 
     batch_size: int
@@ -86,7 +86,7 @@ class Sampling:
     variants: tuple[tuple[bool, ...], ...] = PLAIN
 
     def steps_per_epoch(self, num_images: int, world_size: int) -> int:
-        """Whole steps that the images fill. Raises UserError where they do not fill one."""
+        """Return the number of complete steps per epoch. Raises UserError if the images do not fill one."""
         step = self.batch_size * self.accumulate * world_size
         if num_images < step:
             raise UserError(
@@ -97,11 +97,12 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Saving:
-    """When a run records and writes, in steps.
+    """When a run records and saves, in steps.
 
-    unit: what kept checkpoints are numbered in. interval: steps per line of means. keep_every: steps between kept
-    checkpoints, the newest `keep` of which stay. minutes: between checkpoints that only serve to resume. log_every:
-    steps between points of the curves. recent: steps that the progress bar and Task.end_of_interval average over.
+    unit: unit in which permanent checkpoints are numbered. interval: steps per line of means. keep_every: steps between
+    permanent checkpoints, of which the newest `keep` stay. minutes: time between temporary checkpoints, which only
+    serve to resume. log_every: steps between points of the curves. recent: number of steps that the progress bar and
+    Task.end_of_interval average over.
     """
 
     unit: Literal["epoch", "iter"]
@@ -113,7 +114,7 @@ class Saving:
     recent: int = 50
 
     def number(self, steps: int) -> int:
-        """The number of the kept checkpoint, or of the line of means, after `steps` steps."""
+        """Return the number of the checkpoint or the line of means after `steps` steps."""
         return steps // self.keep_every - 1 if self.unit == "epoch" else steps
 
 
@@ -130,14 +131,13 @@ class TrainerSettings:
 
 @dataclass(frozen=True)
 class Run:
-    """The run that is trained: its folder, its options, and where it stands.
+    """The run to train: its folder, options and progress.
 
-    options: a dataclass, written to config.yaml and into checkpoints. facts: by the option's name, what decides which
-    samples a step draws and what moves the parameters; resuming demands the same. latest: the checkpoint to resume
-    from. final: what the last checkpoint is renamed to. classes: their names, which
-    checkpoints keep. length and initial: the options that set the run's length and
-    the weights that it starts from. remedy, memory_remedy: what to do about a loss that is not finite, and where memory
-    runs out.
+    options: a dataclass, written to config.yaml and into checkpoints. facts: values, by option name, that determine the
+    samples of a step and the updates of the parameters; they must match on resume. latest: the checkpoint to resume
+    from. final: the name that the last checkpoint gets. classes: class names, stored in checkpoints. length, initial:
+    names of the options for the run's length and its initial weights. remedy, memory_remedy: remedies for a non-finite
+    loss and for running out of memory.
     """
 
     paths: RunPaths

@@ -1,4 +1,4 @@
-"""What --plan prints and writes."""
+"""Prints and writes the plan of --plan."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from utils.training.plan import CONTEXT_GIB, GAPS, GIB, Names, Plan
 
 
 def show_plan(plan: Plan, options: PlanOptions, names: Names) -> None:
-    """Prints the plan, and writes it where the options say so."""
+    """Print the plan, and write it to a file if the options name one."""
     found: dict[str, Any] = dict(plan.as_json())
     for line in plan.headline():
         print(line)
@@ -31,13 +31,13 @@ def _time(plan: Plan, options: PlanOptions) -> dict[str, Any]:
     if options.plan_tflops is not None:
         tflops, source = options.plan_tflops, "--plan_tflops"
     elif plan.device.type == "cuda" and not torch.cuda.is_available():
-        print("plan: time: give --plan_tflops=N, the device's TFLOP per second: it is not here to be measured")
+        print("plan: time: give --plan_tflops=N, the device's TFLOP per second, which cannot be measured here")
         return {"tflops": None, "hours": None}
     else:
         tflops, source = matrix_tflops(plan.device, plan.amp), f"matrix products on {plan.device}, measured"
     hours = plan.hours(tflops)
     if hours is None:
-        print("plan: time: give --plan_images=N, the number of training images: there is no list to count")
+        print("plan: time: give --plan_images=N, the number of training images: there is no image list")
     else:
         print(f"plan: time: {hours:,.3g} hours at {tflops:.3g} TFLOP per second ({source})")
     return {"tflops": tflops, "hours": hours}
@@ -45,9 +45,9 @@ def _time(plan: Plan, options: PlanOptions) -> dict[str, Any]:
 
 def _batches(plan: Plan, gib: float, names: Names) -> dict[str, Any]:
     largest = plan.largest_batch(gib)
-    what = f"plan: {gib:g} GiB, of which {CONTEXT_GIB:g} and {GAPS:.0%} are left to CUDA"
+    what = f"plan: {gib:g} GiB, of which {CONTEXT_GIB:g} GiB and {GAPS:.0%} are reserved for CUDA"
     if largest == 0:
-        print(f"{what}: not one image fits; give {names.amp}=bf16, {names.recompute}, or smaller images")
+        print(f"{what}: not a single image fits; give {names.amp}=bf16, {names.recompute}, or smaller images")
         return {"largest_batch": 0}
     batch_size, accumulate = plan.split(largest)
     images = batch_size * accumulate

@@ -1,4 +1,4 @@
-"""What differs between trainings: the Task that each program gives to the engine."""
+"""The Task that each training program passes to the engine."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -22,30 +22,30 @@ class Losses(NamedTuple):
 
 
 class Task(Protocol):
-    """A network, its samples and its losses; a program's own class, which need not derive from this one."""
+    """A network, its samples and its losses. Programs implement it without subclassing."""
 
     @property
     def network(self) -> nn.Module:
-        """What is trained; its forward pass takes a batch."""
+        """The network to train. Its forward pass takes a batch."""
 
     @property
     def samples(self) -> Samples:
-        """What is drawn from."""
+        """The dataset to draw samples from."""
 
     def example(self, count: int) -> Batch:
-        """A batch of `count` samples in the shapes and types of true ones; its values mean nothing."""
+        """Return a dummy batch of `count` samples with the shapes and types of real ones."""
 
     def losses(self, network: nn.Module, batch: Batch) -> Losses:
-        """Runs `network`: self.network, or its wrapper that averages gradients over processes."""
+        """Compute the losses. network: self.network, or its wrapper that averages gradients over processes."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Every trainable parameter in one group; a group's learning rate is its "base_lr" times the factor."""
+        """Put every trainable parameter into one group. A group's learning rate is its "base_lr" times the factor."""
 
     def checkpoint(self) -> dict[str, Any]:
-        """The networks' state dicts under their published names."""
+        """Return the networks' state dicts by their published keys."""
 
     def restore(self, state: Mapping[str, Any], *, path: Path) -> None:
-        """Fills the networks from what `checkpoint` returned, read from `path`. Raises UserError if it does not fit."""
+        """Load the result of `checkpoint`, read from `path`. Raises UserError if it does not fit."""
 
     def end_of_interval(self, recent: Mapping[str, float]) -> str | None:
-        """A warning, where the means of the recent steps call for one."""
+        """Return a warning if the means of the recent steps call for one."""

@@ -1,4 +1,4 @@
-"""The engine: trains any task from where its run stands to the last step."""
+"""The engine: trains a task from the run's current step to the last one."""
 
 import copy
 import math
@@ -34,26 +34,26 @@ from utils.training.sampling import Batches
 from utils.training.settings import Run, TrainerSettings
 from utils.training.task import Task
 
-SKIPPED = "skipped"  # with fp16: whether a step's gradients overflowed, so that it moved nothing
+SKIPPED = "skipped"  # with fp16: the gradients overflowed, so the step was skipped
 MOST_SKIPPED = 40  # in a row: the loss scale halves each time, and starts at 2 ** 16
-INTERRUPTED = 130  # the shell's status of a program ended by Ctrl-C
+INTERRUPTED = 130  # exit status of a program ended by Ctrl-C
 
 
 class NonFiniteLossError(UserError):
-    """A loss that is infinite or not a number stops a run: every step after it would train on nothing."""
+    """The loss is infinite or NaN. The run stops, because later steps would be useless."""
 
 
 class Trainer:
-    """Trains `task` in `run`: fit() begins or resumes it and returns its final checkpoint."""
+    """Trains `task` in `run`. fit() starts or resumes it and returns its final checkpoint."""
 
     def __init__(self, task: Task, settings: TrainerSettings, run: Run, process: Process) -> None:
         self.task, self.settings, self.run, self.process = task, settings, run, process
         self.amp = precision(settings.machine.amp, process.device)
         self.total = settings.schedule.steps
-        self.done = 0  # whole steps
-        self.averages = Averages()  # of the interval that the run is in
+        self.done = 0  # completed steps
+        self.averages = Averages()  # of the current interval
         self.skipped = self.skipped_in_row = 0  # steps
-        # reading a value waits for the GPU; on the CPU there is nothing to wait for
+        # reading a value synchronises with a GPU, but costs nothing on the CPU
         self.read_every = 1 if process.device.type == "cpu" else settings.saving.log_every
         self.unread: list[
             tuple[int, list[str], dict[str, Tensor]]
@@ -66,14 +66,14 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(process.device.type, enabled=is_fp16)
 
     def _prepared(self, network: nn.Module) -> nn.Module:
-        """Brings the network to its device and memory layout -> it, or its wrapper that averages gradients."""
+        """Move the network to its device and memory layout. Returns it, or its wrapper that averages gradients."""
         device, machine = self.process.device, self.settings.machine
         self.choices = choose(device, Choices(machine.tf32, autotune=True, deterministic=machine.deterministic))
         if machine.deterministic and device.type == "cuda":
             self.run.log.info(DETERMINISTIC_COST)
         network.to(device)
         self.layout = torch.contiguous_format
-        # tensor cores take half precision in this layout alone
+        # tensor cores need this layout for half precision
         if machine.channels_last or (device.type == "cuda" and self.amp != "off"):
             if narrow := unsafe_in_channels_last(network, device):
                 self.run.log.info(f"channels-last memory layout is not used: {narrow}")
@@ -87,11 +87,11 @@ class Trainer:
         if self.process.world_size == 1:
             return network
         if device.type == "cuda" and machine.sync_batch_norm:
-            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # exchanges the layers in place
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # replaces the layers in place
         return DistributedDataParallel(network, gradient_as_bucket_view=True)
 
     def _facts_of_device(self) -> dict[str, Any]:
-        """How the device computes, for versions.json."""
+        """Return how the device computes, for versions.json."""
         machine = self.settings.machine
         return {
             **self.choices,
@@ -105,9 +105,9 @@ class Trainer:
         }
 
     def continue_from(self, path: Path, state: Mapping[str, Any], *, epoch: int) -> None:
-        """Takes over the optimiser of another run's checkpoint, read from `path`, and counts on from `epoch`.
+        """Continue from another run's checkpoint, read from `path`, with its optimiser state, at `epoch`.
 
-        Of another program's checkpoint the weights alone count. Raises UserError.
+        From another program's checkpoint, only the weights are used. Raises UserError.
         """
         if is_foreign(state):
             self._say_foreign(path)
@@ -117,10 +117,10 @@ class Trainer:
         self.done = epoch * self.settings.saving.keep_every
 
     def fit(self) -> Path:
-        """Trains to the last step and returns the final checkpoint.
+        """Train to the last step and return the final checkpoint.
 
-        On SIGINT or SIGTERM it writes a checkpoint to resume from and leaves with status 130, unless it was in its
-        last step. Raises UserError for a checkpoint that does not fit, and NonFiniteLossError.
+        On SIGINT or SIGTERM, write a checkpoint and exit with status 130, unless it was the last step. Raises UserError
+        for a checkpoint that does not fit, and NonFiniteLossError.
         """
         self._resume()
         if self.done < self.total:
@@ -140,11 +140,11 @@ class Trainer:
         return self._finish()
 
     def step(self, step: int) -> None:
-        """One optimiser step, on the mean gradient of its batches."""
+        """Run one optimiser step on the mean gradient of its batches."""
         sampling, process = self.settings.sampling, self.process
         totals: dict[str, Tensor] = {}
         set_rates(self.optimizer, self.settings.schedule.factor(step))
-        # dropout of a step follows from (seed, step, rank): a resumed run draws the same
+        # dropout depends only on (seed, step, rank), so a resumed run draws the same
         torch.manual_seed(derived_seed(sampling.seed, step, process.rank))
         for number in range(sampling.accumulate):
             batch = self._to_device(next(self.batches))
@@ -158,7 +158,7 @@ class Trainer:
         totals |= self._bound_gradient()
         self.unread.append((step, list(output.losses), totals))
         if step % self.read_every == 0:
-            self._read()  # before the parameters move
+            self._read()  # before the parameters are updated
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -166,7 +166,7 @@ class Trainer:
             self.average.update(step)
 
     def _bound_gradient(self) -> dict[str, Tensor]:
-        """Clips the gradient, where that is asked for -> with fp16, whether it overflowed."""
+        """Clip the gradient if enabled. With fp16, returns whether it overflowed."""
         bound = self.settings.optimiser.clip_grad
         is_scaled = self.scaler.is_enabled()
         if bound <= 0 and not is_scaled:
@@ -176,20 +176,20 @@ class Trainer:
             norm = nn.utils.clip_grad_norm_(self.parameters, bound)
         else:
             norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        # as often as there are batches: all values are divided by their number
+        # times the number of batches, since all values are divided by it
         return {SKIPPED: ~norm.isfinite() * float(self.settings.sampling.accumulate)} if is_scaled else {}
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: value.to(self.process.device, non_blocking=True) for name, value in batch.items()}
 
     def _exchange(self, *, is_last: bool) -> AbstractContextManager:
-        """Processes exchange gradients once per step: with the backward pass of its last batch."""
+        """Exchange gradients once per step, in the backward pass of its last batch."""
         if isinstance(self.network, DistributedDataParallel) and not is_last:
             return self.network.no_sync()
         return nullcontext()
 
     def _read(self) -> None:
-        """Fetches, checks and records the values of the steps since the last reading. Raises NonFiniteLossError."""
+        """Fetch, check and record the values of the steps since the last call. Raises NonFiniteLossError."""
         if not self.unread:
             return
         sums = torch.stack([torch.stack(list(values.values())) for _, _, values in self.unread])
@@ -211,9 +211,9 @@ class Trainer:
         self.unread = []
 
     def _is_skipped(self, step: int, flag: float) -> bool:
-        """Counts a step that overflowed in half precision and moved nothing; the next one has a smaller loss scale.
+        """Count a step that was skipped because of a float16 overflow; the next one has a smaller loss scale.
 
-        Raises NonFiniteLossError where no scale helps.
+        Raises NonFiniteLossError if lowering the scale does not help.
         """
         self.skipped_in_row = self.skipped_in_row + 1 if flag > 0 else 0
         self.skipped += int(flag > 0)
@@ -227,7 +227,7 @@ class Trainer:
         return flag > 0
 
     def _after_step(self, stop: StopRequest, clock: Clock) -> None:
-        """Records and saves what is due, and leaves where that was asked for."""
+        """Record and save what is due, and exit if a stop was requested."""
         saving, at_end = self.settings.saving, self.done == self.total
         self.recorder.bar.update()
         if at_end or self.done % saving.interval == 0:
@@ -237,12 +237,12 @@ class Trainer:
             self._save(keep=True)
         if at_end:
             return
-        # one clock for all processes, else each would ask for a checkpoint of its own
+        # one clock for all processes, so that they save at the same step
         if self.process.any(stop.asked or (self.process.is_main and clock.due())):
             if not is_kept:
                 self._save(keep=False)
             if self.process.any(stop.asked):
-                self.run.log.info(f"stopped after step {self.done}: the same command with --resume continues")
+                self.run.log.info(f"stopped after step {self.done}: run the same command with --resume to continue")
                 sys.exit(INTERRUPTED)
 
     def _end_interval(self) -> None:
@@ -252,12 +252,12 @@ class Trainer:
         recent = self.recorder.recent()
         if recent and (warning := self.task.end_of_interval(recent)):
             self.run.log.info(warning)
-        if self.settings.saving.unit == "iter":  # an epoch's checkpoint holds the averages of its epoch
+        if self.settings.saving.unit == "iter":  # an epoch's checkpoint contains the means of its epoch
             self.averages = Averages()
 
     def _save(self, *, keep: bool) -> None:
-        """Writes a checkpoint: one that is kept, or one to resume from, which the next one replaces."""
-        self._read()  # parameters that a step with a bad loss has moved are never written
+        """Write a permanent (keep) or a temporary checkpoint, which the next one replaces."""
+        self._read()  # checks the loss, so that parameters after a non-finite loss are never saved
         self._check_statistics()
         saving, folder = self.settings.saving, self.run.paths.model_dir
         if self.process.is_main:
@@ -271,20 +271,20 @@ class Trainer:
         self.process.wait()
 
     def _check_statistics(self) -> None:
-        """A step that was skipped has moved no parameter, but batch norms have seen it. Raises NonFiniteLossError."""
+        """Raise NonFiniteLossError if a skipped step left non-finite statistics in batch norms."""
         if self.skipped == 0:
             return
         floating = [b for b in self.task.network.buffers() if b.is_floating_point()]
         if floating and not torch.stack([b.isfinite().all() for b in floating]).all():
             raise NonFiniteLossError(
-                "a step that overflowed left statistics of batch norms that are not finite",
+                "an overflow made the statistics of batch norms non-finite",
                 f"before step {self.done}",
                 "the last good checkpoint is kept",
                 self.run.remedy,
             )
 
     def _content(self) -> dict[str, Any]:
-        """Everything that a checkpoint holds; the randomness of later steps follows from `step` and `facts`."""
+        """Return the content of a checkpoint. The randomness of later steps follows from `step` and `facts`."""
         return {
             **self._networks(),
             "optimizer": self.optimizer.state_dict(),
@@ -298,7 +298,7 @@ class Trainer:
         }
 
     def _networks(self) -> dict[str, Any]:
-        """The task's networks. Averaged ones take their names, and LIVE is then what the optimiser moves."""
+        """Return the task's networks. With averaging: the averages, and under LIVE the weights being optimised."""
         if self.average is None:
             return self.task.checkpoint()
         live = {name: value.clone() for name, value in self.task.network.state_dict().items()}
@@ -306,12 +306,12 @@ class Trainer:
             return {**copy.deepcopy(self.task.checkpoint()), ckpt.LIVE: live}
 
     def _average(self) -> WeightAverage | None:
-        """The average of the weights as they are, where one is asked for."""
+        """Start the average of the weights from their current values, if enabled."""
         decay = self.settings.optimiser.average
         return WeightAverage(self.task.network, decay=decay) if decay else None
 
     def _resume(self) -> None:
-        """Restores the latest checkpoint; learning rate, momentum factor and decay are what the options say now."""
+        """Restore the latest checkpoint. Learning rate, momentum factor and decay follow the current options."""
         if self.run.latest is None:
             return
         path, state = self._newest_readable(self.run.latest)
@@ -326,7 +326,7 @@ class Trainer:
         self.done, self.averages = state["step"], Averages(state["averages"])
         self.skipped = state.get("skipped", 0)
         if self.done == self.total:
-            self.run.log.info(f"{path} ends the run: nothing is left to train")
+            self.run.log.info(f"{path} is the end of the run: nothing is left to train")
             return
         self.task.restore(state, path=path)
         if average := self._average():
@@ -335,7 +335,7 @@ class Trainer:
         restore_optimizer(self.optimizer, self.scaler, state, path=path)
 
     def _newest_readable(self, latest: Path) -> tuple[Path, dict[str, Any]]:
-        """The checkpoint to resume from and its content: where `latest` is damaged, the one before it, and said."""
+        """Return the checkpoint to resume from and its content: the previous one, logged, if `latest` is damaged."""
         try:
             return latest, ckpt.read_checkpoint(latest)
         except UserError as damaged:
@@ -343,18 +343,18 @@ class Trainer:
                 if path != latest:
                     with suppress(UserError):
                         state = ckpt.read_checkpoint(path)
-                        self.run.log.info(f"{damaged}\nresuming from the checkpoint before it: {path}")
+                        self.run.log.info(f"{damaged}\nresuming from the previous checkpoint: {path}")
                         self.run = replace(self.run, latest=path)
                         return path, state
             raise
 
     def _say_foreign(self, path: Path) -> None:
-        self.run.log.info(f"{path} was written by another program: its weights are taken, its optimiser starts anew")
+        self.run.log.info(f"{path} was written by another program: using its weights with a new optimiser")
 
     def _begin(self) -> None:
-        """Writes what the run is made with, once nothing can be refused: a refused run leaves the old files alone."""
+        """Write the run's settings after all checks, so that a refused run does not change existing files."""
         if self.process.is_main:
-            if self.run.latest and self.run.latest == self.run.final:  # the run is longer now: this is not its end
+            if self.run.latest and self.run.latest == self.run.final:  # the run is longer now, so this is not its end
                 move_file(self.run.final, self._kept_path())
             save_options(self.run.options, self.run.paths.config)
             write_versions(self.run.paths.versions, self._facts_of_device())
@@ -362,7 +362,7 @@ class Trainer:
         self.task.network.train()
 
     def _reader(self) -> AbstractContextManager[Iterator[Batch]]:
-        """The batches of all steps that are left."""
+        """Return the batches of all remaining steps."""
         samples, process = self.task.samples, self.process
         steps = self.done, self.total
         batches = Batches(
@@ -372,13 +372,13 @@ class Trainer:
         return read_ahead(samples, batches, num_workers=num_workers, pin=process.device.type == "cuda")
 
     def _kept_path(self) -> Path:
-        """The checkpoint that is kept of the present step."""
+        """Return the path of the current step's permanent checkpoint."""
         saving = self.settings.saving
         number = saving.number(self.done)
         return ckpt.kept_path(self.run.paths.model_dir, self.run.prefix, number, kind=saving.unit)
 
     def _finish(self) -> Path:
-        """The final checkpoint, under the name that the run gives it."""
+        """Rename the last checkpoint as the run requires and return its path."""
         path = self._kept_path()
         if self.run.final is None:
             return path

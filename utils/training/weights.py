@@ -1,4 +1,4 @@
-"""Weights in files that others publish: read without executing anything, required where layers are frozen."""
+"""Reads weights files without executing code, and requires them where layers are frozen."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from utils.errors import UserError
 from utils.training.mxnet_params import read_params, to_resnet38
 
 NO_WEIGHTS = (None, "none")
-# how files begin that were saved in place of the weights
+# first bytes of files that were saved instead of the weights
 IMPOSTORS = {
     b"<!doctype": "a web page",
     b"<html": "a web page",
@@ -21,9 +21,9 @@ IMPOSTORS = {
 
 
 def require_weights(source: str | None, option: str, *, frozen: Mapping[str, tuple[Any, Any]]) -> None:
-    """Raises UserError where training would freeze layers at random values: it would learn next to nothing, silently.
+    """Raise UserError if training would freeze randomly initialised layers, and silently learn next to nothing.
 
-    source: what `option` says, the initial weights. frozen: option -> (its value, the value that freezes nothing).
+    source: the value of `option`, the initial weights. frozen: option -> (its value, the value that freezes nothing).
     """
     freezing = [f"{name}={value}" for name, (value, free) in frozen.items() if value != free]
     if source in NO_WEIGHTS and freezing:
@@ -35,9 +35,9 @@ def require_weights(source: str | None, option: str, *, frozen: Mapping[str, tup
 
 
 def read_weights(path: Path) -> Any:
-    """What a .params (MXNet, ResNet-38), .safetensors or .pth file holds; models.weights finds the tensors in it.
+    """Read a .params (MXNet, ResNet-38), .safetensors or .pth file; models.weights finds the tensors in the result.
 
-    Raises UserError naming the file where it cannot be read.
+    Raises UserError naming the file if it cannot be read.
     """
     _refuse_impostor(path, "weights file")
     if path.suffix == ".params":
@@ -54,22 +54,22 @@ def read_weights(path: Path) -> Any:
 
 
 def read_pth(path: Path) -> Any:
-    """What a .pth file holds, on the CPU: tensors and plain values, nothing executed. Raises UserError naming it."""
+    """Read tensors and plain values from a .pth file on the CPU, without executing code. Raises UserError naming it."""
     _refuse_impostor(path, "checkpoint")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # torch raises half a dozen kinds for a damaged or foreign file
-        # its message advises to load without weights_only, which would execute what the file says
+    except Exception as error:  # torch raises half a dozen exception types for a damaged or foreign file
+        # its message recommends loading without weights_only, which would execute code from the file
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
         if foreign is None:
             raise _unreadable(path, "PyTorch", type(error).__name__) from error
         raise UserError(
-            f"it holds a {foreign[1]}",
+            f"it contains a {foreign[1]}",
             path,
-            "only tensors and plain values are read, so that a file cannot execute anything",
-            "save the state dict alone in a new file",
+            "only tensors and plain values are read, so that a file cannot execute code",
+            "save only the state dict in a new file",
         ) from error
 
 
@@ -89,5 +89,5 @@ def _unreadable(path: Path, kind: str, reason: str) -> UserError:
     return UserError(
         f"it cannot be read as a {kind} file ({reason})",
         path,
-        remedy="delete it, and download or write it again, or give another",
+        remedy="delete it and download or write it again, or give another file",
     )

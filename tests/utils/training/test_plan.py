@@ -79,7 +79,7 @@ def test_the_classifier_shows_and_writes_its_plan_without_data(tmp_path, capsys)
     assert found["hours"] == pytest.approx(found["tflop_run"] / 2 / 3600)
     assert found["with_checkpointing"]["peak_gib"] < found["peak_gib"]
     lines = capsys.readouterr().out.splitlines()
-    assert "100 steps" in lines[0] and "GiB at most" in lines[1] and any("--accumulate=" in line for line in lines)
+    assert "100 steps" in lines[0] and "GiB peak" in lines[1] and any("--accumulate=" in line for line in lines)
     assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
 
 
