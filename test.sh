@@ -11,13 +11,13 @@ install_browser() {
     return
   fi
   if [[ "$(id -u)" != 0 ]] || ! command -v apt-get >/dev/null; then
-    echo "no chromedriver: the report's browser tests are left out (apt-get install chromium chromium-driver)" >&2
+    echo "no chromedriver: skipping the report's browser tests (apt-get install chromium chromium-driver)" >&2
     return
   fi
   echo "installing chromium for the report's browser tests ..."
   if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     chromium chromium-driver; } >/dev/null; then
-    echo "chromium could not be installed: the report's browser tests are left out" >&2
+    echo "chromium could not be installed: skipping the report's browser tests" >&2
   fi
 }
 

@@ -12,7 +12,7 @@ Further flags override keys of the file, e.g. --SOLVER.LR=1e-4; `main.py train -
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
 
 from deeplabv2.step_settings import CamSettings, PredictSettings, StepSettings, TrainSettings
 from utils.config.program import main

@@ -1,1 +1,1 @@
-"""The steps of the pipeline, one file and one run(options) each, joined by files on disk."""
+"""The steps of the pipeline: one file with one run(options) each, connected by files on disk."""

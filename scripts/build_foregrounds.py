@@ -1,4 +1,4 @@
-"""Build the bank of objects that copy-paste augmentation (CDA) pastes, from a run's labels, or import a published one.
+"""Build the foreground bank for copy-paste augmentation (CDA) from a run's labels, or import a published one.
 
 python scripts/build_foregrounds.py --experiment_name EXP --preview
 python scripts/build_foregrounds.py --published FOLDER --dataset data/voc12 --experiment_name EXP
@@ -8,8 +8,8 @@ python scripts/build_foregrounds.py --to published --dataset data/voc12 --experi
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.foregrounds import ForegroundOptions
     from utils.config.program import main
 
@@ -61,7 +61,7 @@ PREVIEW_FILE = "preview.jpg"
 
 @dataclass(frozen=True)
 class _Source:
-    """The files of one image that may give a foreground; tag None where the list has none."""
+    """The files of one image that may yield a foreground. tag: None if the list has none."""
 
     name: str
     tag: int | None
@@ -72,7 +72,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Job:
-    """A foreground that the bank will have: an object of an image, or (candidate None) a published file."""
+    """A foreground to write: an object of an image, or (candidate None) a published file."""
 
     name: str
     tag: int
@@ -82,11 +82,11 @@ class _Job:
 
     @property
     def file(self) -> str:
-        """Where it will stand in the bank."""
+        """Its path in the bank."""
         return foreground_file(self.class_name, self.name)
 
     def is_made(self, folder: Path) -> bool:
-        """Whether the foreground is there, made from what its inputs hold now."""
+        """Return whether the foreground exists and is up to date with its inputs."""
         return all(is_made_from(made, *self.inputs) for made in self.made(folder))
 
     def made(self, folder: Path) -> list[Path]:
@@ -94,14 +94,14 @@ class _Job:
 
 
 def run(options: ForegroundOptions) -> Path:
-    """Makes the foregrounds that are not there yet, then the index, and returns the bank's folder.
+    """Write the missing foregrounds, then the index. Returns the bank's folder.
 
-    Raises UserError, before anything is written, where files are missing or do not fit, no
-    object passes, or the folder holds foregrounds of other settings.
+    Raises UserError, before anything is written, if files are missing or inconsistent, no object passes the limits, or
+    the folder contains foregrounds of other settings.
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     if options.published and options.dataset is None and not paths.config.is_file():
-        raise UserError("the bank's classes are unknown", "--published", remedy="give the --dataset that has them")
+        raise UserError("the bank's classes are unknown", "--published", remedy="give its --dataset")
     trained = open_run(paths, options.dataset)
     data = trained.data
     if options.to == "published":
@@ -127,7 +127,7 @@ def run(options: ForegroundOptions) -> Path:
 
 
 def _export(options: ForegroundOptions, data: Dataset) -> Path:
-    """Writes the experiment's finished bank in the published form and returns that folder."""
+    """Convert the experiment's finished bank to the published format. Returns the new folder."""
     source = foreground_bank_dir(options.experiment_name)
     folder = Path(options.out).absolute() if options.out else source.with_name(f"{source.name}_published")
     counts = export_bank(ForegroundBank.open(source, data.classes), folder, bgr=options.published_bgr)
@@ -148,7 +148,7 @@ def _published_jobs(source: Path, data: Dataset, bgr: bool) -> tuple[dict[str, A
 
 
 def _sources(options: ForegroundOptions, trained: Run) -> tuple[dict[str, Any], list[_Source], Counter]:
-    """The settings, the files of the images with one tag or unknown ones, and a count of the others."""
+    """Return the settings, the files of images with one tag or unknown tags, and counts of rejected images."""
     data, listing = trained.data, trained.train_list(options.train_list)
     image_dir, sal_dir = trained.image_dir(options.image_dir), trained.sal_dir(options.sal_dir)
     if options.label_dir is None:
@@ -186,7 +186,7 @@ def _sources(options: ForegroundOptions, trained: Run) -> tuple[dict[str, Any], 
 def _survey(
     sources: Sequence[_Source], rejected: Counter, options: ForegroundOptions, classes: tuple[str, ...]
 ) -> list[_Job]:
-    """The objects that the bank will have. Raises UserError, with the reasons counted, where there is none."""
+    """Select the objects for the bank. Raises UserError with the number of rejections per reason if there are none."""
     look = partial(
         _judge_source,
         classes=classes,
@@ -202,10 +202,10 @@ def _survey(
     rejected[Rejection.CUT] = len(candidates) - len(chosen)
     reasons = "; ".join(f"{count} {reason}" for reason, count in rejected.most_common() if count)
     if not chosen:
-        remedy = "give a lower --min_area, --min_side or --min_agreement, or better labels by --label_dir"
+        remedy = "give a lower --min_area, --min_side or --min_agreement, or better labels with --label_dir"
         raise UserError(f"no object passes ({reasons})", remedy=remedy)
-    saliency = "" if sources[0].saliency else "; without saliency: the label stands for it"
-    print(f"{len(chosen)} objects chosen; left out: {reasons or 'none'}{saliency}")
+    saliency = "" if sources[0].saliency else "; without saliency maps: using the labels"
+    print(f"{len(chosen)} objects selected; rejected: {reasons or 'none'}{saliency}")
     by_name = {source.name: source for source in sources}
     return [_job(candidate, by_name[candidate.name], classes[candidate.tag]) for candidate in chosen]
 
@@ -213,12 +213,14 @@ def _survey(
 def _judge_source(source: _Source, *, classes: tuple[str, ...], **bounds: Unpack[Bounds]) -> Candidate | Rejection:
     label = read_label(source.label)
     if strange := unknown_labels(label, len(classes) + 1):
-        raise UserError(f"holds {strange[0]}", source.label, f"labels are 0..{len(classes)} and {IGNORE_INDEX}")
+        raise UserError(
+            f"contains {strange[0]}", source.label, f"expected labels in 0..{len(classes)} or {IGNORE_INDEX}"
+        )
     saliency = None if source.saliency is None else np.asarray(read_gray(source.saliency))
     size = open_header(source.image).size[::-1]
     if label.shape != size or (saliency is not None and saliency.shape != size):
         shapes = f"image {size}, label {label.shape}" + ("" if saliency is None else f", saliency {saliency.shape}")
-        raise UserError(shapes, source.name, "height and width must agree", "check --label_dir and --sal_dir")
+        raise UserError(shapes, source.name, "expected equal height and width", "check --label_dir and --sal_dir")
     return judge(source.name, label, None if saliency is None else saliency > SALIENT, tag=source.tag, **bounds)
 
 
@@ -230,22 +232,22 @@ def _job(candidate: Candidate, source: _Source, class_name: str) -> _Job:
 def _make_bank(
     folder: Path, record: FolderSettings, settings: dict[str, Any], jobs: list[_Job], options: ForegroundOptions
 ) -> None:
-    """Writes what is not made yet, and the index last."""
+    """Write the missing foregrounds, and the index last."""
     todo = sum(options.overwrite or not job.is_made(folder) for job in jobs)
     if todo:
-        remove_file(folder / INDEX_FILE)  # a bank that is being changed is unfinished
+        remove_file(folder / INDEX_FILE)  # a bank without it counts as unfinished
         record.start(settings)
     make = partial(_make_foreground, folder=folder, bgr=options.published_bgr, overwrite=options.overwrite)
     work = parallel_map(make, jobs, num_workers=options.num_workers, description="cutting out foregrounds")
     entries = [entry for entry in work if entry is not None]
     if len(entries) < len(jobs):
-        print(f"{len(jobs) - len(entries)} left out: no pixel of the object is salient, so nothing would be pasted")
+        print(f"{len(jobs) - len(entries)} skipped: no pixel of the object is salient, so nothing would be pasted")
     write_index(folder, entries)
-    print(f"{todo} foregrounds made, {len(jobs) - todo} kept: {folder}")
+    print(f"{todo} foregrounds written, {len(jobs) - todo} kept: {folder}")
 
 
 def _make_foreground(job: _Job, *, folder: Path, bgr: bool, overwrite: bool) -> BankEntry | None:
-    """Writes a foreground if that is to do, and returns its entry; None where nothing of it would be pasted."""
+    """Write a foreground unless it is up to date. Returns its entry, or None if nothing of it would be pasted."""
     if job.candidate is None:
         foreground = read_published(job.inputs[0], tag=job.tag, bgr=bgr)
         agreement = iou(foreground.mask, foreground.saliency > SALIENT)
@@ -260,7 +262,7 @@ def _make_foreground(job: _Job, *, folder: Path, bgr: bool, overwrite: bool) -> 
 
 
 def _cut(candidate: Candidate, label: Path, image: Path, saliency: Path | None = None) -> Foreground:
-    """The object in its box; without a saliency map the object is its own."""
+    """Cut out the object's box. Without a saliency map, the object's mask is its saliency."""
     window = candidate.window
     mask = read_label(label)[window] == candidate.tag + 1
     pixels = np.ascontiguousarray(np.asarray(read_rgb(image))[window])

@@ -18,7 +18,7 @@ from utils.runs.paths import RunPaths
 
 
 class ImageCams(NamedTuple):
-    """One image's CAMs (K, H, W) in 0..1; for random walks, where wanted, its strided and high-resolution ones."""
+    """One image's CAMs (K, H, W) in 0..1, and optionally its strided and high-resolution ones for random walks."""
 
     merged: Tensor
     random_walk: tuple[Tensor, Tensor] | None
@@ -26,7 +26,7 @@ class ImageCams(NamedTuple):
 
 @dataclass(frozen=True)
 class CamOutputs:
-    """Which files an image gets, and where."""
+    """Determines the files of an image, and writes them."""
 
     paths: RunPaths
     attention: bool = False
@@ -35,7 +35,7 @@ class CamOutputs:
     psa: bool = False
 
     def files(self, entry: ImageEntry) -> list[Path]:
-        """Every file of one image, the artefact last: it says that the others are there too."""
+        """Return every file of an image. The CAM file is last: its presence means that the others exist."""
         attention = [self.attention_file(entry, key) for key in entry.tags] if self.attention else []
         irn = [self.paths.irn_dir / f"{entry.name}.npy"] if self.irn else []
         affinity = [self.paths.affinity_dir / f"{entry.name}.npy"] if self.affinity else []
@@ -46,7 +46,7 @@ class CamOutputs:
         return self.paths.attention_dir / f"{entry.name}_{key}.png"
 
     def are_there(self, entry: ImageEntry, image: Path) -> bool:
-        """Whether all files are there and the artefact is whole, of the listed tags and made of this image."""
+        """Return whether all files exist and the CAM file is intact, has the listed tags, and is of this image."""
         *others, artefact = self.files(entry)
         if not artefact.is_file() or not all(path.is_file() for path in others):
             return False
@@ -56,7 +56,7 @@ class CamOutputs:
             return False
 
     def remove_all(self) -> None:
-        """Removes the CAM stage's files of this run, also those of images that are not listed now."""
+        """Remove all CAM files of this run, including those of images that are no longer listed."""
         exports = (self.paths.attention_dir, self.paths.irn_dir, self.paths.affinity_dir, self.paths.psa_dir)
         for folder in (self.paths.cam_dir, *exports):
             for suffix in ("npz", "npy", "png", "json"):
@@ -65,11 +65,11 @@ class CamOutputs:
 
     @property
     def random_walk(self) -> bool:
-        """Whether exports for random walks are wanted, which are made from maps of their own."""
+        """Whether exports for random walks are enabled, which need maps of their own."""
         return self.irn or self.affinity
 
     def write(self, entry: ImageEntry, maps: ImageCams, image: Path) -> None:
-        """Writes one image's files; the artefact comes last, so that it says that all are there."""
+        """Write an image's files, the CAM file last, so that its presence means that all exist."""
         cams = cam.to_uint8(maps.merged)
         if self.attention:
             for key, attention in zip(entry.tags, cams):

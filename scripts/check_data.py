@@ -6,8 +6,8 @@ python scripts/check_data.py --dataset=data/voc12
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.prepare import CheckOptions
     from utils.config.program import main
 
@@ -36,7 +36,7 @@ from utils.runs.inputs import TrainingPaths, list_sizes, training_paths
 
 @dataclass(frozen=True)
 class DataReport:
-    """All that is wrong (training cannot start, or measuring would fail), what is only odd, and counts per class."""
+    """Faults (training cannot start, or scoring would fail), warnings, and counts per class."""
 
     faults: list[Fault]
     warnings: list[str]
@@ -54,7 +54,7 @@ class DataReport:
 
 @dataclass(frozen=True)
 class _Lists:
-    """The entries of every list by its path; which one is trained on, and which ones need masks."""
+    """The entries of every list by path, the training list, and the lists whose images need masks."""
 
     entries: dict[Path, list[ImageEntry]]
     train: Path
@@ -65,7 +65,7 @@ class _Lists:
 
 
 def run(options: CheckOptions) -> DataReport:
-    """Reads everything, prints the report and returns it. Raises UserError where a named path is missing."""
+    """Read everything, print the report and return it. Raises UserError if a given path is missing."""
     data = open_dataset(options.dataset)
     places = training_paths(data, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list)
     mask_dir = existing_path(options.mask_dir, "--mask_dir") if options.mask_dir else data.mask_dir
@@ -84,7 +84,7 @@ def run(options: CheckOptions) -> DataReport:
 
 
 def _read_lists(data: Dataset, train_list: Path, mask_list: Path | None) -> tuple[_Lists, list[Fault]]:
-    """Every list that is there: the one to train on, those of masks, and the others of the dataset."""
+    """Read all existing lists: the training list, those of masks, and the dataset's others."""
     usual = [catalog.TRAIN_MASKS, catalog.VAL_MASKS, catalog.VAL_TAGS, catalog.AUG_IMAGES, catalog.TEST_IMAGES]
     there = [data.root / name for name in usual if (data.root / name).is_file()]
     with_masks = [data.root / name for name in (catalog.TRAIN_MASKS, catalog.VAL_MASKS)]
@@ -97,7 +97,7 @@ def _read_lists(data: Dataset, train_list: Path, mask_list: Path | None) -> tupl
 
 
 def _items(lists: _Lists, places: TrainingPaths, mask_dir: Path) -> list[ImageFiles]:
-    """The files of every listed image: all have an image, those trained on saliency, those measured on a mask."""
+    """Return the files of every listed image: the image, saliency for training images, masks for scored images."""
     images = image_files(places.image_dir) if places.image_dir.is_dir() else {}
     maps = image_files(places.sal_dir) if places.sal_dir and places.sal_dir.is_dir() else {}
     trained, measured = set(lists.names([lists.train])), set(lists.names(lists.with_masks))
@@ -119,7 +119,7 @@ def _report(
     tags = Counter(tag for entry in train for tag in entry.tags)
     labels = Counter(label for report in reports for label in report.labels)
     unlearnable = [
-        Fault("lists of tags that teach nothing", str(lists.train), text) for text in tag_faults(train, data.classes)
+        Fault("lists with uninformative tags", str(lists.train), text) for text in tag_faults(train, data.classes)
     ]
     kinds = MaskKinds()
     for report in reports:
@@ -141,7 +141,7 @@ def _report(
 
 
 def _warnings(data: Dataset, lists: _Lists, tags: Mapping[int, int], reports: list[ImageReport]) -> list[str]:
-    """What does not keep training from starting, but may not be meant."""
+    """Return what does not prevent training but may be unintended."""
     warnings = []
     absent = [name for tag, name in enumerate(data.classes) if not tags.get(tag)]
     if absent and lists.entries.get(lists.train):
@@ -161,19 +161,17 @@ def _warnings(data: Dataset, lists: _Lists, tags: Mapping[int, int], reports: li
     if other:
         warnings.append(
             f"{len(other)} of {len(labelled)} masks show none of their image's tags ({first_few(other)}): "
-            "is their order of classes that of the tags?"
+            "do masks and tags use the same order of classes?"
         )
     if not lists.with_masks:
-        warnings.append(f"no {catalog.TRAIN_MASKS}: nothing can be measured; give gen_gt.py a --threshold")
+        warnings.append(f"no {catalog.TRAIN_MASKS}: nothing can be scored; give gen_gt.py a --threshold")
     return warnings
 
 
 def _print_report(report: DataReport, data: Dataset, places: TrainingPaths) -> None:
     saliency = "without saliency" if places.sal_dir is None else f"saliency from {places.sal_dir}"
-    negatives = f" ({report.negatives} negatives, without any class)" if report.negatives else ""
-    print(
-        f"{data.root}: {report.images} training images{negatives}, {report.masks} with masks to measure on, {saliency}"
-    )
+    negatives = f" ({report.negatives} negatives, with none of the classes)" if report.negatives else ""
+    print(f"{data.root}: {report.images} training images{negatives}, {report.masks} with masks for scoring, {saliency}")
     for line in report.lists:
         print(f"  {line}")
     width = max(map(len, data.classes))
@@ -188,6 +186,6 @@ def _print_report(report: DataReport, data: Dataset, places: TrainingPaths) -> N
 
 
 def run_to_status(options: CheckOptions) -> None:
-    """The program: leaves with status 1 where something is wrong."""
+    """Run the check as a program: exit status 1 if there are faults."""
     if not run(options).is_ready:
         sys.exit(1)

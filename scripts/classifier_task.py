@@ -14,28 +14,28 @@ from utils.training.optimiser import parameter_groups
 from utils.training.task import Losses
 
 ACTIVE_TAGS = "active_tags"
-COLLAPSED = 0.05  # fraction of tags shown by the global network under which its CAMs are background everywhere
+COLLAPSED = 0.05  # if fewer tags than this fraction are active, the global network's CAMs are background everywhere
 COLLAPSE_WARNING = (
-    "WARNING: the global network shows {share:.1%} of the images' tags: its CAMs are background everywhere. "
+    "WARNING: only {share:.1%} of the images' tags are active in the global network: its CAMs are background. "
     "Short schedules need a loss whose gradient does not vanish: --kd_loss=balanced "
     "--background_target=complement --kd_weight=1 --clip_grad=5 (as configs/voc_light.yaml)"
 )
 
 
 class ClassifierTask:
-    """L2G for the engine: see utils.training.task.Task."""
+    """L2G as a task of the engine, see utils.training.task.Task."""
 
     def __init__(self, network: L2G, samples: L2GDataset, *, lr: float, new_lr_factor: float) -> None:
         self.network, self.samples = network, samples
         self.lr, self.new_lr_factor = lr, new_lr_factor
 
     def example(self, count: int) -> dict[str, Tensor]:
-        """A batch of `count` samples whose values mean nothing."""
+        """Return a dummy batch of `count` samples."""
         return self.samples.example(count)
 
     @property
     def networks(self) -> dict[str, CamNet]:
-        """The networks under the names that published checkpoints give them."""
+        """Return the networks by their keys in published checkpoints."""
         both = {"state_dict": self.network.global_net, "local_dict": self.network.local_net}
         return {name: cast(CamNet, network) for name, network in both.items() if network is not None}
 
@@ -54,7 +54,7 @@ class ClassifierTask:
             load_file(network, path, state, which=name)
 
     def start_from(self, state: Mapping[str, Any], *, path: Path) -> None:
-        """Fills both networks from another run's checkpoint; one that holds a single network gives it to both."""
+        """Load both networks from another run's checkpoint. A checkpoint of a single network fills both."""
         for name, network in self.networks.items():
             load_file(network, path, state, which=name if name in state else "state_dict")
 

@@ -1,8 +1,8 @@
-# Sourced by the shell scripts: ROOT is the project's folder, PYTHON the interpreter, EXP the experiment: the first
-# argument, else what the environment says.
+# Sourced by the shell scripts. Sets ROOT (the project's folder), PYTHON (the interpreter) and EXP (the experiment: the
+# first argument, else the environment's EXP).
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-# One default for the scripts of a dataset, so that they find each other's run; those of COCO name their own.
+# The scripts of a dataset share a default, so that they find each other's run; the COCO scripts set their own.
 EXP="${1:-${EXP:-${DEFAULT_EXP:-l2g_voc}}}"
 
 CHOSEN_PYTHON="${PYTHON:-}"
@@ -15,8 +15,8 @@ fi
 
 source "$ROOT/scripts/environment.sh"
 
-# The segmentation trainer from EXP's pseudo labels to scores and the archive: run_segmentation CONFIG [flags].
-# Each step skips what is finished and resumes where it was stopped.
+# Segmentation from EXP's pseudo labels to scores and the archive: run_segmentation CONFIG [flags].
+# Each step skips finished work and resumes.
 run_segmentation() {
   local launch=("$PYTHON")
   if [[ "${NPROC:-1}" -gt 1 ]]; then
@@ -29,15 +29,15 @@ run_segmentation() {
   "${launch[@]}" "$deeplab/main.py" test "${settings[@]}"
   "$PYTHON" "$deeplab/main.py" crf "${settings[@]}"
 
-  # the server takes labels of the test images; where their list is missing, what it would take is made of val
+  # the evaluation server expects labels of the test images; without their list, the archive contains val's
   local split=test
   if [[ ! -f "$ROOT/data/voc12/test.txt" && ! -f "$deeplab/VOCdevkit/VOC2012/ImageSets/SegmentationAug/test.txt" ]]; then
     split=val
-    echo "data/voc12/test.txt is missing: results.tar.gz is made of the val images"
+    echo "data/voc12/test.txt is missing: results.tar.gz will contain labels of the val images"
   fi
   "${launch[@]}" "$deeplab/eval.py" "${settings[@]}" --split="$split"
 
-  # where the classifier's run is here too, its report now includes the network as well
+  # update the report of the classifier's run, if it exists, to include the network
   if [[ -f "$ROOT/runs/$EXP/cam_scores.json" ]]; then
     "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --preset="$ROOT/configs/voc12.yaml" --report --max_images=1
   fi

@@ -1,10 +1,10 @@
-"""Convert weights: ImageNet weights of any form to a .pth file, or a checkpoint to what the published programs read."""
+"""Convert weights: ImageNet weights of any format to a .pth file, or a checkpoint to the published format."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.weights import ConvertOptions
     from utils.config.program import main
 
@@ -22,7 +22,7 @@ from utils.training.weights import read_weights
 
 
 def run(options: ConvertOptions) -> Path:
-    """Writes the weights in the chosen form and returns the file. Raises UserError naming a damaged file."""
+    """Write the weights in the chosen format. Returns the file. Raises UserError naming a damaged file."""
     path = weights_path(options.weights, "--weights")
     out = Path(options.out)
     if options.to == "published":

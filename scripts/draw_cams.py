@@ -1,4 +1,4 @@
-"""Pictures of a run: CAM heat maps, overlays on the photo, a contact sheet to look at, and the HTML report."""
+"""Visualise a run: CAM heat maps, overlays on the photo, a contact sheet, and the HTML report."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -29,21 +29,21 @@ from utils.runs.paths import RunPaths
 
 CELL = (160, 128)  # of the contact sheet, pixels
 MAX_CAMS = 4  # columns of CAMs on the contact sheet
-MANY = 12  # images on it, above which two stand in a row
+MANY = 12  # with more images, the sheet has two per row
 OVERLAY_FOLDER = "overlay"
 SHEET_FILE = "contact_sheet.png"
-SHEET_IMAGES = 24  # a page that one looks at; the report's gallery has them all
+SHEET_IMAGES = 24  # for an overview; the report's gallery has all images
 
 
 def run(options: DrawOptions) -> Path:
-    """Draws heat maps and overlays of every image that has CAMs, then the contact sheet, whose path it returns.
+    """Draw heat maps and overlays of every image with CAMs, then the contact sheet. Returns its path.
 
-    With `report` the HTML report follows, and its path is returned.
+    With `report`, also write the HTML report and return its path instead.
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     names = names_with_cams(paths)
     sources, notes = find_sources(paths, options)
-    # read first: missing runs are reported before any picture is drawn
+    # read first, so that missing runs are reported before any picture is drawn
     runs = read_runs(options.runs_dir, (options.experiment_name, *options.compare)) if options.report else []
     predictions = existing_path(options.prediction_dir, "--prediction_dir") if options.prediction_dir else None
     drawn = _some_of(names, sources, options.max_images)
@@ -96,9 +96,9 @@ def draw_image(sources: Sources, name: str) -> None:
 
 
 def contact_sheet(sources: Sources, names: Sequence[str], *, title: str, notes: Sequence[str]) -> Image.Image:
-    """Photo, saliency, CAMs, pseudo label, mask, in a row for each image, and two images in a row where they are many.
+    """Draw photo, saliency, CAMs, pseudo label and mask of each image in a row, or two images per row for many.
 
-    Kinds that no image has are left out.
+    Kinds that no image has are omitted.
     """
     rows = [cells_of_image(sources, name) for name in names]
     num_cams = min(MAX_CAMS, max(len(row["CAM"]) for row in rows))
@@ -123,7 +123,7 @@ def contact_sheet(sources: Sources, names: Sequence[str], *, title: str, notes: 
 
 
 def padded(cells: Sequence[Cell], count: int, missing: str) -> list[Cell]:
-    """Exactly `count` cells; the last one shows how many more there are."""
+    """Pad or truncate to `count` cells. If truncated, the last caption states how many more there are."""
     cells = list(cells)
     if len(cells) > count:
         last = cells[count - 1]
@@ -132,7 +132,7 @@ def padded(cells: Sequence[Cell], count: int, missing: str) -> list[Cell]:
 
 
 def cells_of_image(sources: Sources, name: str) -> dict[str, list]:
-    """Cells of one image by kind, and under `indices` what its label maps hold."""
+    """Return the cells of an image by kind, and under `indices` the classes in its label maps."""
     photo, keys, cams = sources.photo_and_cams(name)
     heat = [Cell(visual.overlay(photo, visual.heat_map(c)), sources.classes[key]) for key, c in zip(keys, cams)]
     cells: dict[str, list] = {"photo": [Cell(photo, name)], "saliency": [], "CAM": heat, "indices": []}

@@ -1,10 +1,10 @@
-"""Draw what copy-paste makes of training images: python scripts/draw_pastes.py --dataset=… --cda_bank=…"""
+"""Draw training images before and after copy-paste: python scripts/draw_pastes.py --dataset=… --cda_bank=…"""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.foregrounds import DrawPastesOptions
     from utils.config.program import main
 
@@ -28,7 +28,7 @@ COLUMNS = ("photo", "its saliency", "with an object", "saliency with it")
 
 
 def run(options: DrawPastesOptions) -> Path:
-    """Writes the sheet and returns its path."""
+    """Write the sheet and return its path."""
     dataset = open_dataset(options.dataset)
     bank = ForegroundBank.open(existing_path(options.cda_bank, "--cda_bank"), dataset.classes)
     paster = Paster(

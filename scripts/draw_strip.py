@@ -1,10 +1,10 @@
-"""Draw the strip of a run that the README shows: photo, CAM, label and mask of a few images, one image a column."""
+"""Draw a strip for the README: photo, CAM, label and mask of a few images of a run, one image per column."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.draw import StripOptions
     from utils.config.program import main
 
@@ -35,7 +35,7 @@ QUALITY = 88  # of the JPEG
 
 
 def run(options: StripOptions) -> Path:
-    """Draws the strip and returns its path. Raises UserError for names without CAMs."""
+    """Draw the strip and return its path. Raises UserError for names without CAMs."""
     paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     known = names_with_cams(paths)
     missing = sorted(set(options.names) - set(known))
@@ -55,10 +55,10 @@ def run(options: StripOptions) -> Path:
 
 
 def _column(sources: Sources, name: str, label_title: str) -> tuple[str, dict[str, np.ndarray]]:
-    """The tags of an image, and its pictures (H, W, 3) by row title; a kind that is missing is left out."""
+    """Return an image's tags, and its existing pictures (H, W, 3) by row title."""
     photo, keys, cams = sources.photo_and_cams(name)
     pictures = {"photo": photo, "CAM": photo}
-    if len(keys):  # the strongest tag's, where there are several
+    if len(keys):  # with several tags, that of the strongest
         pictures["CAM"] = overlay(photo, heat_map(cams.max(axis=0)))
     for title, folder in ((label_title, sources.label_dir), ("true mask", sources.mask_dir)):
         label = read_optional_label(folder, name)
@@ -68,14 +68,14 @@ def _column(sources: Sources, name: str, label_title: str) -> tuple[str, dict[st
 
 
 def outlined(picture: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) with white lines where the label (H, W) changes; without them if it is small."""
+    """Draw white lines into a picture (H, W, 3) where the label (H, W) changes, unless it is small."""
     around = np.ones((max(1, len(label) // 150),) * 2, np.uint8)
     changes = cv2.dilate(label, around) != cv2.erode(label, around)
     return np.where(changes[..., None], np.uint8(255), picture)
 
 
 def strip(columns: Sequence[tuple[str, dict[str, np.ndarray]]], *, width: int) -> Image.Image:
-    """Captioned columns of pictures of one height each row, `width` pixels together; row titles on the left. -> RGB."""
+    """Draw captioned columns with row titles on the left, `width` pixels wide. Rows have equal height. -> RGB."""
     titles = list(dict.fromkeys(title for _, pictures in columns for title in pictures))
     shapes = [pictures["photo"].shape for _, pictures in columns]
     free = width - MARGIN - GAP * (len(columns) + 1)

@@ -1,14 +1,14 @@
-# Sourced by common.sh: the environment of demo.sh, train_test_L2G_own.sh and test.sh, .venv in the project's folder.
-# The lists of packages are requirements.txt and, for tests, requirements-dev.txt; constraints.txt holds the versions
-# that the suite last passed with. CONSTRAINTS=FILE takes others, CONSTRAINTS= (empty) the newest.
-FIRST_PYTHON=11 LAST_PYTHON=14 # of Python 3: those that every package has wheels for
+# Sourced by common.sh: creates .venv in the project's folder, the environment of demo.sh, train_test_L2G_own.sh and
+# test.sh, from requirements.txt and, for tests, requirements-dev.txt. constraints.txt lists the versions that the suite
+# last passed with. CONSTRAINTS=FILE uses others, CONSTRAINTS= (empty) the newest.
+FIRST_PYTHON=11 LAST_PYTHON=14 # versions of Python 3 for which every package has wheels
 
 refuse_environment() {
   echo "error: $1" >&2
   exit 1
 }
 
-# make_environment [dev]: sets PYTHON. A PYTHON that the caller chose is checked and used as it is.
+# make_environment [dev]: sets PYTHON. A PYTHON chosen by the caller is only checked.
 make_environment() {
   if [[ -n "$CHOSEN_PYTHON" ]]; then
     check_chosen_python
@@ -29,12 +29,12 @@ make_environment() {
   echo "installing packages into $ROOT/.venv (a few minutes the first time) ..."
   "$base" -m venv "$ROOT/.venv"
   install_packages "$kind" "$constraints"
-  # an environment for tests is one for running too
+  # an environment for tests also serves for running
   wanted_packages run "$constraints" >"$ROOT/.venv/installed_run"
   wanted_packages "$kind" "$constraints" >"$ROOT/.venv/installed_$kind"
 }
 
-# What an environment is made from, as text: two that agree need no installation.
+# The lists that an environment is made from; if they have not changed, nothing is installed.
 wanted_packages() {
   cat "$ROOT/requirements.txt"
   if [[ "$1" == dev ]]; then
@@ -55,7 +55,7 @@ install_packages() {
   "${pip[@]}" --only-binary :all: --requirement "$ROOT/requirements.txt" ||
     refuse_environment "the packages of requirements.txt could not be installed: see pip's message above"
   if [[ "$1" == dev ]]; then
-    # what may fail is installed alone
+    # packages that may fail are installed one by one
     "${pip[@]}" --requirement <(grep -v -e '^-r' -e '# optional$' "$ROOT/requirements-dev.txt") ||
       refuse_environment "the packages of requirements-dev.txt could not be installed: see pip's message above"
     for optional in $(sed -n 's/ *# optional$//p' "$ROOT/requirements-dev.txt"); do
@@ -65,12 +65,12 @@ install_packages() {
   fi
 }
 
-# Version of the interpreter $1, such as 3.11; nothing if it does not run.
+# Prints the version of the interpreter $1, such as 3.11; nothing if it does not run.
 python_version() {
   "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 }
 
-# The first interpreter on the PATH that is supported.
+# Prints the first supported interpreter on the PATH.
 supported_python() {
   local candidate version found=""
   for candidate in python3 python python3.14 python3.13 python3.12 python3.11; do
@@ -89,7 +89,7 @@ check_venv() {
     refuse_environment "$1 has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv), or set PYTHON=/path/to/python"
 }
 
-# Whether pip takes the CPU build of torch: on macOS it is the only one; elsewhere an index of it must be named.
+# Returns whether pip installs the CPU build of torch: always on macOS; on Linux only with the index of CPU builds.
 is_cpu_build() {
   [[ "$(uname -sm)" != "Linux x86_64" || "${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-}" == *cpu* ]]
 }
@@ -106,7 +106,7 @@ check_space() {
 
 suggest_cpu_packages() {
   if ! is_cpu_build && ! command -v nvidia-smi >/dev/null; then
-    echo "no NVIDIA GPU was found. To leave out 4 GB of CUDA libraries, stop here (Ctrl-C) and set" \
+    echo "no NVIDIA GPU was found. To avoid downloading 4 GB of CUDA libraries, stop here (Ctrl-C) and set" \
       "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
   fi
 }
@@ -121,7 +121,7 @@ check_chosen_python() {
     refuse_environment "PYTHON=$PYTHON is missing $missing: $PYTHON -m pip install -r $ROOT/requirements.txt"
 }
 
-# by what is imported: conda and others give packages names of their own
+# by module name: conda and others name packages differently
 LIST_MISSING='
 from importlib.util import find_spec
 

@@ -1,13 +1,13 @@
-"""Write photographs in the public domain that come with scikit-image and matplotlib, and a table of their tags.
+"""Export public-domain photographs from scikit-image and matplotlib, with a table of their tags.
 
-They may be published, so the README shows what a network makes of them: see scripts/make_hero.sh.
+They may be published, so the README shows a network's results on them: see scripts/make_hero.sh.
 """
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.prepare import ExportPhotographsOptions
     from utils.config.program import main
 
@@ -23,9 +23,9 @@ from utils.data.images import write_image
 from utils.errors import UserError
 from utils.files.atomic import write_lines
 
-# All photographs of people, animals and things that these packages contain without restrictions, whatever a
-# network makes of them, with their tags among VOC's classes. skimage.data names the sources: NASA and SpaceX (public
-# domain), S. van der Walt, L. Varshney and R. Michetti (CC0). grace_hopper is by the US Navy (public domain).
+# All photographs of people, animals and objects that these packages contain without restrictions, regardless of the
+# results on them, with their VOC classes. skimage.data names the sources: NASA and SpaceX (public domain), S. van der
+# Walt, L. Varshney and R. Michetti (CC0). grace_hopper is by the US Navy (public domain).
 PHOTOGRAPHS = {
     "chelsea.png": ("skimage", "data", "cat"),
     "astronaut.png": ("skimage", "data", "person"),
@@ -37,7 +37,7 @@ PHOTOGRAPHS = {
 
 
 def run(options: ExportPhotographsOptions) -> Path:
-    """Writes NAME.png of each photograph and tags.csv beside the folder; returns the folder."""
+    """Write NAME.png for each photograph, and OUT_tags.csv beside the folder. Returns the folder."""
     out = Path(options.out).absolute()
     rows = ["file,tags"]
     for name, (package, folder, tags) in PHOTOGRAPHS.items():
@@ -55,5 +55,7 @@ def run(options: ExportPhotographsOptions) -> Path:
 def _folder_of(package: str) -> Path:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise UserError(f"{package} is not installed", rule="it has the photographs", remedy="pip install scikit-image")
+        raise UserError(
+            f"{package} is not installed", rule="it contains the photographs", remedy="pip install scikit-image"
+        )
     return Path(spec.origin).parent

@@ -1,4 +1,4 @@
-"""A contact sheet of a foreground bank: what copy-paste augmentation would paste, class by class."""
+"""A contact sheet of a foreground bank: the objects that copy-paste augmentation pastes, by class."""
 
 import numpy as np
 from PIL import Image
@@ -9,13 +9,13 @@ from utils.drawing import Cell
 from utils.fonts import class_labels
 
 CELL = (120, 110)  # pixels
-ACROSS = 8  # foregrounds a class
-FADED = 0.8  # how far what is not pasted goes to white
+ACROSS = 8  # foregrounds per class
+FADED = 0.8  # how much pixels that are not pasted are blended with white
 WITHHELD = (220, 40, 40)
 
 
 def bank_sheet(bank: ForegroundBank, *, title: str) -> Image.Image:
-    """A row a class that the bank has, evenly spread over its foregrounds and always the same ones. -> RGB."""
+    """Draw a row of foregrounds per class, at even intervals, always the same ones. -> RGB."""
     rows = []
     names, more_notes = class_labels(bank.classes)
     for tag in bank.tags:
@@ -31,7 +31,7 @@ def bank_sheet(bank: ForegroundBank, *, title: str) -> Image.Image:
 
 
 def pasted_part(foreground: Foreground) -> np.ndarray:
-    """The crop (h, w, 3) uint8 with the rest faded, and object pixels that are not salient in red."""
+    """Return the crop (h, w, 3) uint8 with the background faded and non-salient object pixels in red."""
     white = np.full_like(foreground.image, 255)
     picture = np.where(
         foreground.mask[..., None], foreground.image, visual.overlay(foreground.image, white, strength=FADED)

@@ -1,4 +1,4 @@
-"""Turn label PNGs of other programs (IRN's ir_label and sem_seg, coloured ones) into a folder of pseudo labels.
+"""Convert label PNGs of other programs (IRN's ir_label and sem_seg, coloured ones) to a folder of pseudo labels.
 
 python scripts/import_labels.py --labels FOLDER --out data/voc12/pseudo_seg_labels_EXP
 """
@@ -6,8 +6,8 @@ python scripts/import_labels.py --labels FOLDER --out data/voc12/pseudo_seg_labe
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.labels import ImportLabelsOptions
     from utils.config.program import main
 
@@ -34,10 +34,10 @@ SETTINGS_FILE = "label_settings.json"
 
 
 def run(options: ImportLabelsOptions) -> Path:
-    """Writes the label of every listed image and returns their folder. Raises UserError naming what does not fit."""
+    """Write the label of every listed image. Returns their folder. Raises UserError naming inconsistent files."""
     data, source, folder = open_dataset(options.dataset), existing_path(options.labels, "--labels"), Path(options.out)
     if "{name}" not in options.file_name:
-        raise UserError(options.file_name, "--file_name", "it contains {name}")
+        raise UserError(options.file_name, "--file_name", "expected a name with {name}")
     listing = existing_path(options.image_list, "--image_list") if options.image_list else data.train_list
     image_dir = find_image_dir(data, options.image_dir)
     names = [entry.name for entry in read_image_list(listing, len(data.classes))]
@@ -59,23 +59,23 @@ def run(options: ImportLabelsOptions) -> Path:
 
 
 def import_label(job: tuple[Path, Path, Path], *, num_classes: int, resize: bool) -> None:
-    """Checks and writes one label; job: label, image and the file to write. Raises UserError that names the label."""
+    """Check and write one label. job: (label, image, file to write). Raises UserError naming the label."""
     source, image, target = job
     label = read_indices(source)
     strange = [int(value) for value in np.unique(label) if num_classes < value < IGNORE_INDEX]
     if strange:
-        raise UserError(f"holds {strange[0]}", source, f"labels are 0 to {num_classes}, and {IGNORE_INDEX}")
+        raise UserError(f"contains {strange[0]}", source, f"expected labels in 0..{num_classes} or {IGNORE_INDEX}")
     size = open_header(image).size
     if label.shape != size[::-1]:
         if not resize:
             what = f"is {label.shape[1]}x{label.shape[0]}, its image {size[0]}x{size[1]}"
-            raise UserError(what, source, "label and image have one size", "add --resize")
+            raise UserError(what, source, "expected equal sizes", "add --resize")
         label = np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
     write_label_png(target, label)
 
 
 def read_indices(path: Path) -> np.ndarray:
-    """(H, W) uint8 class indices of a grey or palette PNG, or of one in VOC's colours. Raises UserError."""
+    """Read class indices (H, W) uint8 from a grey or palette PNG, or one in VOC's colours. Raises UserError."""
     image = decode(path)
     if image.mode in ("P", "L"):
         return np.asarray(image)
@@ -84,5 +84,5 @@ def read_indices(path: Path) -> np.ndarray:
     order = np.argsort(codes)
     found = order[np.searchsorted(codes, pixels, sorter=order).clip(max=len(codes) - 1)]
     if (codes[found] != pixels).any():
-        raise UserError("holds colours that are not VOC's", path, "expected indices, or colours of the palette")
+        raise UserError("contains colours that are not VOC's", path, "expected indices, or colours of the palette")
     return found.astype(np.uint8)

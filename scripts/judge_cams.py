@@ -1,4 +1,4 @@
-"""Judge a run's CAMs without masks: classes whose CAM is everywhere, and saliency that shows other things.
+"""Judge a run's CAMs without masks: classes whose CAM covers everything, and saliency that does not match the CAMs.
 
 python scripts/judge_cams.py --experiment_name=mine
 """
@@ -6,8 +6,8 @@ python scripts/judge_cams.py --experiment_name=mine
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.own import JudgeOptions
     from utils.config.program import main
 
@@ -29,16 +29,16 @@ from utils.files.text import first_few
 from utils.runs.inputs import check_present, open_run
 from utils.runs.paths import RunPaths
 
-STRONG = 127  # of 255: a CAM above it shows its class, saliency above it an object
-EVERYWHERE = 0.7  # fraction of its images that a class's CAM covers, on average, from which on it shows no object
-UNLIKE = 0.3  # IoU of CAMs and saliency under which these show different things
+STRONG = 127  # of 255: a CAM above this shows its class, saliency above this an object
+EVERYWHERE = 0.7  # a class whose CAM covers more than this fraction of its images on average is not localised
+UNLIKE = 0.3  # below this IoU, CAMs and saliency show different things
 EMPTY, FULL, MANY = 0.005, 0.9, 0.3  # salient fraction of an image; fraction of images
 FILE = "cam_judgement.json"
 
 
 @dataclass(frozen=True)
 class _Figures:
-    """One image: area of each tag's CAM, and where saliency is known its area and its IoU with the CAMs' union."""
+    """One image: area of each tag's CAM, and with saliency its area and its IoU with the union of the CAMs."""
 
     areas: dict[int, float]
     salient: float | None
@@ -46,7 +46,7 @@ class _Figures:
 
 
 def run(options: JudgeOptions) -> Path:
-    """Prints and writes runs/EXP/cam_judgement.json: figures per class, and a warning for each that looks wrong."""
+    """Print and write runs/EXP/cam_judgement.json: statistics per class, and warnings. Returns its path."""
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     trained = open_run(paths, options.dataset)
     data, source = trained.data, CamFolder.open(paths.cam_dir, None)
@@ -71,7 +71,7 @@ def run(options: JudgeOptions) -> Path:
 
 
 def measure(job: tuple[CamFiles, Path | None]) -> _Figures:
-    """job: an image's CAMs and its saliency map, if any."""
+    """Measure one image. job: its CAMs and its saliency map, if any."""
     keys, cams = job[0].read()
     strong = cams > STRONG
     areas = {int(key): float(cam.mean()) for key, cam in zip(keys, strong)}
@@ -96,25 +96,25 @@ def _content(figures: Sequence[_Figures], classes: Sequence[str]) -> dict:
 
 
 def judge(content: dict, names: Sequence[str], figures: Sequence[_Figures]) -> list[str]:
-    """What looks wrong, each with what to do."""
+    """Return warnings with remedies."""
     warnings = []
     wide = [f"{name} {area:.0%}" for name, area in content["area_of_class"].items() if area > EVERYWHERE]
     if wide:
         warnings.append(
-            f"the CAMs of {first_few(wide, 10)} are everywhere: the classifier sees the class by the whole photo; "
-            "add photos of the same surroundings without the object, as negatives"
+            f"the CAMs of {first_few(wide, 10)} cover everything: the classifier recognises the class by the whole "
+            "photo; add photos of the same surroundings without the object as negatives"
         )
     if content["agreement"] is not None and content["agreement"] < UNLIKE:
         worst = sorted(range(len(names)), key=lambda i: figures[i].agreement or 0.0)[:3]
         warnings.append(
-            f"what stands out in the photos is not what the tags name (agreement {content['agreement']:.0%}, e.g. "
-            f"{first_few(names[i] for i in worst)}): try it without, SALIENCY=none or --sal_dir=none"
+            f"the salient objects are not the tagged ones (agreement {content['agreement']:.0%}, e.g. "
+            f"{first_few(names[i] for i in worst)}): try without saliency, SALIENCY=none or --sal_dir=none"
         )
     shares = [figure.salient for figure in figures if figure.salient is not None]
     odd = [name for name, f in zip(names, figures) if f.salient is not None and not EMPTY <= f.salient <= FULL]
     if shares and len(odd) > MANY * len(shares):
         warnings.append(
-            f"in {len(odd)} of {len(shares)} photos nothing or everything stands out ({first_few(odd)}): saliency says "
-            "nothing there (aerial photos, documents, textures); try it without, SALIENCY=none or --sal_dir=none"
+            f"in {len(odd)} of {len(shares)} photos nothing or everything is salient ({first_few(odd)}), so saliency "
+            "does not help (aerial photos, documents, textures); try without it, SALIENCY=none or --sal_dir=none"
         )
     return warnings

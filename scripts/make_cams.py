@@ -1,4 +1,4 @@
-"""Step 2: the CAMs of a trained run at several scales -> runs/EXP/cam/NAME.npz, and exports for random walks."""
+"""Step 2: compute multi-scale CAMs with a trained run -> runs/EXP/cam/NAME.npz, and exports for random walks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ NETWORKS = {"global": "state_dict", "local": "local_dict"}
 
 
 def run(options: CamOptions) -> Path:
-    """Makes the CAMs that are missing and returns their folder; under torchrun the images are shared out."""
+    """Compute the missing CAMs. Returns their folder. Under torchrun the images are distributed over the processes."""
     paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     train = load_options(TrainOptions, paths.config)
     trained = open_run(paths, options.dataset, trained=train)
@@ -69,12 +69,12 @@ def run(options: CamOptions) -> Path:
             for entry in entries
             if options.overwrite or renewed or not outputs.are_there(entry, files[entry.name])
         ]
-        process.wait()  # what is missing must be the same for all before anyone writes
+        process.wait()  # all processes must see the same missing files before any of them writes
         if process.is_main:
             if renewed:
                 outputs.remove_all()
             record.start(settings)
-            print(f"{paths.cam_dir}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {checkpoint.name}")
+            print(f"{paths.cam_dir}: {len(entries) - len(todo)} images done, {len(todo)} to do, {checkpoint.name}")
         process.wait()
         choose(process.device, Choices(options.tf32))
         network.to(process.device).to(memory_format=torch.channels_last)
@@ -85,7 +85,7 @@ def run(options: CamOptions) -> Path:
 
 @dataclass(frozen=True)
 class CamMaker:
-    """A network and how it makes the CAMs of a folder."""
+    """A network and the settings with which it computes the CAMs of a folder."""
 
     network: CamNet
     scales: tuple[float, ...]
@@ -97,7 +97,7 @@ class CamMaker:
 
     @classmethod
     def of(cls, network: CamNet, options: CamOptions, train: TrainOptions) -> Self:
-        """With the run's own options where `options` leaves them open."""
+        """Build it from `options`, with the run's training options as defaults."""
         return cls(
             network,
             scales=train.cam_scales if options.scales is None else options.scales,
@@ -109,16 +109,16 @@ class CamMaker:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """What the CAMs of a folder have in common."""
+        """Return the settings that all CAMs of a folder share."""
         return {
-            "weights": weights_digest(self.network),  # the same name and step also come from training again
+            "weights": weights_digest(self.network),  # a repeated training gives a checkpoint of the same name and step
             "scales": list(self.scales),
             "base_size": self.base_size,
             "activation": self.activation,
         }
 
     def raw_maps(self, images: Tensor) -> list[Tensor]:
-        """images (N, 3, H, W) uint8 -> the maps of all scales, as utils.cam.multi_scale.raw_maps gives them."""
+        """Compute the maps of all scales for images (N, 3, H, W) uint8, see utils.cam.multi_scale.raw_maps."""
         return raw_maps(
             self.network,
             images,
@@ -130,7 +130,7 @@ class CamMaker:
         )
 
     def cams(self, maps: Sequence[Tensor], entry: ImageEntry, size: Sequence[int], *, random_walk: bool) -> ImageCams:
-        """One image's CAMs from its raw maps (C + 1, h, w); random_walk: also those that such exports are made of."""
+        """Merge one image's raw maps (C + 1, h, w) into CAMs. random_walk: also those for random-walk exports."""
         merged = cam.merge_scales(maps, size, keys=entry.tags, activation=self.activation)
         if not random_walk:
             return ImageCams(merged, None)
@@ -140,7 +140,7 @@ class CamMaker:
 
 
 def load_network(train: TrainOptions, num_classes: int, path: Path, content: dict[str, Any], which: str) -> CamNet:
-    """The trained network in eval mode, on the CPU. Raises UserError naming the file if it does not fit the run."""
+    """Load the trained network in eval mode on the CPU. Raises UserError naming the file if it does not fit the run."""
     network = build_network(train, num_classes)
     load_file(network, path, content, which=which)
     return network.eval().requires_grad_(False)
@@ -171,9 +171,9 @@ def make_all(
 def results_of_batch(
     maker: CamMaker, batch: Sequence[ImageEntry], images: np.ndarray, *, random_walk: bool
 ) -> list[tuple[ImageEntry, ImageCams]]:
-    """The CAMs of each image of a batch (N, H, W, 3) uint8."""
+    """Compute the CAMs of each image of a batch (N, H, W, 3) uint8."""
     size = images.shape[1:3]
-    tagged = any(entry.tags for entry in batch)  # images without tags need no network
+    tagged = any(entry.tags for entry in batch)  # images without tags do not need the network
     maps = maker.raw_maps(torch.from_numpy(images).permute(0, 3, 1, 2)) if tagged else []
     nothing = torch.zeros(0, *size)
     return [

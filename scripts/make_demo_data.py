@@ -1,14 +1,15 @@
 """Draw a small dataset in VOC's layout with the difficulties of weakly supervised segmentation; nothing is downloaded.
 
-Classes come in pairs with the same large body, so that only a small part distinguishes them; some classes nearly always
-stand on one background; the saliency maps are as wrong as a detector's. See BACKGROUND_BOUND in scripts/demo/scene.py.
+Classes come in pairs with the same large body, so only a small part distinguishes them. Some classes nearly always
+appear on the same background. The saliency maps have the errors of a detector. See BACKGROUND_BOUND in
+scripts/demo/scene.py.
 """
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.prepare import DemoDataOptions
     from utils.config.program import main
 
@@ -35,14 +36,14 @@ from utils.errors import UserError
 from utils.files.atomic import read_json, write_json, write_lines
 from utils.files.disk import disk_errors, make_folder
 
-GENERATOR_VERSION = 3  # raise it whenever the same options give other files
+GENERATOR_VERSION = 3  # increment it whenever the same options give different files
 JPEG_QUALITY = 92
 SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)
 class PictureReport:
-    """What is known of one written picture. Areas are in pixels, sums over the saliency too."""
+    """Facts about one written picture. Areas and sums over the saliency are in pixels."""
 
     name: str
     tags: tuple[int, ...]
@@ -55,7 +56,7 @@ class PictureReport:
 
 
 def write_picture(item: tuple[int, int], *, root: Path, seed: int) -> PictureReport:
-    """Draw and write picture number index of a split; item (split, index). Its randomness depends on nothing else."""
+    """Draw and write a picture. item: (split, index), on which alone, with the seed, its randomness depends."""
     split, index = item
     scene = draw_scene(np.random.default_rng([seed, split, index]))
     name = f"demo_{SPLITS[split]}_{index:05d}"
@@ -80,8 +81,8 @@ def _draw_all(items: list[tuple[int, int]], root: Path, options: DemoDataOptions
     progress = partial(tqdm, total=len(items), desc="pictures", disable=None)
     if options.num_workers == 0:
         return list(progress(map(draw, items)))
-    # spawned, as a fork of a process whose OpenCV threads have run waits for them forever;
-    # one OpenCV thread each, as the pictures are too small to gain from more and workers would compete
+    # spawned, since a fork of a process with OpenCV threads would wait for them forever; one OpenCV thread per
+    # process, since the pictures are too small for more and workers would compete
     with ProcessPoolExecutor(
         options.num_workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
     ) as pool:
@@ -99,7 +100,7 @@ def _write_lists(root: Path, reports: dict[str, list[PictureReport]]) -> None:
 
 
 def _bound_shares(pictures: list[PictureReport]) -> dict[str, float]:
-    """Share of the pictures of each bound class that show its background."""
+    """Return for each background-bound class the fraction of its pictures with that background."""
     shares = {}
     for name, background in BACKGROUND_BOUND.items():
         with_class = [picture for picture in pictures if CLASS_NAMES.index(name) in picture.tags]
@@ -129,13 +130,13 @@ def _summary(reports: dict[str, list[PictureReport]]) -> dict:
 
 
 def _recipe(options: DemoDataOptions) -> dict:
-    """The options that decide what is written."""
+    """Return the options that determine the files."""
     chosen = asdict(options)
     return {key: chosen[key] for key in ("seed", "num_train", "num_val")}
 
 
 def _is_already_written(out: Path, options: DemoDataOptions) -> bool:
-    """Whether out holds exactly what would be written. Anything else in its place is an error."""
+    """Return whether `out` already contains the same data. Raises UserError for any other content."""
     if not out.exists():
         return False
     record = out / "demo.json"
@@ -147,7 +148,7 @@ def _is_already_written(out: Path, options: DemoDataOptions) -> bool:
     wanted = {"generator_version": GENERATOR_VERSION, "options": _recipe(options)}
     different = {key: found.get(key) for key, value in wanted.items() if found.get(key) != value}
     if different:
-        what = f"holds other demo data ({different}, wanted {wanted})"
+        what = f"contains other demo data ({different}, wanted {wanted})"
         raise UserError(what, out, remedy="give another --out, or delete that folder")
     return True
 
@@ -155,24 +156,24 @@ def _is_already_written(out: Path, options: DemoDataOptions) -> bool:
 def _check(options: DemoDataOptions) -> None:
     for field in ("num_train", "num_val"):
         if getattr(options, field) < 1:
-            raise UserError(str(getattr(options, field)), f"--{field}", "at least 1")
+            raise UserError(str(getattr(options, field)), f"--{field}", "expected 1 or more")
     for field in ("seed", "num_workers"):
         if getattr(options, field) < 0:
-            raise UserError(str(getattr(options, field)), f"--{field}", "0 or more")
+            raise UserError(str(getattr(options, field)), f"--{field}", "expected 0 or more")
 
 
 def run(options: DemoDataOptions) -> Path:
-    """Write the demo data and return its folder; a folder that already holds the same data is left alone."""
+    """Write the demo data and return its folder. A folder that already contains the same data is not changed."""
     _check(options)
     out = Path(options.out)
     if _is_already_written(out, options):
-        print(f"{out} already holds this demo data: nothing to do")
+        print(f"{out} already contains this demo data: nothing to do")
         return out
     make_folder(out.parent)
     with disk_errors(out, "written"):
         workspace = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
     with workspace as temporary:
-        root = Path(temporary) / "data"  # not the temporary folder itself, which only its owner may read
+        root = Path(temporary) / "data"  # not the temporary folder itself, which is only readable by its owner
         for folder in ("JPEGImages", "SegmentationClass", "Sal"):
             make_folder(root / folder)
         sizes = (options.num_train, options.num_val)

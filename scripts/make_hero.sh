@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Draws the strips of the README from runs of this repository:
+# Draws the README's strips from runs of this repository:
 #   bash scripts/make_hero.sh OWN [DEMO]
 # OWN    a run of train_test_L2G_own.sh whose classes include cat and person, e.g. trained on VOC's photos and tags;
-#        its classifier and its network see photographs in the public domain that they were not trained on
+#        its classifier and network are applied to public-domain photographs that they were not trained on
 # DEMO   a run of demo.sh; default demo
 # Writes docs/hero_photos.jpg and docs/hero_demo.jpg.
 set -euo pipefail
@@ -15,7 +15,7 @@ trap 'rm -r "$WORK"' EXIT
 "$PYTHON" "$ROOT/scripts/export_photographs.py" --out="$WORK/photos"
 "$PYTHON" "$ROOT/scripts/prepare_own.py" --images="$WORK/photos" --tags="$WORK/photos_tags.csv" \
   --classes="$ROOT/results/$OWN/classes.txt" --out="$WORK/hero"
-# the run without its CAMs, so that those of the photographs lie apart
+# a copy of the run without its CAMs, for the CAMs of the photographs
 mkdir -p "$WORK/runs/$OWN"
 cp "$ROOT/runs/$OWN/config.yaml" "$WORK/runs/$OWN/"
 CHECKPOINTS=("$ROOT/runs/$OWN/model/"*.pth)

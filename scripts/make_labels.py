@@ -1,4 +1,4 @@
-"""Make pseudo labels, PNGs at the image's size, from CAMs of a run or a folder, on request joined with saliency."""
+"""Create pseudo labels, PNGs of the image's size, from CAMs of a run or a folder, optionally with saliency."""
 
 import sys
 from collections.abc import Sequence
@@ -48,14 +48,14 @@ class _Job:
     segments: Path | None
 
     def sources(self, rule: "_Rule") -> tuple[Path, ...]:
-        """What the label is made from, and goes out of date with."""
+        """Return the files that the label is computed from."""
         others = (self.saliency, self.image if rule.crf else None, self.segments)
         return (*self.cams.paths, *(path for path in others if path))
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """How an image's label is made: see LabelOptions."""
+    """How a label is computed: see LabelOptions."""
 
     threshold: float
     ignore_below: float | None
@@ -66,7 +66,7 @@ class _Rule:
 
     @property
     def joins(self) -> bool:
-        """Whether saliency is read."""
+        """Whether saliency is used."""
         return self.saliency_weight > 0 or self.ignore_disagreement is not None
 
     def as_json(self) -> dict[str, Any]:
@@ -80,10 +80,10 @@ class _Rule:
 
 
 def run(options: LabelOptions) -> Path:
-    """Makes the labels that are not there yet and returns their folder.
+    """Create the missing labels. Returns their folder.
 
-    Raises ValueError or FileNotFoundError, before any label is written, where CAMs or images are missing, their
-    sizes differ, or the folder holds labels that were made with other settings.
+    Raises UserError, before any label is written, if CAMs or images are missing, their sizes differ, or the folder
+    contains labels of other settings.
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     trained = open_run(paths, options.dataset)
@@ -110,7 +110,7 @@ def run(options: LabelOptions) -> Path:
     with hold(folder) if todo else nullcontext():
         _make_all(todo, record, settings, rule, options)
     print(
-        f"{len(todo)} labels made, {len(jobs) - len(todo)} kept, threshold {rule.threshold:g}: {folder}",
+        f"{len(todo)} labels written, {len(jobs) - len(todo)} kept, threshold {rule.threshold:g}: {folder}",
         file=sys.stderr,
     )
     return folder
@@ -136,7 +136,7 @@ def _rule(options: LabelOptions, paths: RunPaths, cam_dir: Path) -> _Rule:
         ("ignore_disagreement", options.ignore_disagreement),
     ):
         if value is not None and not 0 <= value <= 1:
-            raise UserError(f"--{name}={value}", rule="it lies in 0..1")
+            raise UserError(f"--{name}={value}", rule="expected a value in 0..1")
     if options.crf:
         check_backend(options.crf_backend)
     crf = options.crf_backend if options.crf else None
@@ -151,7 +151,7 @@ def _segment_settings(options: LabelOptions, rule: _Rule) -> dict[str, Any] | No
 
 
 def _best_threshold(paths: RunPaths, cam_dir: Path, *, saliency_weight: float) -> float:
-    """The threshold that evaluate.py found for these CAMs: by masks, else by saliency."""
+    """Return the best threshold that evaluate.py found for these CAMs, with masks or else with saliency."""
     weight = f" --saliency_weight={saliency_weight:g}" if saliency_weight else ""
     remedy = f"run evaluate.py --experiment_name {paths.root.name}{weight} first, or give --threshold"
     found = [path for path in (paths.cam_scores, paths.cam_agreement) if path.is_file()]
@@ -160,31 +160,31 @@ def _best_threshold(paths: RunPaths, cam_dir: Path, *, saliency_weight: float) -
     scores = read_json(found[0], remedy=remedy)
     if not isinstance(scores, dict) or not {"pred_dir", "best_threshold"} <= set(scores):
         raise UserError("no best threshold is stored", found[0], remedy=remedy)
-    # the run's attention PNGs hold the same values as its CAM files
+    # the run's attention PNGs contain the same values as its CAM files
     own = {paths.cam_dir.resolve(), paths.attention_dir.resolve()}
     same = own if cam_dir.resolve() in own else {cam_dir.resolve()}
     if Path(scores["pred_dir"]).resolve() not in same:
-        raise UserError(f"holds the scores of {scores['pred_dir']}", found[0], f"not of {cam_dir}", remedy)
+        raise UserError(f"contains the scores of {scores['pred_dir']}", found[0], f"not of {cam_dir}", remedy)
     if scores.get("saliency_weight", 0.0) != saliency_weight:
         of = scores.get("saliency_weight", 0.0)
         raise UserError(f"the best threshold was found with saliency_weight {of:g}", found[0], remedy=remedy)
     check_made_of(scores.get("made_of"), paths.cam_dir if cam_dir.resolve() in own else cam_dir, found[0], remedy)
     threshold = scores["best_threshold"]
     if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
-        raise UserError(f"the best threshold is {threshold!r}", found[0], "it is a number in 0..1", remedy)
+        raise UserError(f"the best threshold is {threshold!r}", found[0], "expected a number in 0..1", remedy)
     return threshold
 
 
 def _check_band(threshold: float, ignore_below: float | None) -> None:
     if not 0 <= threshold <= 1:
-        raise UserError(str(threshold), "--threshold", "CAMs and thresholds lie in 0..1")
+        raise UserError(str(threshold), "--threshold", "expected a value in 0..1, like the CAMs")
     if ignore_below is not None and not 0 <= ignore_below < threshold:
-        rule = f"0 or more and below the threshold {threshold}, where the ignored band ends"
+        rule = f"expected 0 or more and less than the threshold {threshold}, where the ignore band ends"
         raise UserError(str(ignore_below), "--ignore_below", rule)
 
 
 def _jobs(options: LabelOptions, trained: Run, cam_dir: Path, folder: Path, *, joins: bool) -> list[_Job]:
-    """The files of every listed image, joined by its name."""
+    """Return the files of every listed image, matched by name."""
     listing, image_dir = trained.train_list(options.image_list), trained.image_dir(options.image_dir)
     num_classes = len(trained.data.classes)
     source, entries = CamFolder.open(cam_dir, num_classes=num_classes), read_image_list(listing, num_classes)
@@ -223,7 +223,7 @@ def _check_sizes(jobs: Sequence[_Job], *, num_workers: int) -> None:
 
 
 def _size_problem(job: _Job) -> str | None:
-    job.cams.keys()  # checked before any label is written
+    job.cams.keys()  # raises for invalid keys before any label is written
     height, width = job.cams.size() or open_header(job.image).size[::-1]
     for what, path in (("image", job.image), ("saliency", job.saliency)):
         if path is None:
@@ -238,7 +238,7 @@ def _size_problem(job: _Job) -> str | None:
 
 def _make_label(job: _Job, *, rule: _Rule, palette: bool) -> None:
     keys, cams = job.cams.read()
-    if not len(keys):  # some forms do not give the size of an image without tags
+    if not len(keys):  # some formats do not store the size of an image without tags
         cams = np.zeros((0, *open_header(job.image).size[::-1]), np.uint8)
     saliency = np.asarray(read_gray(job.saliency)) if job.saliency else None
 
@@ -261,7 +261,7 @@ def _make_label(job: _Job, *, rule: _Rule, palette: bool) -> None:
     if rule.ignore_disagreement is not None and saliency is not None:
         doubtful = disagreement(cams, saliency, rule.ignore_disagreement)
     if rule.ignore_below is not None:
-        # sure of an object by the upper threshold, of background by the lower one, and of nothing between
+        # above the upper threshold: object; below the lower one: background; between them: ignored
         doubtful |= (label == 0) & (refined(rule.ignore_below) != 0)
     label = np.where(doubtful, np.uint8(IGNORE_INDEX), label)
     write_label_png(job.label, label, palette=palette, made_from=digest_of(*job.sources(rule)))

@@ -1,14 +1,14 @@
-"""Make saliency maps for the images of a dataset that have none, by rembg or a model in an ONNX file.
+"""Create the missing saliency maps of a dataset with rembg or an ONNX model.
 
-python scripts/make_saliency.py --dataset=data/mine --fetch              rembg where it is installed, else U2-Net
+python scripts/make_saliency.py --dataset=data/mine --fetch              rembg if it is installed, else U2-Net
 python scripts/make_saliency.py --dataset=data/mine --onnx=u2net.onnx
 """
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.prepare import SaliencyOptions
     from utils.config.program import main
 
@@ -32,7 +32,7 @@ from utils.files.manifest import FolderSettings
 from utils.runs.inputs import check_present, find_image_dir
 
 SETTINGS_FILE = "saliency_settings.json"
-# what U2-Net takes, whatever the options for another model are
+# U2-Net's own settings, which replace the options for other ONNX models
 U2NET_OPTIONS: dict[str, Any] = {
     "input_size": 0,
     "mean": (0.485, 0.456, 0.406),
@@ -45,10 +45,10 @@ ONNX_OPTIONS = ("input_size", "mean", "std", "output", "activation", "min_max")
 
 
 def run(options: SaliencyOptions) -> Path:
-    """Makes the maps that are not there and returns their folder.
+    """Create the missing maps. Returns their folder.
 
-    Raises UserError, before any map is written, where the model or images are missing, or the
-    folder holds maps that another model made here.
+    Raises UserError, before any map is written, if the model or images are missing, or the folder contains maps that
+    this program made with another model.
     """
     data = open_dataset(options.dataset)
     image_dir = find_image_dir(data, options.image_dir)
@@ -77,14 +77,14 @@ def run(options: SaliencyOptions) -> Path:
 
 
 def _with_model(options: SaliencyOptions) -> SaliencyOptions:
-    """The options with the model's file where no rembg makes the maps."""
+    """Return the options with an ONNX file unless rembg is used."""
     if options.onnx is not None or (options.use_rembg and saliency_models.is_installed("rembg")):
         return options
     return replace(options, onnx=str(u2net_file(fetch=options.fetch)), **U2NET_OPTIONS)
 
 
 def _settings(options: SaliencyOptions) -> dict[str, Any]:
-    """What decides on the maps. Maps from elsewhere may stand beside them."""
+    """Return the settings that determine the maps. Maps from other sources may be in the same folder."""
     if options.onnx is None:
         return {"rembg_model": options.rembg_model}
     return {"onnx": Path(options.onnx).name} | {name: getattr(options, name) for name in ONNX_OPTIONS}

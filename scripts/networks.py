@@ -1,4 +1,4 @@
-"""The classifier that a run's options describe, and its weights from a file; both errors name what the user gave."""
+"""Builds a run's classifier and loads its weights. Errors name the option or file that the user gave."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -12,12 +12,12 @@ from utils.errors import UserError, as_user_error
 from utils.files.downloads import impatient_downloads
 from utils.training.weights import read_weights
 
-# what the networks call an option otherwise than train_l2g.py
+# options whose name in models/ differs from that of train_l2g.py
 OPTION_OF = {"pretrained": "init_weights", "num_classes": "dataset"}
 
 
 def build_network(options: TrainOptions, num_classes: int, *, pretrained: bool = False) -> CamNet:
-    """The network with random weights, or with those that timm downloads. Raises UserError naming the option."""
+    """Build the network with random weights, or those that timm downloads. Raises UserError naming the option."""
     with _options_named(), impatient_downloads() if pretrained else nullcontext():
         return build_cam_net(
             options.backbone,
@@ -34,7 +34,7 @@ def build_network(options: TrainOptions, num_classes: int, *, pretrained: bool =
 
 
 def freeze_layers(network: CamNet, options: TrainOptions) -> None:
-    """Freezes what the options say. Raises UserError where the network has fewer stages."""
+    """Freeze layers according to the options. Raises UserError if the network has fewer stages."""
     with _options_named():
         network.freeze(
             stages=options.frozen_stages,
@@ -45,7 +45,7 @@ def freeze_layers(network: CamNet, options: TrainOptions) -> None:
 
 @contextmanager
 def _options_named() -> Iterator[None]:
-    """Turns what a network cannot take into a UserError that names the option of train_l2g.py."""
+    """Convert a network's ModelOptionError to a UserError that names the option of train_l2g.py."""
     try:
         yield
     except ModelOptionError as error:
@@ -54,13 +54,13 @@ def _options_named() -> Iterator[None]:
 
 
 def load_file(network: CamNet, path: Path, content: Mapping[str, Any], *, which: str) -> None:
-    """Fills the whole network from the content of `path`. Raises UserError naming the file if it does not fit."""
+    """Load the complete network from the content of `path`. Raises UserError naming the file if it does not fit."""
     with as_user_error(WeightsError, path):
         load_weights(network, content, which=which)
 
 
 def load_backbone_file(network: CamNet, path: Path) -> None:
-    """Fills all but the new layers from a file of image-pretrained weights, or a checkpoint. Raises as load_file."""
+    """Load all except the new layers from pretrained weights or a checkpoint. Raises like load_file."""
     content = read_weights(path)
     with as_user_error(WeightsError, path):
         network.load_backbone(content)

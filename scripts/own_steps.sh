@@ -1,11 +1,11 @@
-# Sourced by train_test_L2G_own.sh, after common.sh and pipeline.sh: the steps from photos to masks. Each is a program of
-# its own, skips what is done, and resumes.
+# Sourced by train_test_L2G_own.sh, after common.sh and pipeline.sh: the steps from photos to masks. Each step skips
+# finished work and resumes.
 
 SALIENCY="${SALIENCY:-auto}"
 QUALITY="${QUALITY:-balanced}"
 MAX_SIDE="${MAX_SIDE:-640}"
 CRF="${CRF:-1}"
-SALIENCY_WEIGHT=0.5 # of CAMs joined with saliency: see docs/own_photos.md
+SALIENCY_WEIGHT=0.5 # for combining CAMs and saliency: see docs/own_photos.md
 SEG_BATCH=16        # of deeplabv2/configs/voc_light.yaml
 DATA="$ROOT/data/$NAME" RUN="$ROOT/runs/$NAME" RESULTS="$ROOT/results/$NAME"
 LABELS="$DATA/pseudo_seg_labels_$NAME"
@@ -17,7 +17,7 @@ if [[ "$SALIENCY" == none || -d "$SALIENCY" ]]; then
 fi
 STEPS=(prepare check "${MAKE_SALIENCY[@]}" train cams threshold labels segmentation second masks judge report)
 
-# of probabilities a half; joined with saliency, which is faint on parts of objects, less
+# 0.5 for probabilities alone; less with saliency, which is weak on parts of objects
 SAL_DIR=() JOIN=(--saliency_weight="$SALIENCY_WEIGHT") SECOND_THRESHOLD=0.35
 if [[ "$SALIENCY" == none ]]; then
   SAL_DIR=(--sal_dir=none) JOIN=() SECOND_THRESHOLD=0.5
@@ -96,14 +96,14 @@ own_photos() {
     local start=$SECONDS
     "step_$step"
     if [[ "$step" != report ]]; then
-      echo "$step: $((SECONDS - start)) s; left:"
+      echo "$step: $((SECONDS - start)) s; remaining:"
       plan --done="$step" --seconds=$((SECONDS - start)) "${STEPS[@]:number}"
     fi
   done
   last_screen
 }
 
-# The steps that are left, and how long they will take: plan [flags] STEP ...
+# Prints the remaining steps and their expected durations: plan [flags] STEP ...
 plan() {
   local flags=() steps=() word
   for word in "$@"; do
@@ -129,12 +129,12 @@ step_prepare() {
   same_data_as_before
 }
 
-# What was learnt from other photos or tags is not continued
+# Refuses to continue a run that was trained on other photos or tags
 same_data_as_before() {
   local part
   for part in train_cls.txt classes.txt; do
     if [[ -d "$RUN/model" && -f "$RUN/$part" ]] && ! cmp -s "$DATA/$part" "$RUN/$part"; then
-      refuse "photos or tags changed since $NAME was trained: give another NAME, or begin again after
+      refuse "photos or tags changed since $NAME was trained: give another NAME, or start again after
   rm -r $(printf '%q ' "$RUN" "$LABELS" "$ROOT/deeplabv2/data/models/$NAME" "$RESULTS")" 1
     fi
   done
@@ -145,7 +145,7 @@ same_data_as_before() {
 step_check() {
   # saliency maps are made after this step
   "$PYTHON" "$ROOT/scripts/check_data.py" --dataset="$DATA" --sal_dir=none || {
-    [[ -n "${FORCE:-}" ]] || refuse "see the faults above; FORCE=1 continues in spite of them" 1
+    [[ -n "${FORCE:-}" ]] || refuse "see the faults above; FORCE=1 ignores them" 1
   }
 }
 
@@ -161,7 +161,7 @@ step_saliency() {
 
 step_train() {
   if [[ -f "$RUN/model/${NAME}_epoch_$((EPOCHS - 1)).pth" ]]; then
-    echo "trained already: $RUN/model"
+    echo "already trained: $RUN/model"
     return
   fi
   train_stage "$ROOT/configs/voc_light.yaml" "${CLASSIFIER[@]}" --dataset="$DATA" "${SAL_DIR[@]}" --epochs="$EPOCHS" \
@@ -192,7 +192,7 @@ step_labels() {
   "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$NAME" --update "${JOIN[@]}" --threshold="$threshold"
 }
 
-# The settings of the segmentation network, in SEG: as many steps as SEG_EPOCHS have
+# Sets SEG, the settings of the segmentation network, with the number of steps in SEG_EPOCHS
 segmentation_settings() {
   local images steps
   images="$(wc -l <"$DATA/train_aug.txt")"
@@ -206,7 +206,7 @@ step_segmentation() {
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" train "${SEG[@]}" --resume
 }
 
-# Labels of the tagged photos again: the network knows objects better than the CAMs, and the tags what it confuses
+# Relabels the tagged photos: the network segments objects better than the CAMs, and the tags rule out confusions
 step_second() {
   segmentation_settings
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" cams "${SEG[@]}" "${SECOND_VIEWS[@]}" --out="$RUN/cam_2" \
@@ -257,7 +257,7 @@ step_report() {
   more_photos >"$RESULTS/label_more.txt"
 }
 
-# The command that labels more photos, quoted for a shell
+# Prints the command that labels more photos, quoted for a shell
 more_photos() {
   segmentation_settings
   printf '%q ' "$PYTHON" "$ROOT/deeplabv2/main.py" predict "${SEG[@]}" "${REFINE[@]}"
@@ -266,10 +266,10 @@ more_photos() {
 
 last_screen() {
   echo
-  echo "$RESULTS holds:"
+  echo "$RESULTS contains:"
   echo "  masks/        a PNG per photo: 0 background, 1 the first line of classes.txt, and so on"
-  echo "  labels/       labels of the tagged photos, restricted to their tags, at most $MAX_SIDE pixels: what to train on"
-  echo "  overlays/     the same, drawn over the photos"
+  echo "  labels/       labels of the tagged photos, restricted to their tags, at most $MAX_SIDE pixels, for training"
+  echo "  overlays/     the masks, drawn over the photos"
   echo "  report.html   open it in a browser: CAMs, labels, scores"
   echo "  network.pth   the segmentation network"
   "$PYTHON" -c 'import json, sys

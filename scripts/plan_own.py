@@ -1,10 +1,10 @@
-"""Show the steps of train_test_L2G_own.sh, and from those measured so far how long the others will take."""
+"""Print the remaining steps of train_test_L2G_own.sh, and estimate their duration from the finished ones."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.own import PlanOptions
     from utils.config.program import main
 
@@ -20,30 +20,30 @@ from utils.data.image_list import read_image_list
 from utils.files.atomic import append_line
 from utils.files.disk import disk_errors
 
-LEAST = 5.0  # seconds under which a step says nothing of the machine's speed
-START = 4.0  # seconds that a step takes to start and to read its lists, however few photos there are
+LEAST = 5.0  # seconds; shorter steps are no measure of the machine's speed
+START = 4.0  # seconds that a step takes to start and to read its lists, for any number of photos
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a step does, and its seconds per photo (per epoch, for trainings) on the machine that it was measured on."""
+    """A step's description, and its seconds per photo (per epoch for trainings) on the reference machine."""
 
     text: str
     seconds: float
     per: str = "images"
 
 
-# measured on one core with configs/voc_light.yaml and photographs of 500 x 375: only their proportions count
+# measured on one core with configs/voc_light.yaml and photographs of 500 x 375; only the ratios matter
 STEPS = {
-    "prepare": Step("read the photos and the table of tags", 0.02),
+    "prepare": Step("read the photos and the tag table", 0.02),
     "check": Step("check the dataset", 0.01),
-    "saliency": Step("find what stands out in each photo (U2-Net)", 0.65),
+    "saliency": Step("compute saliency maps (U2-Net)", 0.65),
     "train": Step("train the classifier (L2G)", 0.11, "epochs"),
-    "cams": Step("make class activation maps", 0.35),
-    "threshold": Step("choose the threshold, and judge the maps", 0.05),
-    "labels": Step("make pseudo labels", 0.05),
+    "cams": Step("compute class activation maps", 0.35),
+    "threshold": Step("choose the threshold and judge the maps", 0.05),
+    "labels": Step("create pseudo labels", 0.05),
     "segmentation": Step("train the segmentation network", 0.11, "segmentation_epochs"),
-    "second": Step("label the tagged photos again, by the network and their tags", 0.3),
+    "second": Step("relabel the tagged photos with the network and their tags", 0.3),
     "masks": Step("label all photos", 0.25, "photos"),
     "judge": Step("compare the labels with tags, saliency and the network", 0.05),
     "report": Step("draw pictures and write the report", 0.3),
@@ -59,7 +59,7 @@ WORK = {
 
 
 def run(options: PlanOptions) -> float:
-    """Prints the plan and returns the estimated seconds of the steps that are to come; 0 while nothing is measured."""
+    """Print the plan and return the estimated seconds of the remaining steps; 0 before anything is measured."""
     record = Path(options.record).absolute()
     if options.done is not None and options.seconds >= LEAST:
         append_line(record, json.dumps({"step": options.done, "seconds": options.seconds}))
@@ -73,12 +73,12 @@ def run(options: PlanOptions) -> float:
         total += expected
         print(f"  {number:2d}. {STEPS[name].text}" + (f": about {duration(expected)}" if factor else ""))
     if factor and options.steps:
-        print(f"  about {duration(total)} to go")
+        print(f"  about {duration(total)} remaining")
     return total
 
 
 def _sizes(options: PlanOptions) -> dict[str, float]:
-    """How many photos each kind of step goes over."""
+    """Return the number of photos that each kind of step processes."""
     images = 0
     if Path(options.dataset, "train_cls.txt").is_file():
         data = open_dataset(options.dataset)
@@ -92,7 +92,7 @@ def _sizes(options: PlanOptions) -> dict[str, float]:
 
 
 def _measured(record: Path) -> dict[str, float]:
-    """The longest time of each step in the record: a later run of it only finds what is there."""
+    """Return the longest duration of each step in the record, since repeated runs only find existing files."""
     longest: dict[str, float] = {}
     if not record.is_file():
         return longest
@@ -102,7 +102,7 @@ def _measured(record: Path) -> dict[str, float]:
         try:
             entry = json.loads(line)
             longest[entry["step"]] = max(longest.get(entry["step"], 0.0), float(entry["seconds"]))
-        except (ValueError, KeyError, TypeError):  # half a line of a killed run
+        except (ValueError, KeyError, TypeError):  # partial line of a killed run
             continue
     return longest
 

@@ -1,4 +1,4 @@
-"""Make data/coco14 from MS COCO 2014: links to the images, label maps from the instances, lists with tags.
+"""Create data/coco14 from MS COCO 2014: links to the images, label maps from the instances, lists with tags.
 
 python scripts/prepare_coco.py --coco coco
 """
@@ -6,8 +6,8 @@ python scripts/prepare_coco.py --coco coco
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.prepare import PrepareCocoOptions
     from utils.config.program import main
 
@@ -29,7 +29,7 @@ from utils.files.parallel import parallel_map
 from utils.files.text import first_few
 from utils.runs.inputs import check_present, list_sizes, next_steps
 
-# folder of images -> its lists, of tags and of masks
+# folder of images -> its lists: of tags, of masks
 LISTS = {
     "train2014": (catalog.TRAIN_TAGS, catalog.TRAIN_MASKS),
     "val2014": (catalog.VAL_TAGS, catalog.VAL_MASKS),
@@ -38,9 +38,9 @@ SETTINGS_FILE = "mask_settings.json"
 
 
 def run(options: PrepareCocoOptions) -> Path:
-    """Links the images that have annotations, makes the masks not there yet, then the lists; returns the folder.
+    """Link the images with annotations, create the missing masks, then the lists. Returns the folder.
 
-    Raises UserError, before anything is written, that names what does not fit.
+    Raises UserError, before anything is written, naming inconsistent files.
     """
     out, coco = Path(options.out).absolute(), existing_path(options.coco, "--coco")
     _check_pieces(coco)
@@ -56,7 +56,7 @@ def run(options: PrepareCocoOptions) -> Path:
         check_present(files, "images", f"unpack {split}.zip again")
         _check_sizes(images, files, coco / _annotation_file(split), num_workers=options.num_workers)
         sources |= {out / catalog.IMAGE_FOLDER / file.name: file for file in files}
-    link_all(sources, copy=options.copy, num_workers=options.num_workers, description="placing images")
+    link_all(sources, copy=options.copy, num_workers=options.num_workers, description="linking images")
     record.start(settings)
     _make_masks([*splits["train2014"], *splits["val2014"]], out / catalog.MASK_FOLDER, options)
     write_lines(out / catalog.CLASSES_FILE, catalog.COCO_CLASSES)
@@ -81,11 +81,11 @@ def _check_pieces(coco: Path) -> None:
 
 
 def _check_sizes(images: list[AnnotatedImage], files: list[Path], listing: Path, *, num_workers: int) -> None:
-    """Raises UserError where images are not of the size that their annotations are for."""
+    """Raise UserError if the images' sizes differ from their annotations."""
     pairs = list(zip(images, files))
     look = parallel_map(_size_problem, pairs, num_workers=num_workers, description="checking sizes")
     if wrong := [problem for problem in look if problem]:
-        remedy = "unpack the images again, or correct the annotations"
+        remedy = "unpack the images again, or fix the annotations"
         raise UserError(f"{len(wrong)} images have another size: {first_few(wrong)}", listing, remedy=remedy)
 
 
@@ -102,7 +102,7 @@ def _make_masks(images: list[AnnotatedImage], folder: Path, options: PrepareCoco
     make = partial(_make_mask, folder=folder, crowd=options.crowd)
     for _ in parallel_map(make, todo, num_workers=options.num_workers, description="making masks"):
         pass
-    print(f"{len(todo)} masks made, {len(images) - len(todo)} kept: {folder}")
+    print(f"{len(todo)} masks written, {len(images) - len(todo)} kept: {folder}")
 
 
 def _make_mask(image: AnnotatedImage, *, folder: Path, crowd: str) -> None:

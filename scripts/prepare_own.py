@@ -1,14 +1,14 @@
-"""Make a dataset of one's own photos: JPEGImages, classes.txt, train_cls.txt; masks and saliency maps where given.
+"""Create a dataset from your own photos: JPEGImages, classes.txt, train_cls.txt, and masks and saliency maps if given.
 
-python scripts/prepare_own.py --images photos --tags photos.csv --out data/mine      a row a photo
-python scripts/prepare_own.py --images photos --out data/mine                        one folder a tag
+python scripts/prepare_own.py --images photos --tags photos.csv --out data/mine      one row per photo
+python scripts/prepare_own.py --images photos --out data/mine                        one folder per tag
 """
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.prepare import PrepareOwnOptions
     from utils.config.program import main
 
@@ -41,9 +41,9 @@ MOST_CLASSES = catalog.IGNORE_INDEX - 1
 
 
 def run(options: PrepareOwnOptions) -> Path:
-    """Reads everything, then makes the dataset and returns its folder; what already exists is kept.
+    """Read everything, then create the dataset. Returns its folder. Existing files are kept.
 
-    Photos of unknown tags are read and counted, and no part of it. Raises one UserError that names all that is wrong
+    Photos with unknown tags are read and counted, but are not part of it. Raises one UserError listing all faults
     before anything is written.
     """
     findings = Findings()
@@ -53,7 +53,7 @@ def run(options: PrepareOwnOptions) -> Path:
     photos = merge_tags(photos, classes, findings)
     classes = classes or sorted({tag for photo in photos for tag in photo.tags or ()})
     if len(classes) > MOST_CLASSES:
-        findings.wrong(f"{len(classes)} classes, but 8-bit masks hold {MOST_CLASSES}: join some")
+        findings.wrong(f"{len(classes)} classes, but 8-bit masks allow {MOST_CLASSES}: merge some")
     _check_tags(photos, classes, options.classes, findings)
     items = _with_files(photos, folder, options, findings)
     findings.stop()
@@ -71,16 +71,16 @@ def run(options: PrepareOwnOptions) -> Path:
 
 
 def _photos(options: PrepareOwnOptions, out: Path, findings: Findings) -> tuple[Path, list[Photo]]:
-    """The folder and every photo in it, with what is known of its tags."""
+    """Return the folder and every photo in it with its tags, if known."""
     folder = existing_path(options.images, "--images")
     if not folder.is_dir():
-        raise UserError("is not a folder", folder, "--images is the folder of photos")
-    # masks may lie below the photos; they are none
+        raise UserError("is not a folder", folder, "--images must be the folder of photos")
+    # masks may be in a subfolder of the photos, but are not photos
     other = [out, *(existing_path(given, "folder") for given in (options.masks, options.saliency) if given)]
     found = find_photos(folder, without=other)
     findings.notes += found.notes()
     if not found.photos:
-        raise UserError(f"{folder} holds no photo", "--images", remedy="give the folder that holds the photos")
+        raise UserError(f"{folder} contains no photos", "--images", remedy="give the folder of the photos")
     if options.tags is None:
         photos = tagged_by_folders(folder, found.photos, findings)
     else:
@@ -98,16 +98,16 @@ def _photos(options: PrepareOwnOptions, out: Path, findings: Findings) -> tuple[
         by_path = {photo.file.resolve(): photo.file for photo in photos}
         files = [by_path.get(file.resolve(), file) for file in negatives.photos]
         if not files:
-            findings.wrong("--negatives holds no photo")
+            findings.wrong("--negatives contains no photos")
         photos = with_negatives(photos, files, folder, findings, by_folders=options.tags is None)
     renamed = sum(photo.name != photo.file.stem for photo in photos)
     if renamed:
-        findings.note(f"{renamed} photos have another name in the dataset than their file (see {SOURCES_FILE})")
+        findings.note(f"{renamed} photos were renamed in the dataset (see {SOURCES_FILE})")
     return folder, photos
 
 
 def _classes(photos: Sequence[Photo], listing: str | None, findings: Findings) -> list[str]:
-    """The class names of the file --classes, in their order; empty where there is none."""
+    """Read the class names from the file --classes, in order; [] without it."""
     if not any(photo.tags for photo in photos):
         findings.wrong("no photo has a tag: give --tags, or put the photos into one folder per tag")
     if listing is None:
@@ -117,35 +117,35 @@ def _classes(photos: Sequence[Photo], listing: str | None, findings: Findings) -
     same = Counter("".join(name.casefold().split()) for name in classes)
     for name in classes:
         if same["".join(name.casefold().split())] > 1:
-            findings.wrong(f"names in {path} stand there more than once, or differ only in case or spaces", repr(name))
+            findings.wrong(f"names in {path} are repeated, or differ only in case or spaces", repr(name))
         elif problem := tag_problem(name):
-            findings.wrong(f"names in {path} cannot be names of classes", problem)
+            findings.wrong(f"names in {path} are not valid class names", problem)
     return classes
 
 
 def _check_tags(photos: Sequence[Photo], classes: Sequence[str], listing: str | None, findings: Findings) -> None:
-    """Problems of tags that are not among the given classes."""
+    """Report tags that are not among the given classes."""
     for tag in sorted({tag for photo in photos for tag in photo.tags or ()} - set(classes)):
         some = next(photo.file for photo in photos if photo.tags and tag in photo.tags)
-        findings.wrong(f"tags are missing in {listing} (add them, or correct the tags)", f"{tag!r}, e.g. of {some}")
+        findings.wrong(f"tags are missing in {listing} (add them, or fix the tags)", f"{tag!r}, e.g. of {some}")
 
 
 def _with_files(photos: Sequence[Photo], folder: Path, options: PrepareOwnOptions, findings: Findings) -> list[Item]:
-    """The photos with their masks and saliency maps, joined by name or by path."""
+    """Return the photos with their masks and saliency maps, matched by name or path."""
     maps = _further(options.saliency, "--saliency", photos, folder, findings)
     masks = _further(options.masks, "--masks", photos, folder, findings)
     learnt = [photo for photo in photos if photo.tags is not None]
     missing = [photo.name for photo in learnt if photo.name not in maps]
     if options.saliency and missing:
         findings.wrong(
-            f"--saliency: {len(missing)} of {len(learnt)} photos have no map ({first_few(missing, 10)}): make them, "
-            "or leave --saliency out"
+            f"--saliency: {len(missing)} of {len(learnt)} photos have no map ({first_few(missing, 10)}): create them, "
+            "or omit --saliency"
         )
     if options.masks and not masks:
         findings.wrong(f"--masks: no mask has a photo's name (photos: {first_few(p.name for p in photos)})")
     for file in masks.values():
         if file.suffix.lower() != ".png":
-            findings.wrong("masks are no PNGs", str(file))
+            findings.wrong("masks are not PNGs", str(file))
     return [
         Item(photo, ImageFiles(photo.name, photo.file))
         if photo.tags is None
@@ -157,13 +157,13 @@ def _with_files(photos: Sequence[Photo], folder: Path, options: PrepareOwnOption
 def _further(
     given: str | None, option: str, photos: Sequence[Photo], folder: Path, findings: Findings
 ) -> dict[str, Path]:
-    """Photo's name -> its map: the file of its path, else of its name in the dataset, else of its own name."""
+    """Map a photo's name to its map: the file with its path, else its name in the dataset, else its own name."""
     if given is None:
         return {}
     path = existing_path(given, option)
     files = find_photos(path).photos
     if not files:
-        findings.wrong(f"{option}: {path} holds no PNG or JPEG")
+        findings.wrong(f"{option}: {path} contains no PNG or JPEG")
     by_path = {file.relative_to(path).with_suffix(""): file for file in files}
     by_name: dict[str, list[Path]] = defaultdict(list)
     for file in files:
@@ -181,7 +181,7 @@ def _further(
     unused = set(files) - set(joined.values())
     if unused and joined:
         findings.note(
-            f"left out: {len(unused)} files of {option} have no photo's name ({first_few(sorted(map(str, unused)))})"
+            f"skipped: {len(unused)} files of {option} match no photo ({first_few(sorted(map(str, unused)))})"
         )
     return joined
 
@@ -191,7 +191,7 @@ def inspect_item(item: Item, *, num_classes: int, max_side: int) -> ImageReport:
 
 
 def _changes(reports: Iterable[ImageReport]) -> list[str]:
-    """A line for each thing that was done to photos or to read their maps."""
+    """Return a line per kind of conversion of photos and maps."""
     names: Mapping[str, list[str]] = defaultdict(list)
     for report in reports:
         for change in (*report.changes, *report.readings):
@@ -223,7 +223,7 @@ def _print_summary(out: Path, items: Sequence[Item], classes: Sequence[str], fin
     negatives = sum(item.photo.is_negative for item in learnt)
     print(
         f"{out}: {len(learnt)} photos of {len(classes)} classes, {negatives} of them negatives (none of the classes), "
-        f"{masks} with masks; {len(items) - len(learnt)} photos of unknown tags are only labelled"
+        f"{masks} with masks; {len(items) - len(learnt)} photos with unknown tags are only labelled"
     )
     for name in classes:
         print(f"  {name}: {counts[name]}")

@@ -1,4 +1,4 @@
-"""Make data/voc12 from PASCAL VOC 2012 and, for its 10,582 training images, SBD: folders, masks, lists with tags.
+"""Create data/voc12 from PASCAL VOC 2012 and SBD (for 10,582 training images): folders, masks, lists with tags.
 
 python scripts/prepare_voc.py --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE
 """
@@ -6,8 +6,8 @@ python scripts/prepare_voc.py --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.prepare import PrepareVocOptions
     from utils.config.program import main
 
@@ -34,7 +34,7 @@ from utils.runs.inputs import check_present, list_sizes, next_steps
 
 @dataclass(frozen=True)
 class _Splits:
-    """Names of the images of each list; aug is empty where VOC stands alone, test where it was not downloaded."""
+    """Names of the images of each list. aug is empty without SBD, test if it was not downloaded."""
 
     train: list[str]
     val: list[str]
@@ -43,14 +43,14 @@ class _Splits:
 
     @property
     def tagged(self) -> list[str]:
-        """What the classifier trains on."""
+        """The images that the classifier trains on."""
         return self.aug or self.train
 
 
 def run(options: PrepareVocOptions) -> Path:
-    """Makes the folders, then the lists, and returns the dataset's folder; existing files are kept.
+    """Create the folders, then the lists. Returns the dataset's folder. Existing files are kept.
 
-    Raises ValueError, FileNotFoundError or FileExistsError, before anything is written, naming what does not fit.
+    Raises UserError, before anything is written, naming missing or inconsistent files.
     """
     out = Path(options.out).absolute()
     voc = find_voc(existing_path(options.voc, "--voc"))
@@ -71,7 +71,7 @@ def run(options: PrepareVocOptions) -> Path:
     _write_lists(out, splits, tags)
     print(f"{out}: {'copies' if options.copy else 'links'} of {voc}", *list_sizes(out, catalog.VOC12), sep="\n  ")
     if not splits.aug:
-        print("  the training list is VOC's train: the published runs train on train_aug, which --sbd adds")
+        print("  the training list is VOC's train; the published runs train on train_aug, which needs --sbd")
     print(next_steps(out))
     return out
 
@@ -81,17 +81,17 @@ def _names(path: Path) -> list[str]:
 
 
 def _aug_names(sbd: Path | None, aug: Path | None) -> set[str]:
-    """Names of the images that SBD has masks of."""
+    """Return the names of the images with SBD masks."""
     if aug:
         names = set(image_files(aug))
         if not names:
-            raise UserError(f"{aug} holds no masks", "--aug", remedy="give the folder of the PNGs by --aug")
+            raise UserError(f"{aug} contains no masks", "--aug", remedy="give the folder of the PNGs with --aug")
         return names
     return {*_names(sbd / "train.txt"), *_names(sbd / "val.txt")} if sbd else set()
 
 
 def _splits(voc: Path, sbd_names: set[str]) -> _Splits:
-    """Raises UserError where VOC's own lists overlap; reports which of SBD's images are missing from VOC."""
+    """Read VOC's lists. Prints SBD's images that are missing from VOC. Raises UserError if VOC's lists overlap."""
     train, val = (_names(voc / SPLIT_FOLDER / f"{split}.txt") for split in ("train", "val"))
     common = sorted(set(train) & set(val))
     if common:
@@ -101,16 +101,16 @@ def _splits(voc: Path, sbd_names: set[str]) -> _Splits:
     there = image_files(voc / catalog.IMAGE_FOLDER)
     missing = sorted(sbd_names - set(there))
     if missing:
-        print(f"left out: {len(missing)} images of SBD that are missing from {voc} ({first_few(missing)})")
+        print(f"skipped: {len(missing)} images of SBD that are missing from {voc} ({first_few(missing)})")
     aug = sorted({*sbd_names, *train} - {*val, *missing}) if sbd_names else []
     return _Splits(train, val, aug, _test_names(voc, there))
 
 
 def _test_names(voc: Path, there: Iterable[str]) -> list[str]:
     listing = voc / SPLIT_FOLDER / "test.txt"
-    remedy = "unpack VOC2012test.tar over VOCdevkit (from VOC's evaluation server) if you want its scores"
+    remedy = "to score test images, unpack VOC2012test.tar (from VOC's evaluation server) over VOCdevkit"
     if not listing.is_file():
-        print(f"no {catalog.TEST_IMAGES}: {listing} is not there: {remedy}")
+        print(f"no {catalog.TEST_IMAGES}: {listing} is missing: {remedy}")
         return []
     names = _names(listing)
     missing = sorted(set(names) - set(there))
@@ -121,19 +121,19 @@ def _test_names(voc: Path, there: Iterable[str]) -> list[str]:
 
 
 def _tags(voc: Path, names: list[str], *, num_workers: int) -> dict[str, tuple[int, ...]]:
-    """Tags from the box annotations. Raises UserError that names images without."""
+    """Read the tags from the box annotations. Raises UserError naming images without any."""
     files = [voc / ANNOTATION_FOLDER / f"{name}.xml" for name in names]
     check_present(files, "annotations", "unpack VOC 2012 again: its tags are read from them")
     read = parallel_map(read_box_tags, files, num_workers=num_workers, description="reading annotations")
     tags = dict(zip(names, read))
     empty = [name for name, found in tags.items() if not found]
     if empty:
-        raise UserError(f"{len(empty)} images have no object ({first_few(empty)})", voc / ANNOTATION_FOLDER)
+        raise UserError(f"{len(empty)} images have no objects ({first_few(empty)})", voc / ANNOTATION_FOLDER)
     return tags
 
 
 def _convert_sbd(sbd: Path, voc: Path, masks: Path, splits: _Splits, *, copy: bool, num_workers: int) -> None:
-    """SegmentationClassAug: VOC's own masks where VOC has one, else SBD's."""
+    """Create SegmentationClassAug: VOC's own mask if there is one, else SBD's."""
     own = image_files(voc / catalog.MASK_FOLDER)
     names = [*splits.aug, *splits.val]
     sources = {masks / f"{name}.png": own[name] for name in names if name in own}

@@ -39,8 +39,8 @@ from utils.runs.handing_on import check_cam_classes, made_of
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
-SALIENT = 127  # saliency above it is salient
-# mode -> form of the folder's CAMs; None: as its files say
+SALIENT = 127  # pixels with saliency above this are salient
+# mode -> format of the folder's CAMs; None: that of its files
 _FORMS: dict[str, Form | None] = {"cam": None, "attention": "attention", "npy": "npy", "rw": "npy"}
 _REMEDIES = {
     "cam": "run test_l2g.py --experiment_name {exp} first, or check --pred_dir",
@@ -53,7 +53,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class _Pair:
-    """The files of one image, its label or its CAMs; without a mask it is scored against its salient pixels."""
+    """The files of one image: its label or its CAMs, and its mask. Without a mask, it is scored against saliency."""
 
     label: Path
     cams: CamFiles
@@ -62,10 +62,10 @@ class _Pair:
 
 
 def run(options: ScoreOptions) -> Path:
-    """Scores the predictions, prints a table and writes cam_scores.json (png: label_scores.json) into the run.
+    """Score the predictions, print a table and write cam_scores.json (png: label_scores.json) into the run.
 
-    Without masks, or with reference=saliency, CAMs are compared with saliency, in cam_agreement.json. Returns the
-    JSON file. Raises FileNotFoundError that counts what is missing before any work starts.
+    Without masks, or with reference=saliency, CAMs are compared with saliency and cam_agreement.json is written.
+    Returns the JSON file. Raises UserError with the number of missing files before any work starts.
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     trained = open_run(paths, options.dataset)
@@ -100,7 +100,7 @@ def run(options: ScoreOptions) -> Path:
 def _score_cams(
     options: ScoreOptions, pairs: list[_Pair], totals: ThresholdScores
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Adds every image's counts to `totals`; returns name -> keys and counts of each image where they are few."""
+    """Add every image's counts to `totals`. Returns name -> (keys, counts) if there are few images."""
     of_photo: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     are_few = PhotoMatrices(len(pairs)).are_kept
     count = partial(
@@ -126,7 +126,7 @@ def _mask_dir(pairs: list[_Pair]) -> Path:
 
 
 def _reference(options: ScoreOptions, data: Dataset) -> str:
-    """What the predictions are scored against: masks or saliency."""
+    """Return what the predictions are scored against: masks or saliency."""
     if options.reference is not None:
         return options.reference
     masked = options.mode == "png" or options.mask_list is not None or data.mask_list.is_file()
@@ -134,9 +134,9 @@ def _reference(options: ScoreOptions, data: Dataset) -> str:
 
 
 def _compare_with_saliency(options: ScoreOptions, paths: RunPaths, pairs: list[_Pair], facts: dict[str, Any]) -> Path:
-    """Scores the union of an image's CAMs as one class against its salient pixels -> cam_agreement.json.
+    """Score the union of an image's CAMs as one class against its salient pixels. Writes cam_agreement.json.
 
-    The threshold at which they agree best is near the best one of masks (see docs/results.md), and needs none.
+    The threshold of the best agreement is near the best one for masks (see docs/results.md), but needs no masks.
     """
     totals = ThresholdScores(2, sorted(options.thresholds))
     for keys, histogram in parallel_map(
@@ -172,14 +172,14 @@ def _prediction_dir(options: ScoreOptions, paths: RunPaths, data: Dataset) -> Pa
 
 
 def _pairs(options: ScoreOptions, folder: Path, trained: Run, *, by_saliency: bool) -> list[_Pair]:
-    """Prediction and mask, saliency or both of every listed image, joined by the image's name."""
+    """Return prediction and mask, saliency or both of every listed image, matched by name."""
     data = trained.data
     if by_saliency and options.mask_list is None:
         listing = trained.train_list(None)
     else:
         listing = data.named_list(options.mask_list, "--mask_list") if options.mask_list else data.mask_list
     entries = read_image_list(listing, len(data.classes))
-    # where none of the classes is, no CAM can agree with what is salient
+    # negatives have no CAMs that could agree with saliency
     names = [entry.name for entry in entries if not (by_saliency and entry.is_negative)]
     source = CamFolder.open(folder, _FORMS.get(options.mode))
     labels, cams = {name: folder / f"{name}.png" for name in names}, {name: source.files(name) for name in names}
@@ -201,9 +201,9 @@ def _count_cam(
 ) -> tuple[np.ndarray, np.ndarray, tuple[bool, bool]]:
     assert pair.mask is not None
     mask = read_label(pair.mask)
-    if (size := pair.cams.size()) and len(pair.cams.keys()) and size != mask.shape:  # before they are unpacked
+    if (size := pair.cams.size()) and len(pair.cams.keys()) and size != mask.shape:  # before decompressing them
         where = f"{pair.cams.paths[0]} against {pair.mask}"
-        raise UserError(f"the CAMs are {size}, the mask {mask.shape}", where, "they must have one size")
+        raise UserError(f"the CAMs are {size}, the mask {mask.shape}", where, "expected equal sizes")
     keys, cams = pair.cams.read()
     saliency = np.asarray(read_gray(pair.saliency)) if pair.saliency else None
     try:
@@ -222,7 +222,7 @@ def _count_cam(
 
 
 def _count_union(pair: _Pair, *, thresholds: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The strongest CAM, whatever its class, counted as the one class of the salient pixels."""
+    """Score the strongest CAM of any class as a single class against the salient pixels."""
     assert pair.saliency is not None
     keys, cams = pair.cams.read()
     salient = (np.asarray(read_gray(pair.saliency)) > SALIENT).astype(np.uint8)
@@ -231,15 +231,15 @@ def _count_union(pair: _Pair, *, thresholds: tuple[float, ...]) -> tuple[np.ndar
         raise UserError(
             f"the CAMs are {union.shape[1:]} and the saliency map {salient.shape}",
             pair.cams.paths[0],
-            "both have the image's size",
-            f"make {pair.saliency} again (scripts/make_saliency.py), or check --sal_dir",
+            "both must have the image's size",
+            f"create {pair.saliency} again (scripts/make_saliency.py), or check --sal_dir",
         )
     one = np.zeros(len(union), np.int64)
     return one, cam_histogram(one, union, salient, num_labels=2, thresholds=thresholds)
 
 
 def _score_labels(pairs: list[_Pair], *, num_labels: int, num_workers: int) -> tuple[Scores, Ignored, PhotoMatrices]:
-    """The scores, what the labels' ignored pixels would make of them, and the counts of each image."""
+    """Return the scores, the effect of the labels' ignored pixels on them, and the counts of each image."""
     photos = PhotoMatrices(len(pairs))
     total, missing, kinds = ConfusionMatrix(num_labels), np.zeros(num_labels, np.int64), MaskKinds()
     count = partial(_count_labels, num_labels=num_labels)
@@ -254,7 +254,7 @@ def _score_labels(pairs: list[_Pair], *, num_labels: int, num_workers: int) -> t
 
 
 def _count_labels(pair: _Pair, *, num_labels: int) -> tuple[np.ndarray, np.ndarray, tuple[bool, bool]]:
-    """The confusion matrix, pixels of each label where only the prediction is ignored, and the mask's kind."""
+    """Return the confusion matrix, pixels per label that only the prediction ignores, and the mask's kind."""
     assert pair.mask is not None
     prediction, mask = read_label(pair.label), read_label(pair.mask)
     try:
@@ -306,8 +306,8 @@ def _write_label_scores(
     print_class_iou(scores, data.classes)
     if ignored.ignored_fraction > 0:
         print(
-            f"ignored by the labels, and left out above: {ignored.ignored_fraction:.2%} of the pixels; "
-            f"mIoU {ignored.mean_iou_ignored_as_wrong:.3%} where they count as wrong"
+            f"ignored by the labels and excluded above: {ignored.ignored_fraction:.2%} of the pixels; "
+            f"mIoU {ignored.mean_iou_ignored_as_wrong:.3%} if they count as wrong"
         )
     _print_bars(bars)
     return path

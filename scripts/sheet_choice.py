@@ -1,4 +1,4 @@
-"""Which images a contact sheet shows: those of a run's typical quality, chosen by a rule and not by hand."""
+"""Selects typical images of a run for a contact sheet by a fixed rule."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ MOST_CLASSES = "those that show the most classes"
 
 
 def typical_images(sources: Sources, names: Sequence[str], count: int) -> tuple[list[str], str]:
-    """At most `count` of the names and the rule they were chosen by: of each class as many, of median mIoU.
+    """Select at most `count` names: equally many per class, those with median mIoU. Also returns the rule in words.
 
     Images without a pseudo label or a mask have no score: their classes show evenly over the list. Where classes are
     more than images to show, those images are taken that show the most classes.
@@ -44,7 +44,7 @@ def _of_median(sources: Sources, tags_of: Mapping[str, Sequence[int]], classes: 
 
 
 def _score(sources: Sources, name: str) -> float | None:
-    """The mIoU of one image's pseudo label over the classes in it or in its mask; None where one of both is missing."""
+    """Return the mIoU of an image's pseudo label over the classes in it or its mask; None if either is missing."""
     label, mask = (read_optional_label(folder, name) for folder in (sources.label_dir, sources.mask_dir))
     if label is None or mask is None or label.shape != mask.shape:
         return None

@@ -1,10 +1,10 @@
-"""Print the scores of one or more runs side by side: what evaluate.py and deeplabv2 have stored of them."""
+"""Print the scores of one or more runs side by side, as stored by evaluate.py and deeplabv2."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.score import ShowOptions
     from utils.config.program import main
 
@@ -27,7 +27,7 @@ COLUMNS = ("CAM mIoU", "threshold", "label mIoU", "network", "network + CRF")
 
 
 def run(options: ShowOptions) -> Path:
-    """Prints a line a run. Raises UserError with the remedy where a run has no scores."""
+    """Print a line per run. Raises UserError with the remedy if a run has no scores."""
     titles = options.titles or options.experiments
     if len(titles) != len(options.experiments):
         raise UserError(
@@ -48,20 +48,20 @@ def run(options: ShowOptions) -> Path:
         cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
         print("  ".join([first.ljust(widths[0]), *cells]).rstrip())
     if any(cell.endswith(MARK) for row in table for cell in row):
-        print(f"{MARK} outside of the expected range")
+        print(f"{MARK} outside the expected range")
     print(f"mIoU: {ABSENT_CLASSES}", file=sys.stderr)
     return RunPaths.of(options.runs_dir, options.experiments[0]).root.parent
 
 
 def _read_ranges(path: str | None) -> dict[str, dict[str, list[float]]]:
-    """Title -> column -> [low, high], in per cent."""
+    """Read title -> column -> [low, high] in per cent."""
     if path is None:
         return {}
     return yaml.safe_load(existing_path(path, "--expected").read_text()) or {}
 
 
 def _marked(cell: str, expected: list[float] | None) -> str:
-    """The cell, with a mark where its figure lies outside of the expected range."""
+    """Return the cell, marked if its value is outside the expected range."""
     if expected is None:
         return cell
     low, high = expected
@@ -73,7 +73,7 @@ def _range(expected: list[float] | None) -> str:
 
 
 def _row(options: ShowOptions, name: str) -> list[str]:
-    """The cells of one run, in the order of COLUMNS."""
+    """Return the cells of one run, in the order of COLUMNS."""
     paths = RunPaths.of(options.runs_dir, name)
     folders = [Path(options.segmentation_dir) / name] if options.segmentation_dir else result_dirs("scores", name)
     found = [_first_file(folders, file) for file in ("scores.json", "scores_crf.json")]

@@ -1,14 +1,14 @@
-# Sourced by demo.sh: one line a step, with its time. What the programs print goes to LOG, whose end is shown where a
-# step fails. STEPS is how many steps there are.
+# Sourced by demo.sh: prints one line per step with its time. The programs' output goes to LOG, whose end is printed if a
+# step fails. STEPS is the number of steps.
 STEP=0
 
-# A program whose output goes to LOG: quietly COMMAND [arguments]
+# Runs a program with its output in LOG: quietly COMMAND [arguments]
 quietly() {
   printf '\n$ %s\n' "$*" >>"$LOG"
   "$@" >>"$LOG" 2>&1
 }
 
-# The last line of LOG, e.g. a progress bar, on one line of the screen while the process $1 runs.
+# Shows the last line of LOG, e.g. a progress bar, while the process $1 runs.
 show_progress() {
   while kill -0 "$1" 2>/dev/null; do
     printf '\r\033[K      %s' "$(tail -c 400 "$LOG" | tr '\r' '\n' | sed '/^ *$/d' | tail -n 1 | cut -c 1-90)"
@@ -17,14 +17,14 @@ show_progress() {
   printf '\r\033[K'
 }
 
-# step "what it does" COMMAND [arguments]; COMMAND is a program or a function of programs that run quietly.
+# step "description" COMMAND [arguments]; COMMAND is a program, or a function whose programs run quietly.
 step() {
   local what="$1" began=$SECONDS status=0 job
   shift
   STEP=$((STEP + 1))
   what="[$STEP/$STEPS] $what"
   [[ ! -t 1 ]] || printf '%s ...\n' "$what"
-  # in the background, where set -e holds in functions too, and in a process group, which a stopped demo stops whole
+  # in the background, so that set -e works in functions, and in a process group, which is stopped as a whole
   set -m
   (
     set -e
@@ -35,7 +35,7 @@ step() {
   trap 'kill -TERM -- "-$job" 2>/dev/null || true; wait "$job" || true; exit 130' INT TERM
   if [[ -t 1 ]]; then
     show_progress "$job"
-    printf '\033[1A\r\033[K' # the line is written again, with its time
+    printf '\033[1A\r\033[K' # rewrite the line with its time
   fi
   wait "$job" || status=$?
   trap - INT TERM

@@ -36,7 +36,7 @@ from utils.training.show_plan import show_plan
 from utils.training.trainer import Trainer
 from utils.training.weights import require_weights
 
-# the published numbers, which no published command changes
+# published values, which no published command changes
 LOCAL_CLS_WEIGHT = 1.0
 DECAY_FACTOR = 0.1
 WARMUP_START = 0.01
@@ -44,7 +44,7 @@ NAMES = Names("--batch_size", "--accumulate", "--amp", "--checkpoint_activations
 
 
 def run(options: TrainOptions) -> Path | None:
-    """Trains to the last epoch and returns its checkpoint; --plan shows the plan alone. Raises UserError."""
+    """Train to the last epoch and return its checkpoint; with --plan only print the plan. Raises UserError."""
     if options.plan:
         plan(options)
         return None
@@ -100,7 +100,7 @@ def run(options: TrainOptions) -> Path | None:
         if latest is None and options.load_checkpoint not in (None, "none"):
             path = checkpoint_path(options.load_checkpoint)
             state = ckpt.read_checkpoint(path)
-            check_classes(state.get("classes"), dataset.classes, path, "give --init_weights to take the backbone alone")
+            check_classes(state.get("classes"), dataset.classes, path, "give --init_weights to load only the backbone")
             task.start_from(state, path=path)
             if options.start_epoch:
                 trainer.continue_from(path, state, epoch=options.start_epoch)
@@ -108,12 +108,12 @@ def run(options: TrainOptions) -> Path | None:
 
 
 def plan(options: TrainOptions) -> None:
-    """Shows what the training needs. Neither images nor weights are read."""
+    """Print the requirements of the training. Reads neither images nor weights."""
     try:
         dataset = open_dataset(options.dataset)
     except UserError as error:
         dataset = Dataset(Path(options.dataset), "planned", VOC_CLASSES, "planned")
-        print(f"plan: with {len(VOC_CLASSES)} classes, as there is no dataset ({error})")
+        print(f"plan: assuming {len(VOC_CLASSES)} classes, since there is no dataset ({error})")
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     images = options.plan_images or listed_images(options, dataset)
     with without_values():
@@ -129,7 +129,7 @@ def plan(options: TrainOptions) -> None:
 
 
 def listed_images(options: TrainOptions, dataset: Dataset) -> int | None:
-    """The number of images in the training list, None where there is no list."""
+    """Return the number of images in the training list, or None if there is no list."""
     listing = existing_path(options.train_list, "--train_list") if options.train_list else dataset.train_list
     return len(read_image_list(listing, len(dataset.classes))) if listing.is_file() else None
 
@@ -141,12 +141,12 @@ def about_images(entries: Sequence[ImageEntry]) -> str:
 
 def about_bank(options: TrainOptions, bank: ForegroundBank, dataset: Dataset) -> str:
     missing = bank.missing(dataset.classes)
-    none_of = f"; it has none of {', '.join(missing)}: these are never pasted" if missing else ""
+    none_of = f"; it has no {', '.join(missing)}: these are never pasted" if missing else ""
     return f"{options.cda} pastes from the {len(bank)} foregrounds in {bank.folder}{none_of}"
 
 
 def facts_of(options: TrainOptions, *, num_images: int, world_size: int) -> dict[str, Any]:
-    """What must be the same where a run resumes: it decides which samples a step draws, and the optimiser's kind."""
+    """Return the values that must match on resume: they determine the samples of a step and the optimiser's kind."""
     return {
         "--batch_size": options.batch_size,
         "--accumulate": options.accumulate,
@@ -158,7 +158,7 @@ def facts_of(options: TrainOptions, *, num_images: int, world_size: int) -> dict
 
 
 def make_settings(options: TrainOptions, *, num_images: int, world_size: int) -> TrainerSettings:
-    """Settings of the engine. Raises UserError if the images do not fill a step."""
+    """Build the settings of the engine. Raises UserError if the images do not fill a step."""
     sampling = Sampling(
         batch_size=options.batch_size,
         accumulate=options.accumulate,
@@ -209,14 +209,14 @@ def make_settings(options: TrainOptions, *, num_images: int, world_size: int) ->
 
 
 def decay_points(options: TrainOptions) -> tuple[int, ...]:
-    """The epochs from which the learning rate falls. A new run that starts from a checkpoint counts none before its
+    """Return the epochs at which the learning rate decays. A run that starts from a checkpoint ignores those before its
     first epoch: the published decay is an event, and the second stage ran at a constant learning rate."""
     first = 0 if options.load_checkpoint in (None, "none") else options.start_epoch
     return tuple(epoch for epoch in options.decay_epochs if epoch >= first)
 
 
 class Inputs(NamedTuple):
-    """What training reads: the listed images, their folders, and the foregrounds to paste, if any."""
+    """Inputs of training: the listed images, their folders, and the foregrounds to paste, if any."""
 
     entries: list[ImageEntry]
     image_dir: Path
@@ -225,7 +225,7 @@ class Inputs(NamedTuple):
 
 
 def check_input(options: TrainOptions, dataset: Dataset, *, fresh: bool = True) -> Inputs:
-    """What training reads, or one error that names everything that is missing and where it goes.
+    """Check and return the inputs of training. Raises one UserError naming everything that is missing and its location.
 
     Initial weights are wanted where training is fresh: neither resumed nor started from a checkpoint. Of a few
     images and saliency maps all is read, of more the headers; scripts/check_data.py reads them whole.
@@ -257,12 +257,12 @@ def check_input(options: TrainOptions, dataset: Dataset, *, fresh: bool = True) 
 
 
 def open_bank(options: TrainOptions, dataset: Dataset) -> ForegroundBank | None:
-    """The foregrounds that training pastes. Raises FileNotFoundError or ValueError where there are none."""
+    """Open the bank of foregrounds to paste. Raises UserError if there is none."""
     if options.cda == "off":
         return None
     folder = foreground_bank_dir(options.experiment_name)
     if options.cda_bank:
-        folder = existing_path(options.cda_bank, "--cda_bank (made by scripts/build_foregrounds.py)")
+        folder = existing_path(options.cda_bank, "--cda_bank (written by scripts/build_foregrounds.py)")
     return ForegroundBank.open(folder, dataset.classes)
 
 
@@ -281,7 +281,7 @@ def checkpoint_path(value: str) -> Path:
 
 
 def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
-    """Both networks with their initial weights; those of the first checkpoint if `fresh` is false come later."""
+    """Build both networks with their initial weights. If not `fresh`, weights of a checkpoint are loaded later."""
 
     def network() -> CamNet:
         net = build_network(options, num_classes, pretrained=fresh and options.init_weights == "timm")
@@ -304,7 +304,7 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
 
 
 def make_samples(options: TrainOptions, dataset: Dataset, inputs: Inputs, model: L2G) -> L2GDataset:
-    """The training samples, normalised as the backbone takes them unless the options say otherwise."""
+    """Build the training samples, normalised for the backbone unless the options override it."""
     names = [
         "resize", "resize_mode", "resampling", "input_size", "crop_size", "num_patches", "corner_patches",
         "color_jitter", "flip", "seed",

@@ -132,7 +132,7 @@ def test_from_photos_to_masks_with_kills_between_and_masks_added_later(project, 
     for name, line in zip(names, listed):
         allowed = {0, *(int(tag) + 1 for tag in line.split()[1:] if tag != "-")}
         assert set(np.unique(np.asarray(Image.open(results / "labels" / f"{name}.png")))) <= allowed
-    for part in ("4 of them negatives", "trained already", "to go", "label_more.txt", "labels without masks: "):
+    for part in ("4 of them negatives", "already trained", "remaining", "label_more.txt", "labels without masks: "):
         assert part in done.stdout, part
 
 

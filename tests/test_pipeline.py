@@ -309,7 +309,7 @@ def test_the_coco_script_does_its_one_stage_and_the_others_take_its_run(clone: P
     flags = [*(flag for flag in TINY if not flag.startswith("--epochs")), "--init_weights=none"]
     script = ["bash", str(clone / "train_test_L2G_coco.sh"), "l2g_coco", *flags, "--channels_last=false"]
     refused = program(tmp_path, *script, check=False, STAGE="bank")
-    assert refused.returncode == 2 and "CDA_EPOCHS=0 leaves out" in refused.stderr
+    assert refused.returncode == 2 and "CDA_EPOCHS=0 skips" in refused.stderr
     program(tmp_path, *script, EPOCHS="1")
     assert files_below(run / "model") == {"mscoco_epoch_0.pth"}
     assert load_options(TrainOptions, run / "config.yaml").bg_threshold == 0.1

@@ -84,7 +84,7 @@ def test_two_machines_train_on_a_list_that_does_not_divide(tmp_path):
         assert torch.allclose(found["state_dict"][name], value, rtol=1e-3, atol=1e-5), name
     # the run is refused to another number of processes, whose steps would draw other images
     resumed = small_options(data, experiment_name="two", batch_size=2, epochs=2, resume=True, **common)
-    with pytest.raises(UserError, match="number of processes: 2 then, 1 now"):
+    with pytest.raises(UserError, match="number of processes: was 2, is 1"):
         train.run(resumed)
 
 

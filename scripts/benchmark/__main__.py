@@ -6,8 +6,8 @@ Ratios say the same on fast and slow machines. Nothing else should run meanwhile
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # when run by path, Python only searches this folder
     from utils.config.options.benchmark import BenchmarkOptions
     from utils.config.program import main
 

@@ -91,7 +91,7 @@ def test_the_published_script_leaves_exactly_these_files(finished):
         "scores/EXP/scores.json", "scores/EXP/scores_crf.json", "scores/EXP/results.tar.gz",
     }  # fmt: skip
     assert sum(line.startswith("mIoU  ") for line in done.stdout.splitlines()) == 2
-    assert "test.txt is missing: results.tar.gz is made of the val images" in done.stdout
+    assert "test.txt is missing: results.tar.gz will contain labels of the val images" in done.stdout
     assert "3 kept" in done.stderr  # the archive takes what the CRF has made
 
 

@@ -81,7 +81,7 @@ def test_trusted_objects_are_cut_out_in_the_images_colors(options, capsys):
     assert np.array_equal(whole.image, pixels("whole")[4:14, 5:13])
     assert whole.mask.all() and (whole.saliency == 240).all() and (whole.tag, whole.source) == (0, "whole")
     printed = capsys.readouterr().out
-    assert "4 objects chosen" in printed and "1 more than one tag" in printed and "1 another class" in printed
+    assert "4 objects selected" in printed and "1 more than one tag" in printed and "1 another class" in printed
     assert "cat                2" in printed and "warning" not in printed
 
 
@@ -247,7 +247,7 @@ def test_published_bank_is_imported(options, published, capsys):
     folder = make(options, label_dir=None, published=str(published))
     printed = capsys.readouterr().out
     assert "1 files" in printed and "cat/gone" in printed
-    assert "1 left out: no pixel of the object is salient" in printed and "of: traffic light 0" in printed
+    assert "1 skipped: no pixel of the object is salient" in printed and "of: traffic light 0" in printed
     assert files(folder) == ["cat/a.png", "cat/b.png"]
     bank = ForegroundBank.open(folder, CLASSES)
     assert np.array_equal(bank.read(bank.entries(0)[0]).image, pixels("cat/a")[1:7, 1:5])

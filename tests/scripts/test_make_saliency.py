@@ -64,7 +64,7 @@ def test_only_missing_maps_are_made_and_others_are_kept(data, tmp_path, capsys):
     (folder / "p2.png").unlink()
     make(data, onnx=red)
     assert (folder / "p1.png").stat().st_mtime_ns == stamp and (folder / "p2.png").is_file()
-    assert "1 saliency maps made, 2 kept" in capsys.readouterr().out
+    assert "1 saliency maps written, 2 kept" in capsys.readouterr().out
     make(data, onnx=red, overwrite=True)
     assert np.asarray(read_gray(folder / "p0.png")).max() > 7
 

@@ -74,7 +74,7 @@ def test_a_second_run_makes_only_what_is_missing(folder, capsys):
     (masks / f"{SECOND}.png").unlink()
     prepare(folder)
     assert (masks / f"{SECOND}.png").is_file() and kept.stat().st_mtime_ns == stamp
-    assert "1 masks made, 2 kept" in capsys.readouterr().out
+    assert "1 masks written, 2 kept" in capsys.readouterr().out
 
 
 def test_masks_of_two_settings_never_stand_together(folder):

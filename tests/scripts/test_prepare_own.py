@@ -67,7 +67,7 @@ def test_one_folder_a_tag_and_a_photo_in_two_folders_has_two(tmp_path, capsys):
     out = prepare(tmp_path)
     assert lines(out / "classes.txt") == ["big dog", "cat"]
     assert lines(out / "train_cls.txt") == ["p1 1", "p2 0 1", "p3 0"]
-    assert "1 photos of unknown tags" in capsys.readouterr().out
+    assert "1 photos with unknown tags" in capsys.readouterr().out
 
 
 def test_an_empty_cell_is_a_negative_and_absence_or_a_question_mark_unknown(folder, capsys):
@@ -76,7 +76,7 @@ def test_an_empty_cell_is_a_negative_and_absence_or_a_question_mark_unknown(fold
     assert lines(out / "train_cls.txt") == ["Türme_im_Mai -", "a 0"]
     assert lines(out / "train_aug.txt") == ["Türme_im_Mai", "a"]
     printed = capsys.readouterr().out
-    assert "1 of them negatives" in printed and "2 photos of unknown tags" in printed
+    assert "1 of them negatives" in printed and "2 photos with unknown tags" in printed
 
 
 @pytest.mark.parametrize("inside", [True, False])

@@ -38,7 +38,7 @@ def test_lists_are_those_that_the_scripts_read(tmp_path, capsys):
     data = open_dataset(out)
     assert len(read_image_list(data.train_list, 20, need_tags=True)) == 4 and len(data.classes) == 20
     printed = capsys.readouterr().out
-    assert "left out: 1 images of SBD" in printed and "2011_999999" in printed
+    assert "skipped: 1 images of SBD" in printed and "2011_999999" in printed
     assert "train.txt: 2 images: the official list has 1,464" in printed
     assert "train_aug.txt: 4 images: the official list has 10,582" in printed
 

@@ -247,7 +247,7 @@ def test_missing_files_are_told_in_one_line_a_folder(data, tmp_path):
     assert check_files(entries[:1], images, data / "Sal") == []
     assert check_files(entries, images, None) == [f"images: 4 of 5 are missing in {images} (x1, x2, x3, …)"]
     absent = check_files(entries[:1], images, tmp_path / "Sal")
-    assert absent == [f"saliency maps (or train with --sal_dir=none): put them into {tmp_path / 'Sal'}"]
+    assert absent == [f"saliency maps (or train with --sal_dir=none): none in {tmp_path / 'Sal'}: add them"]
 
 
 @pytest.fixture(scope="module")

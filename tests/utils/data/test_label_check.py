@@ -80,7 +80,7 @@ def test_the_border_of_voc_masks_is_pointed_out_unless_the_labels_were_made_here
         write_image(folder / "images" / f"{name}.png", np.zeros((12, 14, 3), np.uint8))
         write_label_png(folder / "labels" / f"{name}.png", bordered(1))
     (warning,) = check(folder).warnings
-    assert "4 of 4 have VOC's border of ignored pixels" in warning
+    assert "4 of 4 have ignored pixels around objects" in warning
     (folder / "labels" / "label_settings.json").write_text("{}")
     assert check(folder).warnings == ()
 

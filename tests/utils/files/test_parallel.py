@@ -67,7 +67,7 @@ def test_an_error_that_names_its_file_needs_no_name_of_an_item_without_one():
 def test_unforeseen_error_keeps_its_type_and_names_its_item():
     with pytest.raises(ZeroDivisionError) as caught:
         list(parallel_map(break_at_three, range(6), num_workers=2))
-    assert "while working on 3" in caught.value.__notes__
+    assert "while processing 3" in caught.value.__notes__
 
 
 def test_no_items_give_no_results():
