@@ -1,1 +1,1 @@
-"""Hot paths timed against the plain way of doing the same work: `python3 scripts/benchmark`."""
+"""Benchmarks of the hot paths against plain implementations: `python3 scripts/benchmark`."""

@@ -1,6 +1,6 @@
-"""Compare this project's way with the plain way on this machine, in one run: python3 scripts/benchmark.
+"""Compare this project's hot paths with plain implementations on this machine: python3 scripts/benchmark.
 
-Ratios say the same on fast and slow machines. Nothing else should run meanwhile; the full size takes minutes.
+Ratios are comparable between machines. Nothing else should run at the same time. The full size takes minutes.
 """
 
 import sys
@@ -39,11 +39,11 @@ from utils.files.atomic import write_lines
 from utils.files.locate import PROJECT_ROOT
 
 NUM_TAGS = 2
-TOLERANCE = 1e-3  # of float32 CAMs, which are in 0..1: a quarter of their 8-bit step
+TOLERANCE = 1e-3  # for float32 CAMs in 0..1: a quarter of their 8-bit step
 
 
 def run(options: BenchmarkOptions) -> list[Row]:
-    """Measures the sections, prints a table and, with --out, writes it as JSON."""
+    """Measure the sections, print a table and, with --out, write it as JSON."""
     rows = []
     for name, section in SECTIONS.items():
         if options.only in (None, name):
@@ -56,7 +56,7 @@ def run(options: BenchmarkOptions) -> list[Row]:
 
 
 def measure_cams(options: BenchmarkOptions) -> list[Row]:
-    """CAMs of one image by the published best network, random weights. RuntimeError if both ways disagree."""
+    """Time the CAMs of one image with the best published network and random weights. RuntimeError if results differ."""
     torch.manual_seed(options.seed)
     plain_net = build_cam_net(
         "resnet38", len(VOC_CLASSES), width=options.width, attention="se", suppression="learnable"
@@ -65,7 +65,7 @@ def measure_cams(options: BenchmarkOptions) -> list[Row]:
     image = torch.from_numpy(blobs(np.random.default_rng(options.seed), 3, options.size))
     keys = strongest_classes(plain_net, image)
     ours = partial(cams_of_image, net, image, keys, mean=net.mean, std=net.std)
-    ours(scales=options.scales[:1])  # warms up
+    ours(scales=options.scales[:1])  # warm-up
     ways = {
         "CAMs, ours, float32": partial(ours, scales=options.scales),
         "CAMs, plain": partial(plain_cams, plain_net, image, keys, scales=options.scales),
@@ -76,11 +76,11 @@ def measure_cams(options: BenchmarkOptions) -> list[Row]:
     seconds, cams = in_turns(ways, options.repeats)
     difference = {name: (cams[name] - cams["CAMs, plain"]).abs().max().item() for name in ways}
     if not difference["CAMs, ours, float32"] < TOLERANCE:
-        raise RuntimeError(f"the CAMs of both ways differ by {difference['CAMs, ours, float32']}: above {TOLERANCE}")
+        raise RuntimeError(f"the CAMs of both differ by {difference['CAMs, ours, float32']}: above {TOLERANCE}")
 
     def row(name: str, at_least: float) -> Row:
         if name not in ways:
-            return Row(name, at_least=at_least, note="not on this CPU")
+            return Row(name, at_least=at_least, note="not supported by this CPU")
         ours, plain = seconds[name], seconds["CAMs, plain"]
         return Row(name, ours, plain, plain / ours, at_least=at_least, note=f"differ by {difference[name]:.1e}")
 
@@ -89,13 +89,13 @@ def measure_cams(options: BenchmarkOptions) -> list[Row]:
 
 @torch.inference_mode()
 def strongest_classes(net: CamNet, image: Tensor) -> list[int]:
-    """The tags of a network with random weights: most classes have no positive pixel, which would compare zeros."""
+    """Select tags for random weights: most classes have no positive pixel, and comparing zeros is useless."""
     maps = raw_map(net, scaled_images(image[None], scaled_sizes(image.shape[1:], [0.5])[0]))
     return maps[0, :-1].amax((1, 2)).topk(NUM_TAGS).indices.tolist()
 
 
 def raw_map(net: CamNet, image: Tensor) -> Tensor:
-    """The network with the pixel correlation in its published order: it moves conv6, not the few class maps."""
+    """Run the network with the published order of the pixel correlation: on conv6 instead of the few class maps."""
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (net.mean, net.std))
     image = (image - mean) / std
     features = net.features(image)
@@ -109,7 +109,7 @@ def raw_map(net: CamNet, image: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def plain_cams(net: CamNet, image: Tensor, keys: Sequence[int], *, scales: Sequence[float]) -> Tensor:
-    """As cams_of_image, the plainest way: one view at a time, every class brought to full size. -> (K, H, W)."""
+    """Like cams_of_image, implemented plainly: one view at a time, every class resized to full size. -> (K, H, W)."""
     full = []
     for size in scaled_sizes(image.shape[1:], scales):
         view = scaled_images(image[None], size)
@@ -120,7 +120,7 @@ def plain_cams(net: CamNet, image: Tensor, keys: Sequence[int], *, scales: Seque
 
 
 def measure_segmentation(options: BenchmarkOptions) -> list[Row]:
-    """Images a second of `deeplabv2/main.py test`, as its own record says, with the light network as it starts."""
+    """Measure images per second of `deeplabv2/main.py test`, as it records them, with the untrained light network."""
     program = [sys.executable, str(PROJECT_ROOT / "deeplabv2" / "main.py")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -131,11 +131,11 @@ def measure_segmentation(options: BenchmarkOptions) -> list[Row]:
                 raise RuntimeError(f"main.py {command}: {done.stderr}")
         scores = json.loads((folder / "out" / "scores" / "speed" / "scores.json").read_text())
     note = f"EfficientNet-Lite0, {torch.get_num_threads()} threads"
-    return [Row("segmentation test, images a second", scores["images_per_second"], note=note)]
+    return [Row("segmentation test, images per second", scores["images_per_second"], note=note)]
 
 
 def write_segmentation_data(folder: Path, options: BenchmarkOptions) -> list[str]:
-    """Photographs with masks, a list, and the flags that train one step on them."""
+    """Write photographs with masks and a list. Returns the flags that train one step on them."""
     image, saliency, _ = scene_with_object(options.seed, options.size, options.object_size)
     entries = write_photos(folder, image, saliency, max(8, options.pastes // 2))
     for entry in entries:
@@ -150,7 +150,7 @@ def write_segmentation_data(folder: Path, options: BenchmarkOptions) -> list[str
         "DATASET.LABEL_DIR": folder / MASK_FOLDER,
         "DATASET.SPLIT.TRAIN": folder / "list.txt",
         "DATASET.SPLIT.VAL": folder / "list.txt",
-        # training is not what is measured
+        # training is not measured
         "SOLVER.ITER_MAX": 1,
         "SOLVER.BATCH_SIZE.TRAIN": 2,
         "IMAGE.SIZE.TRAIN": 65,

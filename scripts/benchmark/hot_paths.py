@@ -1,4 +1,4 @@
-"""Measurements of the hot paths that need no network: scoring, pasting, training samples, the dense CRF."""
+"""Benchmarks of the hot paths without a network: scoring, pasting, training samples, the dense CRF."""
 
 import statistics
 import tempfile
@@ -32,11 +32,11 @@ from utils.metrics import ThresholdScores, cam_histogram
 
 
 def measure_scoring(*, images: int, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
-    """CAM artefacts against masks: all thresholds against one, and the rate, in one process."""
+    """Time scoring CAM files against masks in one process: all thresholds against one, and images per second."""
     thresholds = ScoreOptions().thresholds
     with tempfile.TemporaryDirectory() as folder:
         pairs = write_artefacts(Path(folder), images=images, size=size, seed=seed)
-        score_files(pairs[:1], thresholds)  # warms up
+        score_files(pairs[:1], thresholds)  # warm-up
         ways = {f"scoring, {len(t)} thresholds": partial(score_files, pairs, t) for t in (thresholds, thresholds[:1])}
         all_of_them, one = in_turns(ways, repeats)[0].values()
     return [
@@ -46,7 +46,7 @@ def measure_scoring(*, images: int, size: tuple[int, int], repeats: int, seed: i
 
 
 def score_files(pairs: Sequence[tuple[Path, Path]], thresholds: tuple[float, ...]) -> list[float]:
-    """mIoU at each threshold, in this process, as each worker of scripts/score_cams.py counts."""
+    """Compute the mIoU at each threshold in this process, like each worker of scripts/score_cams.py."""
     totals = ThresholdScores(len(VOC_CLASSES) + 1, thresholds)
     for keys, histogram in parallel_map(partial(_count, thresholds=thresholds), pairs, num_workers=1):
         totals.add(keys, histogram)
@@ -59,7 +59,7 @@ def _count(pair: tuple[Path, Path], *, thresholds: tuple[float, ...]) -> tuple[n
 
 
 def write_artefacts(folder: Path, *, images: int, size: tuple[int, int], seed: int) -> list[tuple[Path, Path]]:
-    """CAMs of one to three classes an image, and masks that resemble them."""
+    """Write CAMs of one to three classes per image, and masks that resemble them."""
     rng, pairs = np.random.default_rng(seed), []
     for index in range(images):
         keys = rng.choice(len(VOC_CLASSES), size=rng.choice(3, p=(0.6, 0.3, 0.1)) + 1, replace=False)
@@ -70,11 +70,11 @@ def write_artefacts(folder: Path, *, images: int, size: tuple[int, int], seed: i
 
 
 def measure_pasting(*, size: tuple[int, int], object_size: tuple[int, int], pastes: int, seed: int) -> list[Row]:
-    """CDA+ pastes against the same done pixel by pixel. RuntimeError if both ways disagree."""
+    """Time CDA+ pastes against a pixel-by-pixel implementation. RuntimeError if results differ."""
     image, saliency, foreground = scene_with_object(seed, size, object_size)
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
     for number in range(pastes):
-        few = number < max(1, pastes // 10)  # the plain way takes long, and hardly varies
+        few = number < max(1, pastes // 10)  # the plain implementation is slow and hardly varies
         ways: dict[str, Callable[..., Pasted]] = {"ours": paste, **({"plain": plain_paste} if few else {})}
         calls = {
             name: partial(way, image, saliency, foreground, max_overlap=0.2, rng=np.random.default_rng(number))
@@ -84,7 +84,7 @@ def measure_pasting(*, size: tuple[int, int], object_size: tuple[int, int], past
         for name, value in times.items():
             seconds[name].append(value)
         if few and not all(np.array_equal(*pair) for pair in zip(results["ours"], results["plain"])):
-            raise RuntimeError(f"both ways of pasting differ at paste {number}")
+            raise RuntimeError(f"both implementations of pasting differ at paste {number}")
     ours, plain = (statistics.median(values) for values in seconds.values())
     return [
         Row("CDA+ paste", ours, plain, plain / ours, at_least=100),
@@ -95,21 +95,21 @@ def measure_pasting(*, size: tuple[int, int], object_size: tuple[int, int], past
 def measure_samples(
     *, size: tuple[int, int], object_size: tuple[int, int], input_size: int, samples: int, seed: int
 ) -> list[Row]:
-    """Training samples a second in one process: image, pasted twin, and the patches of both cut out."""
+    """Measure training samples per second in one process: image, pasted twin, and the patches of both."""
     with tempfile.TemporaryDirectory() as folder, one_thread():
         image, saliency, foreground = scene_with_object(seed, size, object_size)
         bank = write_bank(Path(folder) / "bank", foreground)
         entries = write_photos(Path(folder), image, saliency, samples)
         data = published_samples(Path(folder), entries, bank, input_size=input_size, seed=seed)
-        sample_with_twin(data, 0)  # warms up
+        sample_with_twin(data, 0)  # warm-up
         ways = [{"": partial(sample_with_twin, data, index)} for index in range(samples)]
         seconds = [in_turns(way, 1, verbose=False)[0][""] for way in ways]
     rate = 1 / statistics.median(seconds)
-    return [Row("training samples a second a core", rate, at_least=12, note="image, twin, patches")]
+    return [Row("training samples per second per core", rate, at_least=12, note="image, twin, patches")]
 
 
 def sample_with_twin(data: L2GDataset, index: int) -> list[Tensor]:
-    """The patches (P, 3, s, s) of an image and of its twin."""
+    """Return the patches (P, 3, s, s) of an image and of its twin."""
     samples = [data[0, index, kind] for kind in (PLAIN, TWIN)]
     return [
         torch.stack([sample["images"][:, y0:y1, x0:x1] for x0, y0, x1, y1 in sample["boxes"].tolist()])
@@ -119,7 +119,7 @@ def sample_with_twin(data: L2GDataset, index: int) -> list[Tensor]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """As in a loader's worker: one thread for torch and OpenCV."""
+    """Use one thread for torch and OpenCV, as in a worker of the data loader."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -131,7 +131,7 @@ def one_thread() -> Iterator[None]:
 
 
 def write_photos(folder: Path, image: np.ndarray, saliency: np.ndarray, count: int) -> list[ImageEntry]:
-    """Writes `count` photographs and saliency maps in a dataset's layout, each of one class but the first."""
+    """Write `count` photographs and saliency maps in a dataset's layout, each with one class other than the first."""
     entries = [ImageEntry(str(index), (index % (len(VOC_CLASSES) - 1) + 1,)) for index in range(count)]
     for entry in entries:
         write_image(folder / IMAGE_FOLDER / f"{entry.name}.jpg", np.roll(image, int(entry.name), axis=1))
@@ -140,7 +140,7 @@ def write_photos(folder: Path, image: np.ndarray, saliency: np.ndarray, count: i
 
 
 def write_bank(folder: Path, foreground: Foreground) -> ForegroundBank:
-    """A bank of one object, of the first class."""
+    """Write a bank of one object of the first class."""
     write_index(folder, [write_foreground(folder, foreground, VOC_CLASSES[foreground.tag], agreement=1.0)])
     return ForegroundBank.open(folder, VOC_CLASSES)
 
@@ -148,7 +148,7 @@ def write_bank(folder: Path, foreground: Foreground) -> ForegroundBank:
 def published_samples(
     folder: Path, entries: list[ImageEntry], bank: ForegroundBank, *, input_size: int, seed: int
 ) -> L2GDataset:
-    """The samples of CDA+ with the published settings, or in their proportions for another input_size."""
+    """Build the samples of CDA+ with the published settings, scaled proportionally for another input_size."""
     published = TrainOptions()
     scale = input_size / published.input_size
     same = ("resize_mode", "num_patches", "corner_patches", "color_jitter", "flip")
@@ -167,7 +167,7 @@ def published_samples(
 
 
 def measure_crf(*, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
-    """The dense CRF over the labels that compete in an image, against all of them, at the published strengths."""
+    """Time the dense CRF over competing labels against all labels, with the published parameters."""
     check_backend("pydensecrf")
     image, probabilities = scene_with_labels(seed, size, len(VOC_CLASSES) + 1)
     with one_thread():
@@ -183,5 +183,5 @@ def measure_crf(*, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
     return [
         Row("CRF, competing labels against all", ours, whole, whole / ours, at_least=3),
         Row("CRF, the same against pydensecrf", ours, library, library / ours, at_least=3),
-        Row("CRF, % of pixels that stay", 100 * min(float(np.mean(own == other)) for other in others), at_least=99.9),
+        Row("CRF, % of equal pixels", 100 * min(float(np.mean(own == other)) for other in others), at_least=99.9),
     ]

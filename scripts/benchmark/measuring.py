@@ -1,4 +1,4 @@
-"""Comparisons of two ways on one machine: times in turns, rows of a table, verdicts."""
+"""Compares two implementations on one machine: alternating measurements, rows of a table, verdicts."""
 
 import json
 import statistics
@@ -16,9 +16,9 @@ from utils.files.atomic import atomic_path
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: seconds of both ways and their ratio; a rate has `ours` alone; None is what was not measured.
+    """One comparison: seconds of both implementations and their ratio. A rate only has `ours`. None: not measured.
 
-    The ratio, or without one `ours`, has to reach `at_least` or stay under `below`.
+    The ratio, or `ours` without one, must reach `at_least` or stay below `below`.
     """
 
     what: str
@@ -31,7 +31,7 @@ class Row:
 
     @property
     def required(self) -> str:
-        """What the value has to reach, or nothing where it is only reported."""
+        """The required value; empty if the value is only reported."""
         if self.at_least is None and self.below is None:
             return "-"
         return f"under {self.below:g}" if self.at_least is None else f"at least {self.at_least:g}"
@@ -54,7 +54,7 @@ class Row:
 def in_turns(
     ways: Mapping[str, Callable[[], Any]], repeats: int, *, verbose: bool = True
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Median seconds and last result of each way; in turns, so that a machine that slows down slows all of them."""
+    """Return median seconds and last result of each implementation, measured in turns so that drift affects all."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     results = {}
     for _ in range(repeats):
@@ -68,7 +68,7 @@ def in_turns(
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """One line a comparison, with what it has to reach and whether it does."""
+    """Print one line per comparison, with the required value and the verdict."""
     print(f"{'what':<36}{'ours':>10}{'plain':>10}{'ratio':>8}  {'required':<14}")
     for row in rows:
         ours, plain, ratio = ("-" if v is None else f"{v:.3g}" for v in (row.ours, row.plain, row.ratio))
@@ -76,7 +76,7 @@ def print_table(rows: Sequence[Row]) -> None:
 
 
 def write_rows(path: Path, options: Any, rows: Sequence[Row]) -> None:
-    """Writes rows and the options (a dataclass) that they were measured with as JSON."""
+    """Write the rows and the options (a dataclass) they were measured with as JSON."""
     listed = [{**asdict(row), "required": row.required, "verdict": row.verdict} for row in rows]
     content = {"options": asdict(options), "threads": torch.get_num_threads(), "rows": listed}
     with atomic_path(path) as temporary:

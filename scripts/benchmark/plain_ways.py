@@ -1,4 +1,4 @@
-"""Synthetic images to measure on, and what to measure against: pasting pixel by pixel."""
+"""Synthetic images for the benchmarks, and a plain implementation: pasting pixel by pixel."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from utils.copy_paste.pasting import MAX_SHARE, PLACES, SCALES, Pasted, smooth_i
 
 
 def blobs(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.ndarray:
-    """(count, H, W) uint8 of smooth hills, from 0 to 255."""
+    """Draw (count, H, W) uint8 maps of smooth hills in 0..255."""
     coarse = rng.random((count, 6, 8), dtype=np.float32)
     smooth = [cv2.resize(c, size[::-1], interpolation=cv2.INTER_CUBIC) for c in coarse]
     return to_uint8(np.stack([(s - s.min()) / (s.max() - s.min()) for s in smooth]))
@@ -18,7 +18,7 @@ def blobs(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.nda
 def scene_with_object(
     seed: int, size: tuple[int, int], object_size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, Foreground]:
-    """An image (H, W, 3) with smooth salient hills (H, W), and a foreground that fills half of its box."""
+    """Draw an image (H, W, 3) with smooth salient hills (H, W), and a foreground that fills half of its box."""
     rng = np.random.default_rng(seed)
     *channels, saliency = blobs(rng, 4, size)
     *colors, hill = blobs(rng, 4, object_size)
@@ -30,7 +30,7 @@ def scene_with_object(
 def plain_paste(
     image: np.ndarray, saliency: np.ndarray, foreground: Foreground, *, max_overlap: float, rng: np.random.Generator
 ) -> Pasted:
-    """As utils.copy_paste.paste, pixel by pixel: which pixels are pasted, what they hide, and the pasting itself."""
+    """Like utils.copy_paste.paste, pixel by pixel: selecting pixels, counting covered ones, and pasting."""
     rng.uniform(0, 0)  # no rotation
     (height, width), size = foreground.mask.shape, image.shape[:2]
     factor = min(1.0, MAX_SHARE * size[0] / height, MAX_SHARE * size[1] / width) * rng.uniform(*SCALES)
@@ -57,9 +57,9 @@ def plain_paste(
 
 
 def scene_with_labels(seed: int, size: tuple[int, int], num_labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """An image (H, W, 3) and probabilities (L, H, W) as of a trained network at an eighth of the size.
+    """Draw an image (H, W, 3) and probabilities (L, H, W) like those of a trained network of stride 8.
 
-    Background and two objects share the image; every other label is some e**4 behind, with noise.
+    The image shows background and two objects. Every other label is about e**4 less probable, with noise.
     """
     rng = np.random.default_rng(seed)
     image = np.stack(list(blobs(rng, 3, size)), axis=2)

@@ -5,11 +5,11 @@ import numpy as np
 
 from scripts.demo.sprites import hsv, smooth_noise
 
-FREE_BACKGROUNDS = ("brick", "sand", "stripes", "concrete", "leaves")  # any class may stand on these
+FREE_BACKGROUNDS = ("brick", "sand", "stripes", "concrete", "leaves")  # backgrounds for any class
 
 
 def _axes(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns x and rows y (H, W) float32, in units of 160 drawn pixels: patterns do not scale with the picture."""
+    """Return columns x and rows y (H, W) float32 in units of 160 pixels, so patterns do not scale with the picture."""
     return np.meshgrid(np.arange(width, dtype=np.float32) / 160, np.arange(height, dtype=np.float32) / 160)
 
 
@@ -94,7 +94,7 @@ def draw_background(kind: str, height: int, width: int, rng: np.random.Generator
 
 
 def add_clutter(colours: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Paint two to six small blobs of any colour, in place; (H, W) uint8 numbers them 1, 2, ... with 0 elsewhere."""
+    """Paint two to six small blobs of any colour, in place. Returns (H, W) uint8: 1, 2, ... on blobs, 0 elsewhere."""
     height, width = colours.shape[:2]
     clutter = np.zeros((height, width), np.uint8)
     for number in range(1, 1 + int(rng.integers(2, 7))):

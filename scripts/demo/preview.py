@@ -15,7 +15,7 @@ ACROSS = 2  # pictures in a row
 
 
 def draw_preview(root: Path, tags_of: Sequence[tuple[str, Sequence[int]]]) -> Image.Image:
-    """Picture, saliency and mask of the first of `tags_of` (name, zero-based tags) that has each class."""
+    """Draw, for each class, picture, saliency and mask of its first picture in `tags_of` (name, zero-based tags)."""
     firsts = [next((name for name, tags in tags_of if key in tags), None) for key in range(len(CLASS_NAMES))]
     names = list(dict.fromkeys(name for name in firsts if name is not None))
     tags = dict(tags_of)
@@ -24,7 +24,7 @@ def draw_preview(root: Path, tags_of: Sequence[tuple[str, Sequence[int]]]) -> Im
     return sheet(
         rows,
         cell_size=CELL,
-        columns=["picture and its tags", "saliency", "mask, for scores alone"] * ACROSS,
+        columns=["picture and its tags", "saliency", "mask, only for scores"] * ACROSS,
         title="The built-in dataset: the first picture of each class",
     )
 

@@ -1,18 +1,18 @@
-"""Imperfect saliency for the demo data: what a salient-object detector would give, made from the true objects."""
+"""Imperfect saliency for the demo data: imitates a salient-object detector, starting from the true objects."""
 
 import cv2
 import numpy as np
 
 from scripts.demo.sprites import smooth_noise
 
-MISS_OBJECT_ODDS = 0.35  # only an object that is not the largest of its picture can be missed whole
+MISS_OBJECT_ODDS = 0.35  # probability of missing an object; the largest one is never missed
 CHUNK_ODDS = 0.6
 CLUTTER_ODDS = 0.35
 FALSE_BLOB_ODDS = 0.5
 
 
 def _blob(shape: tuple[int, int], centre: np.ndarray, area: float, rng: np.random.Generator) -> np.ndarray:
-    """Where a round region of about the given area (pixels) with a wavy edge lies; centre (row, column)."""
+    """Return the mask of a round region of about `area` pixels with a wavy edge. centre: (row, column)."""
     rows, columns = np.indices(shape, dtype=np.float32)
     stretch = rng.uniform(0.75, 1.33)
     distance = np.hypot((rows - centre[0]) * stretch, (columns - centre[1]) / stretch)
@@ -20,7 +20,7 @@ def _blob(shape: tuple[int, int], centre: np.ndarray, area: float, rng: np.rando
 
 
 def _detected(instance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Strength 0..1 (H, W) with which each object is found: some not at all, some without a chunk."""
+    """Return the strength 0..1 (H, W) with which each object is detected: some not at all, some partially."""
     strength = np.zeros(instance.shape, np.float32)
     areas = np.bincount(instance.ravel())
     areas[0] = 0
@@ -37,7 +37,7 @@ def _detected(instance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _false_alarms(instance: np.ndarray, clutter: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Strength 0..1 (H, W) with which clutter and patches of background are taken for objects."""
+    """Return the strength 0..1 (H, W) with which clutter and patches of background are mistaken for objects."""
     strength = np.zeros(instance.shape, np.float32)
     for number in range(1, int(clutter.max()) + 1):
         if rng.random() < CLUTTER_ODDS:
@@ -49,16 +49,16 @@ def _false_alarms(instance: np.ndarray, clutter: np.ndarray, rng: np.random.Gene
 
 
 def imperfect_saliency(instance: np.ndarray, clutter: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Soft saliency of a picture, the same for every class.
+    """Draw the soft, class-independent saliency of a picture.
 
-    instance (H, W): 1, 2, ... on the objects, 0 elsewhere; clutter (H, W) likewise. -> (H, W) uint8 in 0..255.
+    instance (H, W): 1, 2, ... on the objects, 0 elsewhere. clutter (H, W): likewise. Returns (H, W) uint8 in 0..255.
     """
     height, width = instance.shape
     strength = np.maximum(_detected(instance, rng), _false_alarms(instance, clutter, rng))
     size = 2 * int(rng.integers(0, 4)) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     strength = cv2.dilate(strength, kernel) if rng.random() < 0.6 else cv2.erode(strength, kernel)
-    # blur, waver, sharpen: the edge keeps its place on average but turns blobby
+    # blur, perturb, sharpen: the edge stays in place on average but becomes blobby
     soft = cv2.GaussianBlur(strength, (0, 0), rng.uniform(2.0, 4.5))
     edge = 4 * soft * (1 - soft)
     soft = soft + 0.22 * edge * smooth_noise(rng, height, width, (9, 9))

@@ -1,4 +1,4 @@
-"""Compose the pictures of the demo data: a background, clutter, one to three objects, their mask and their saliency."""
+"""Composes the pictures of the demo data: a background, clutter, one to three objects, their mask and saliency."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from scripts.demo.saliency import imperfect_saliency
 from scripts.demo.sprites import CLASS_NAMES, HALF_SPAN, PART, PIXELS_PER_UNIT, Sprite, draw_sprite
 from utils.data.catalog import IGNORE_INDEX
 
-# Classes that nearly always stand on one background, which few other pictures have: a plain CAM spills onto it.
+# Classes that nearly always appear on one background, which few other pictures have: plain CAMs spill onto it.
 BACKGROUND_BOUND = {"ferry": "water", "cow": "grass", "airship": "sky"}
-BOUND_SHARE = 0.92  # of the pictures of a bound class, those on its background
-FREE_SHARE = 0.94  # of the pictures without a bound class, those on none of the bound backgrounds
+BOUND_SHARE = 0.92  # fraction of a bound class's pictures with its background
+FREE_SHARE = 0.94  # fraction of pictures without a bound class that have none of the bound backgrounds
 
 SIDES = (128, 160)
-OVERSAMPLING = 3  # odd, so that the centre of each block is one drawn pixel: masks take that one
+OVERSAMPLING = 3  # odd, so that each block has a central pixel, which masks use
 NUM_OBJECTS_ODDS = (0.46, 0.38, 0.16)
-AREA_OF_COUNT = ((0.16, 0.45), (0.12, 0.28), (0.08, 0.18))  # object area over picture area, by number of objects
+AREA_OF_COUNT = ((0.16, 0.45), (0.12, 0.28), (0.08, 0.18))  # object area / picture area, by number of objects
 MIN_VISIBLE, MIN_PART_VISIBLE = 0.75, 0.85
 NUM_TRIES = 25
 
@@ -27,7 +27,7 @@ NUM_TRIES = 25
 class Scene:
     """One picture: image (H, W, 3) RGB, mask (H, W) with 255 rings, saliency (H, W), all uint8; zero-based tags.
 
-    is_object and is_part (H, W) bool are the truth without the rings.
+    is_object and is_part (H, W) bool: ground truth without the rings.
     """
 
     image: np.ndarray
@@ -40,16 +40,16 @@ class Scene:
 
 
 class _Canvas:
-    """The oversampled picture: colours, and for each pixel the object (1, 2, ..., 0 for none) and its region."""
+    """The oversampled picture: colours, and per pixel the object (1, 2, ..., 0 for none) and its region."""
 
     def __init__(self, colours: np.ndarray) -> None:
         self.colours = colours
         self.instance: np.ndarray = np.zeros(colours.shape[:2], np.uint8)
         self.region = np.zeros(colours.shape[:2], np.uint8)
-        self.areas: list[tuple[float, float]] = []  # whole area and part area of each object, as if unhidden
+        self.areas: list[tuple[float, float]] = []  # total area and part area of each object without occlusion
 
     def try_paste(self, sprite: Sprite, matrix: np.ndarray) -> bool:
-        """Paste a sprite unless it, or an object below it, would be cut or hidden too much."""
+        """Paste a sprite unless it would be cut off too much, or occlude an object below it too much."""
         size = self.instance.shape[::-1]
         region = cv2.warpAffine(sprite.regions, matrix, size, flags=cv2.INTER_NEAREST)
         magnification = abs(np.linalg.det(matrix[:, :2]))
@@ -67,11 +67,11 @@ class _Canvas:
 
 
 def _choose_content(rng: np.random.Generator) -> tuple[list[int], str]:
-    """Class numbers (distinct for most pictures) and the background of one picture."""
+    """Choose class numbers (distinct for most pictures) and the background of one picture."""
     bound = [CLASS_NAMES.index(name) for name in BACKGROUND_BOUND]
     unbound = [number for number in range(len(CLASS_NAMES)) if number not in bound]
     count = 1 + rng.choice(len(NUM_OBJECTS_ODDS), p=NUM_OBJECTS_ODDS)
-    # a bound class is only ever drawn as the first object, so the first draw favours them: tags come out balanced
+    # bound classes are only drawn as first object; favouring them there balances the tags
     first = int(rng.choice(bound)) if rng.random() < 0.55 else int(rng.choice(unbound))
     others = rng.permutation([number for number in unbound if number != first])[: count - 1].tolist()
     if first in bound:
@@ -82,7 +82,7 @@ def _choose_content(rng: np.random.Generator) -> tuple[list[int], str]:
 
 
 def _random_placement(sprite: Sprite, area_share: float, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Matrix (2, 3) from sprite pixels to canvas pixels; size (width, height) of the canvas."""
+    """Return a random matrix (2, 3) from sprite to canvas pixels. size: (width, height) of the canvas."""
     angle, mirror = np.deg2rad(rng.uniform(-28, 28)), rng.choice([-1.0, 1.0])
     scale = np.sqrt(area_share * size[0] * size[1] / np.count_nonzero(sprite.regions))
     linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([mirror, 1.0])
@@ -97,7 +97,7 @@ def _random_placement(sprite: Sprite, area_share: float, size: tuple[int, int], 
 
 
 def _place_objects(canvas: _Canvas, numbers: list[int], rng: np.random.Generator) -> list[int]:
-    """Paste objects that fit; the class numbers of those that did. The first always does: nothing can hide it."""
+    """Paste objects that fit and return their class numbers. The first always fits, since nothing occludes it."""
     placed: list[int] = []
     height, width = canvas.instance.shape
     area_range = AREA_OF_COUNT[len(numbers) - 1]
@@ -111,7 +111,7 @@ def _place_objects(canvas: _Canvas, numbers: list[int], rng: np.random.Generator
 
 
 def with_rings(labels: np.ndarray) -> np.ndarray:
-    """Mark one pixel around every object as ignored, as VOC does: wherever a neighbour has a greater label."""
+    """Mark one pixel around every object as ignored, like VOC: wherever a neighbour has a greater label."""
     grown = cv2.dilate(labels, np.ones((3, 3), np.uint8))
     return np.where(grown > labels, IGNORE_INDEX, labels).astype(np.uint8)
 
@@ -125,7 +125,7 @@ def _photograph(colours: np.ndarray, size: tuple[int, int], rng: np.random.Gener
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
-    """Draw one picture with its mask and saliency; everything about it comes from rng."""
+    """Draw one picture with its mask and saliency. All randomness comes from rng."""
     width, height = (int(side) for side in rng.integers(SIDES[0], SIDES[1] + 1, 2))
     numbers, background = _choose_content(rng)
     canvas = _Canvas(draw_background(background, height * OVERSAMPLING, width * OVERSAMPLING, rng))

@@ -1,4 +1,5 @@
-"""Draw the objects of the demo data: four large bodies, each shared by two classes, and one small telling part a class.
+"""Draws the objects of the demo data: four large bodies, each shared by two classes, and a small distinctive part per
+class.
 
 Shapes are functions of the object's own coordinates: x to the right, y down, a body about two units long.
 """
@@ -13,7 +14,7 @@ import numpy as np
 
 CLASS_NAMES = ("ferry", "bus", "cow", "bear", "airship", "fish", "lighthouse", "castle")
 BODY_OF_CLASS = ("hull", "hull", "torso", "torso", "spindle", "spindle", "tower", "tower")
-PART_SHARE = (0.14, 0.20)  # area of the telling part over the area of the body
+PART_SHARE = (0.14, 0.20)  # area of the distinctive part / area of the body
 
 BODY, PART = 1, 2  # values of Sprite.regions
 PIXELS_PER_UNIT, HALF_SPAN = 110, 1.5
@@ -37,19 +38,19 @@ def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: tuple[float, float]) -> np.ndarray:
-    """Random field (height, width) float32 of about unit deviation; cells: how many bumps down and across."""
+    """Draw a random field (height, width) float32 of about unit deviation. cells: number of bumps down and across."""
     rows, columns = (max(2, round(count)) for count in cells)
     small = rng.standard_normal((rows, columns), dtype=np.float32)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def ellipse(x: Grid, y: Grid, centre: tuple[float, float], radii: tuple[float, float]) -> Grid:
-    """Where the points lie in an upright ellipse."""
+    """Return which points are inside an upright ellipse."""
     return ((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2 <= 1
 
 
 def box(x: Grid, y: Grid, left: float, right: float, top: float, bottom: float) -> Grid:
-    """Where the points lie in an upright rectangle."""
+    """Return which points are inside an upright rectangle."""
     return (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
 
 
@@ -72,13 +73,13 @@ def _tower(x: Grid, y: Grid) -> Grid:
 
 
 def _size(grid: Grid) -> tuple[int, int]:
-    """Height and width."""
+    """Return height and width."""
     height, width = grid.shape
     return height, width
 
 
 def _texture(body: str, x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
-    """Brightness factors of a body's pattern: windows, blotches, long stripes or courses of stone."""
+    """Draw brightness factors of a body's pattern: windows, blotches, long stripes or courses of stone."""
     phase, period = rng.uniform(0, 1), rng.uniform(0.85, 1.2)
     if body == "hull":
         windows = ((x / (0.34 * period) + phase) % 1 > 0.3) & (y > -0.3) & (y < -0.02)
@@ -92,7 +93,7 @@ def _texture(body: str, x: Grid, y: Grid, rng: np.random.Generator) -> Grid:
     return np.where((course < 0.14) | (joint < 0.1), 0.6, 1.0)
 
 
-# Hue, saturation and value ranges of each body. They overlap one another and the backgrounds on purpose.
+# Hue, saturation and value ranges of each body. They intentionally overlap with each other and the backgrounds.
 BODIES: dict[str, tuple[Shape, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]]] = {
     "hull": (_hull, ((-0.03, 0.16), (0.10, 0.50), (0.50, 0.90))),
     "torso": (_torso, ((0.02, 0.14), (0.15, 0.50), (0.40, 0.80))),
@@ -103,7 +104,7 @@ BODIES: dict[str, tuple[Shape, tuple[tuple[float, float], tuple[float, float], t
 
 @dataclass(frozen=True)
 class Part:
-    """A telling part: its shape in -1..1, where its second colour is, and the box on the body that its centre is in."""
+    """A distinctive part: its shape in -1..1, the region of its second colour, the range of its centre on the body."""
 
     shape: Shape
     is_second_colour: Shape
@@ -198,7 +199,7 @@ def _jitter(colour: tuple[float, float, float], rng: np.random.Generator) -> np.
 
 
 def _paint_part(name: str, colours: np.ndarray, regions: np.ndarray, rng: np.random.Generator) -> None:
-    """Paint the telling part of a class over a body, in place, at the area that PART_SHARE asks for."""
+    """Paint the distinctive part of a class over a body, in place, with an area in PART_SHARE."""
     part, (x, y) = PARTS[name], _grid()
     body_area = np.count_nonzero(regions) / PIXELS_PER_UNIT**2
     size = np.sqrt(rng.uniform(*PART_SHARE) * body_area / _unit_area(name))

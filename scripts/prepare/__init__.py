@@ -1,1 +1,1 @@
-"""Turns downloads and folders of photos into a dataset: helpers of the `prepare_*` and `make_saliency` programs."""
+"""Converts downloads and folders of photos to datasets: helpers of the `prepare_*` and `make_saliency` programs."""

@@ -1,4 +1,4 @@
-"""COCO's instance annotations as tags and label maps."""
+"""Converts COCO's instance annotations to tags and label maps."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from utils.files.text import first_few
 
 @dataclass(frozen=True)
 class Instance:
-    """One annotated object. tag is zero-based; area in pixels; shape: polygons or run lengths, as in the file."""
+    """One annotated object. tag: zero-based; area: in pixels; shape: polygons or run lengths, as in the file."""
 
     tag: int
     is_crowd: bool
@@ -29,7 +29,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """An image with its size in pixels and its instances, of which there is at least one."""
+    """An image with its size in pixels and at least one instance."""
 
     name: str
     file_name: str
@@ -43,9 +43,10 @@ class AnnotatedImage:
 
 
 def read_instances(path: Path) -> list[AnnotatedImage]:
-    """The images with annotations, by id. Raises UserError where it is not an instance file of COCO's 80 classes.
+    """Read the annotated images, sorted by id. Raises UserError if it is not an instance file of COCO's 80 classes.
 
-    A missing iscrowd is 0, a missing area that of the shape. The error counts and names all that is wrong.
+    A missing iscrowd counts as 0, a missing area is that of the shape. The error states the number of faults and the
+    first few.
     """
     try:
         with disk_errors(path):
@@ -66,23 +67,21 @@ def read_instances(path: Path) -> list[AnnotatedImage]:
             problems.append(str(error))
     problems += _problems_of_names(images, [image["id"] for image in coco.dataset["images"] if "id" in image])
     if not images and not problems:
-        problems.append("no image has an annotation")
+        problems.append("no image has annotations")
     if problems:
-        raise UserError(
-            f"{len(problems)} faults: {first_few(problems, 5)}", path, remedy="correct it, or unpack it again"
-        )
+        raise UserError(f"{len(problems)} faults: {first_few(problems, 5)}", path, remedy="fix it, or unpack it again")
     return images
 
 
 class _WrongAnnotationError(Exception):
-    """What is missing from an annotation or its image, with their ids."""
+    """A fault of an annotation or its image, with their ids."""
 
 
 def _problems_of_names(images: Sequence[AnnotatedImage], ids: Sequence[int]) -> list[str]:
-    """Why the images could not be listed: names with blanks, one name for two of them, one id for two files."""
+    """Return why images cannot be listed: names with spaces, repeated names, repeated ids."""
     names, twice = Counter(image.name for image in images), Counter(ids)
-    problems = [f"the name {image.file_name!r} has a blank" for image in images if len(image.name.split()) != 1]
-    problems += [f"{count} images are called {name!r}" for name, count in names.items() if count > 1]
+    problems = [f"the name {image.file_name!r} contains a space" for image in images if len(image.name.split()) != 1]
+    problems += [f"{count} images are named {name!r}" for name, count in names.items() if count > 1]
     return problems + [f"{count} images have the id {number}" for number, count in twice.items() if count > 1]
 
 
@@ -123,11 +122,11 @@ def _instance(annotation: dict[str, Any], height: int, width: int, tag_of: dict[
 
 
 def _problem_of_shape(shape: Any, height: int, width: int) -> str:
-    """Why polygons or run lengths cannot be drawn; empty where they can. Raises ValueError on wrong run lengths."""
+    """Return why polygons or run lengths cannot be drawn; empty if they can. Raises ValueError for wrong run lengths."""
     if isinstance(shape, list):
         if any(polygon.ndim != 1 or len(polygon) % 2 for polygon in shape):
             return "a polygon has an odd number of coordinates"
-        return "" if all(np.isfinite(polygon).all() for polygon in shape) else "a polygon has coordinates that are none"
+        return "" if all(np.isfinite(polygon).all() for polygon in shape) else "a polygon has invalid coordinates"
     if not isinstance(shape, dict):
         return "segmentation is neither polygons nor run lengths"
     counts_of(shape, height, width)
@@ -135,14 +134,14 @@ def _problem_of_shape(shape: Any, height: int, width: int) -> str:
 
 
 def _compact(shape: Any) -> Any:
-    """Polygons as arrays: as lists of numbers, those of all of COCO fill gigabytes."""
+    """Convert polygons to arrays: as lists of numbers, all of COCO's would need gigabytes."""
     return [np.asarray(polygon, np.float64) for polygon in shape] if isinstance(shape, list) else shape
 
 
 def label_map(image: AnnotatedImage, *, crowd: str) -> np.ndarray:
-    """Label map (H, W) uint8, tag + 1 of the instances, the smaller on top of the larger; crowds lie under all.
+    """Draw the label map (H, W) uint8: tag + 1 per instance, smaller over larger ones, crowd regions below all.
 
-    crowd: `class` gives a crowd region its class, `ignore` 255.
+    crowd: `class` gives crowd regions their class, `ignore` 255.
     """
     label = np.zeros((image.height, image.width), np.uint8)
     for instance in sorted(image.instances, key=lambda i: (not i.is_crowd, -i.area)):
@@ -152,9 +151,9 @@ def label_map(image: AnnotatedImage, *, crowd: str) -> np.ndarray:
 
 
 def _pixels(shape: Any, height: int, width: int) -> np.ndarray:
-    """(H, W) bool of polygons, or of run lengths as numbers or compressed."""
+    """Return the mask (H, W) bool of polygons, or of run lengths (numbers or compressed)."""
     if isinstance(shape, list):
-        # COCO's tools take four numbers for a box: what has fewer than three corners covers nothing
+        # COCO's tools interpret four numbers as a box; a polygon with fewer than three corners covers nothing
         polygons = [polygon for polygon in shape if len(polygon) >= 6]
         if not polygons:
             return np.zeros((height, width), bool)

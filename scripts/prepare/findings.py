@@ -1,4 +1,4 @@
-"""What is wrong with somebody's files, by kind: each kind is one line with its count and its first ten."""
+"""Collects faults of the user's files by kind. Each kind is one line with the number and the first ten."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ SHOWN = 10
 
 @dataclass
 class Findings:
-    """Problems that stop the work, and notes on what was understood or left out, which do not."""
+    """Faults, which stop the program, and notes on what was interpreted or skipped, which do not."""
 
     problems: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def wrong(self, kind: str, *items: str) -> None:
-        """Adds problems of one kind, e.g. `lines that name no photo`; without items the kind says it all."""
+        """Add faults of one kind, e.g. `rows name several photos`. Without items, the kind is the complete message."""
         self.problems.setdefault(kind, []).extend(items)
 
     def note(self, text: str) -> None:
@@ -31,7 +31,7 @@ class Findings:
         ]
 
     def stop(self, more: Iterable[str] = ()) -> None:
-        """Raises one UserError with a line for each kind of problem, if there is any."""
+        """Raise one UserError with a line per kind of fault, if there are any."""
         lines = [*self.lines(), *more]
         if lines:
             raise UserError("nothing was written:\n  " + "\n  ".join(lines))

@@ -1,4 +1,4 @@
-"""Puts files where a dataset has them: as links to where they are, or as copies."""
+"""Puts files into a dataset's folders, as links or copies."""
 
 import filecmp
 import shutil
@@ -13,9 +13,9 @@ from utils.files.parallel import parallel_map
 
 
 def place(source: Path, target: Path, *, copy: bool) -> None:
-    """Makes `target` a link to `source` (a file or a folder), or a file's copy; an existing target is kept.
+    """Make `target` a link to `source` (a file or a folder), or a copy of a file. An existing target is kept.
 
-    Raises UserError where something else is there.
+    Raises UserError if `target` is something else.
     """
     if not is_free(source, target, copy=copy):
         return
@@ -23,7 +23,7 @@ def place(source: Path, target: Path, *, copy: bool) -> None:
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
         return
-    if not target.is_symlink():  # a new link is whole at once, without another name first
+    if not target.is_symlink():  # creating a link is atomic, so it needs no temporary name
         make_folder(target.parent)
         with disk_errors(target, "written"):
             target.symlink_to(source.resolve())
@@ -33,22 +33,22 @@ def place(source: Path, target: Path, *, copy: bool) -> None:
 
 
 def is_free(source: Path, target: Path, *, copy: bool) -> bool:
-    """Whether `target` is still to be made from `source`. Raises UserError where something else is there."""
+    """Return whether `target` must be made from `source`. Raises UserError if it is something else."""
     if target.is_symlink() and not target.exists():
-        return True  # a link to what has been moved away
+        return True  # a broken link
     if not target.exists():
         return True
     if target.resolve() == source.resolve():
         return copy and target.is_symlink()
     if target.is_file() and source.is_file() and target.stat().st_size == source.stat().st_size:
-        return not filecmp.cmp(source, target, shallow=False)  # copied before, perhaps from what was changed since
+        return not filecmp.cmp(source, target, shallow=False)  # an earlier copy; the source may have changed since
     raise UserError(f"already exists and is not {source}", target, remedy="move it away, or give another --out")
 
 
 def link_all(sources: Mapping[Path, Path], *, copy: bool, num_workers: int, description: str) -> None:
-    """Places many files, target -> source, with a progress bar. Raises UserError before the first is placed."""
+    """Link or copy many files, target -> source, with a progress bar. Raises UserError before the first is written."""
     free = [(source, target) for target, source in sources.items() if is_free(source, target, copy=copy)]
-    # links are made faster than processes start
+    # creating links takes less time than starting processes
     for _ in parallel_map(
         partial(_place_pair, copy=copy), free, num_workers=num_workers if copy else 1, description=description
     ):
@@ -60,7 +60,7 @@ def _place_pair(pair: tuple[Path, Path], *, copy: bool) -> None:
 
 
 def link_folder(source: Path, target: Path, *, copy: bool, num_workers: int) -> None:
-    """Links a folder as a whole, or copies the files in it that are not copied yet."""
+    """Link a folder, or copy the missing files in it."""
     if not copy and can_link(target.parent):
         place(source, target, copy=False)
         return

@@ -1,4 +1,4 @@
-"""Somebody's own photos and their tags, as they come: a table or a folder per tag, any names."""
+"""The user's photos and their tags: from a table or from one folder per tag, with any names."""
 
 import filecmp
 from collections import Counter, defaultdict
@@ -15,9 +15,9 @@ from utils.files.text import first_few
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo, where it is, the name it gets in the dataset, and its tags' names.
+    """A photo: its file, its name in the dataset, and the names of its tags.
 
-    tags is empty for a negative, which shows none of the classes, and None where they are unknown.
+    tags: empty for a negative, which shows none of the classes; None if unknown.
     """
 
     name: str
@@ -38,7 +38,7 @@ def tagged_by_table(
     skip_missing: bool,
     findings: Findings,
 ) -> list[Photo]:
-    """Every photo with what the table says of it; several rows of one photo are joined, and said."""
+    """Return every photo with its tags in the table. Several rows of a photo are merged, with a note."""
     index = PhotoIndex(files, folder)
     rows = read_tag_table(table, separator=separator, is_photo=lambda cell: bool(index.find(cell)), findings=findings)
     tags = _joined(rows, index, folder, skip_missing=skip_missing, findings=findings)
@@ -52,7 +52,7 @@ def tagged_by_table(
 def _joined(
     rows: Sequence[TagRow], index: PhotoIndex, folder: Path, *, skip_missing: bool, findings: Findings
 ) -> dict[Path, tuple[str, ...] | None]:
-    """The tags of every photo that a row names."""
+    """Return the tags of every photo named in a row."""
     of_photo: dict[Path, list[TagRow]] = defaultdict(list)
     missing, shortened = [], 0
     for row in rows:
@@ -68,19 +68,19 @@ def _joined(
     shown = [f"{row.where} {row.file!r}{index.hint(row.file)}" for row in missing[:10]]
     shown += [row.where for row in missing[10:]]
     if missing and skip_missing:
-        findings.note(f"left out: {len(missing)} rows whose photo is not in {folder} ({first_few(shown, 10)})")
+        findings.note(f"skipped: {len(missing)} rows whose photo is not in {folder} ({first_few(shown, 10)})")
     elif missing:
-        findings.wrong(f"rows name photos that are not in {folder} (--skip_missing leaves them out)", *shown)
+        findings.wrong(f"rows name photos that are not in {folder} (--skip_missing skips them)", *shown)
     if shortened:
-        findings.note(f"{shortened} rows name their photo by another path, letter case or suffix than its file has")
+        findings.note(f"{shortened} rows name their photo with another path, letter case or suffix than its file")
     several = sum(len(group) > 1 for group in of_photo.values())
     if several:
-        findings.note(f"{several} photos have several rows: their tags are joined")
+        findings.note(f"{several} photos have several rows: their tags are merged")
     return {file: _tags_of(group, findings) for file, group in of_photo.items()}
 
 
 def _tags_of(rows: Sequence[TagRow], findings: Findings) -> tuple[str, ...] | None:
-    """The tags of all rows; none that are known: unknown."""
+    """Merge the tags of all rows; None if all are unknown."""
     known = [row.tags for row in rows if row.tags is not None]
     if not known:
         return None
@@ -90,9 +90,9 @@ def _tags_of(rows: Sequence[TagRow], findings: Findings) -> tuple[str, ...] | No
 
 
 def tagged_by_folders(folder: Path, files: Sequence[Path], findings: Findings) -> list[Photo]:
-    """Photos whose tags are the folders that they stand in: the same photo in two folders has two tags.
+    """Return photos with the names of their folders as tags. The same photo in two folders has two tags.
 
-    Those in `folder` itself have unknown tags.
+    Tags of photos directly in `folder` are unknown.
     """
     groups: list[list[Path]] = []
     by_stem: dict[str, list[list[Path]]] = defaultdict(list)
@@ -112,11 +112,11 @@ def tagged_by_folders(folder: Path, files: Sequence[Path], findings: Findings) -
         photos.append(Photo(names[group[0]], group[0], tuple(tags) or None))
     several = sum(len(group) > 1 for group in groups)
     if several:
-        findings.note(f"{several} photos stand in several folders: they have the tags of all")
+        findings.note(f"{several} photos are in several folders: they get the tags of all of them")
     untagged = sum(photo.tags is None for photo in photos)
     if untagged:
         findings.note(
-            f"{untagged} photos stand in no folder of a tag: their tags are unknown, and they are only labelled"
+            f"{untagged} photos are not in a tag's folder: their tags are unknown, and they are only labelled"
         )
     return photos
 
@@ -124,7 +124,7 @@ def tagged_by_folders(folder: Path, files: Sequence[Path], findings: Findings) -
 def with_negatives(
     photos: Sequence[Photo], negatives: Sequence[Path], folder: Path, findings: Findings, *, by_folders: bool
 ) -> list[Photo]:
-    """The photos with those of --negatives as negatives; their folder's name is no tag. Photos from elsewhere join."""
+    """Mark the photos of --negatives as negatives and add those from elsewhere. Their folder's name is not a tag."""
     chosen = set(negatives)
     result = []
     for photo in photos:
@@ -142,7 +142,7 @@ def with_negatives(
 
 
 def merge_tags(photos: Sequence[Photo], known: Sequence[str], findings: Findings) -> list[Photo]:
-    """The photos with one spelling for tags that differ only in case or spaces, and a problem for each illegal tag."""
+    """Unify the spelling of tags that differ only in case or spaces, and report invalid tags."""
     counts = Counter(tag for photo in photos for tag in photo.tags or ())
     names = merged_names(counts.elements(), known)
     for tag, name in sorted(names.items()):
@@ -151,9 +151,7 @@ def merge_tags(photos: Sequence[Photo], known: Sequence[str], findings: Findings
     for tag in sorted(set(names.values())):
         if problem := tag_problem(tag):
             some = next(photo.file for photo in photos if photo.tags and tag in photo.tags)
-            findings.wrong(
-                "tags cannot be names of classes", f"{problem}, e.g. of {relative(some, some.parent.parent)}"
-            )
+            findings.wrong("tags are not valid class names", f"{problem}, e.g. of {relative(some, some.parent.parent)}")
     return [
         photo if photo.tags is None else replace(photo, tags=tuple(sorted({names[tag] for tag in photo.tags})))
         for photo in photos

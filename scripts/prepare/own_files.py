@@ -1,4 +1,4 @@
-"""Puts somebody's photos, masks and saliency maps into a dataset's folder, linked where they need no change."""
+"""Puts the user's photos, masks and saliency maps into a dataset's folder, as links where nothing must be changed."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ COLUMNS = ("name", "file", "tags", "image", "bytes", "modified", "changes")
 
 @dataclass(frozen=True)
 class Item:
-    """A photo and its further files."""
+    """A photo and its other files."""
 
     photo: Photo
     files: ImageFiles
@@ -34,7 +34,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Placing:
-    """Where the dataset is, and how files come there; max_side 0 keeps the size of photos."""
+    """The dataset's folder, and how files are put there. max_side: 0 keeps the photos' size."""
 
     out: Path
     photos: Path
@@ -44,13 +44,13 @@ class Placing:
 
 
 def place_items(placing: Placing, items: Sequence[Item], reports: Mapping[str, ImageReport]) -> None:
-    """Links, copies or converts every file, and writes names.csv; what an earlier call made and still fits is kept."""
+    """Link, copy or convert every file, and write names.csv. Files of an earlier call that are up to date are kept."""
     before = _recorded(placing.out / SOURCES_FILE)
     rows = {item.photo.name: _row(placing, item, reports[item.photo.name]) for item in items}
     kept = {name for name, row in rows.items() if before.get(name) == row}
     images = placing.out / catalog.IMAGE_FOLDER
     current = {row["image"] for row in rows.values()}
-    for name, row in before.items():  # of photos that are gone, or that were converted otherwise
+    for name, row in before.items():  # removed photos, and photos that were converted differently
         if row["image"] and (row["image"] not in current or name not in kept):
             remove_file(images / row["image"])
     links, converted = {}, []
@@ -63,7 +63,7 @@ def place_items(placing: Placing, items: Sequence[Item], reports: Mapping[str, I
             converted.append((item.files.image, target))
     maps = _maps(placing, items)
     links |= {target: source for source, target in maps if not placing.max_side}
-    link_all(links, copy=placing.copy, num_workers=placing.num_workers, description="placing files")
+    link_all(links, copy=placing.copy, num_workers=placing.num_workers, description="linking files")
     write = partial(write_plain_pair, max_side=placing.max_side)
     for _ in parallel_map(write, converted, num_workers=placing.num_workers, description="converting photos"):
         pass
@@ -81,7 +81,7 @@ def place_items(placing: Placing, items: Sequence[Item], reports: Mapping[str, I
 
 
 def _recorded(path: Path) -> dict[str, dict[str, str]]:
-    """What names.csv of an earlier call says, by the photo's name; empty where there is none of this form."""
+    """Read names.csv of an earlier call by photo name; {} if there is none in this format."""
     if not path.is_file():
         return {}
     with disk_errors(path), path.open(newline="", encoding="utf-8", errors="replace") as file:
@@ -110,7 +110,7 @@ def _row(placing: Placing, item: Item, report: ImageReport) -> dict[str, str]:
 
 
 def _maps(placing: Placing, items: Sequence[Item]) -> list[tuple[Path, Path]]:
-    """Source and target of every saliency map and mask."""
+    """Return source and target of every saliency map and mask."""
     pairs = []
     for item in items:
         for file, folder in ((item.files.saliency, catalog.SALIENCY_FOLDER), (item.files.mask, catalog.MASK_FOLDER)):
@@ -124,7 +124,7 @@ def write_plain_pair(pair: tuple[Path, Path], *, max_side: int) -> None:
 
 
 def resize_map(job: tuple[Path, Path, Path]) -> None:
-    """Writes a map at the size of its image in the dataset: masks by nearest neighbour. job: source, target, image."""
+    """Resize a map to its image in the dataset, masks by nearest neighbour. job: (source, target, image)."""
     source, target, image = job
     size = open_header(image).size
     if target.parent.name == catalog.MASK_FOLDER:

@@ -1,4 +1,4 @@
-"""Which photo a table's row means, and the name that each photo gets in the dataset."""
+"""Matches a table's rows to photos, and chooses the photos' names in the dataset."""
 
 import difflib
 import unicodedata
@@ -9,25 +9,25 @@ from pathlib import Path, PurePosixPath
 from utils.data.image_list import IMAGE_SUFFIXES
 from utils.data.photo_files import PHOTO_SUFFIXES
 
-HINTS_FROM = 300  # names that a mistyped one is compared with
+HINTS_FROM = 300  # number of names that a mistyped one is compared with
 
 
 def composed(text: str) -> str:
-    """The text with one code for an umlaut: some systems write file names with two."""
+    """Normalise the text to composed characters (NFC): some systems decompose umlauts in file names."""
     return unicodedata.normalize("NFC", text)
 
 
 def safe_name(stem: str) -> str:
-    """The name that a file gets: white space becomes `_`, for the lists split at it, and so the dot of `.jpg` in it."""
+    """Return a name valid in image lists: white space becomes `_`, and so does the dot of an image suffix in it."""
     name = "_".join(composed(stem).split())
     suffix = Path(name).suffix
     return f"{name.removesuffix(suffix)}_{suffix[1:]}" if suffix in IMAGE_SUFFIXES else name
 
 
 def unique_names(files: Sequence[Path], folder: Path) -> dict[Path, str]:
-    """Each photo's name in the dataset: that of its file; where several would have it, with its folders and suffix.
+    """Choose each photo's name in the dataset: that of its file, extended by folders and suffix where it is not unique.
 
-    Names are compared without letter case: some file systems do not distinguish them.
+    Names are compared case-insensitively, because some file systems are.
     """
     names = {file: safe_name(file.stem) for file in files}
     for more in (_with_folders, _with_suffix, _with_number):
@@ -53,25 +53,25 @@ def _with_number(file: Path, folder: Path, name: str, number: int) -> str:
 
 
 def relative(file: Path, folder: Path) -> Path:
-    """The photo's path in the folder, or its own where it lies elsewhere (--negatives)."""
+    """Return the photo's path relative to the folder, or its full path if it is elsewhere (--negatives)."""
     return file.relative_to(folder) if file.is_relative_to(folder) else Path(*file.parts[-2:])
 
 
 class PhotoIndex:
-    """Finds the photos that a table names: by path or the last parts of it, with or without suffix, in any case."""
+    """Finds the photos named in a table by path or its last parts, with or without suffix, case-insensitively."""
 
     def __init__(self, files: Iterable[Path], folder: Path) -> None:
         self.paths = {file: composed(file.relative_to(folder).as_posix()) for file in files}
         self.exact = {path: file for file, path in self.paths.items()}
-        self.whole: Mapping[str, list[Path]] = defaultdict(list)  # path, in small letters
-        self.tails: Mapping[str, list[Path]] = defaultdict(list)  # last parts of a path, without suffix
+        self.whole: Mapping[str, list[Path]] = defaultdict(list)  # by path in lower case
+        self.tails: Mapping[str, list[Path]] = defaultdict(list)  # by the last parts of the path without suffix
         for file, path in self.paths.items():
             self.whole[path.casefold()].append(file)
             for tail in _tails(_stem(path)):
                 self.tails[tail].append(file)
 
     def find(self, cell: str) -> list[Path]:
-        """The photos that a cell may mean: one if all is well, none, or several of the same rank."""
+        """Return the photos that match a cell equally well: normally one, or none, or several."""
         path = composed(cell.strip().strip("\"'").replace("\\", "/")).removeprefix("./")
         if path in self.exact:
             return [self.exact[path]]
@@ -80,7 +80,7 @@ class PhotoIndex:
             return self.whole[folded]
         stem = _stem(folded)
         found = self.tails.get(stem, [])
-        if not found:  # more folders than the photo has below its own: an absolute path, or one from another place
+        if not found:  # the cell has more folders than the photo's path: an absolute path, or one of another machine
             tails = ([f for f in self.tails.get(tail, ()) if self._is(f, tail)] for tail in _tails(stem))
             found = next((some for some in tails if some), [])
         same_suffix = [f for f in found if f.suffix.lower() == PurePosixPath(folded).suffix]
@@ -91,7 +91,7 @@ class PhotoIndex:
         return _stem(self.paths[file].casefold()) == stem
 
     def hint(self, cell: str) -> str:
-        """` (did you mean …?)` for a name that is nearly that of a photo; compared with a few hundred alone."""
+        """Return ` (did you mean …?)` if a photo has a similar name. Compares with a few hundred names only."""
         path = composed(cell).replace("\\", "/")
         start, end = path[:2].casefold(), _stem(path).casefold()[-3:]
         alike = (p for p in self.exact if p[:2].casefold() == start or _stem(p).casefold().endswith(end))
@@ -101,12 +101,12 @@ class PhotoIndex:
 
 
 def _stem(path: str) -> str:
-    """The path without its suffix, if that is a photo's."""
+    """Remove the suffix of a photo from the path."""
     suffix = PurePosixPath(path).suffix
     return (path.removesuffix(suffix) if suffix.lower() in PHOTO_SUFFIXES else path).casefold()
 
 
 def _tails(path: str) -> list[str]:
-    """The path and what is left of it after its first, its first two … folders: a/b/c -> a/b/c, b/c, c."""
+    """Return the path without its first 0, 1, 2, … folders: a/b/c -> a/b/c, b/c, c."""
     parts = path.split("/")
     return ["/".join(parts[start:]) for start in range(len(parts))]

@@ -1,4 +1,4 @@
-"""Salient-object detectors that others trained: a function from an RGB photo to its saliency map."""
+"""Pretrained salient-object detectors: functions from an RGB photo to its saliency map."""
 
 import importlib
 import importlib.util
@@ -23,32 +23,32 @@ def optional_module(module: str, install: str, note: str = "") -> ModuleType:
 
 
 def is_installed(module: str) -> bool:
-    """Whether the extra can be imported, by its name alone."""
+    """Return whether the optional package is installed, without importing it."""
     if module in sys.modules:
         return sys.modules[module] is not None
     return importlib.util.find_spec(module) is not None
 
 
 def rembg_detector(model: str) -> Detector:
-    """A model of the rembg package by its name, e.g. u2net; the package downloads it when it is first used.
+    """Load a model of the rembg package by name, e.g. u2net; the package downloads it on first use.
 
-    Raises UserError where rembg is not installed, has no such model, or would send photos to a server.
+    Raises UserError if rembg is not installed, has no such model, or would send photos to a server.
     """
     rembg = optional_module("rembg", "'rembg[cpu]'", "; it downloads its model when it runs; or give --onnx=FILE")
     try:
         session = rembg.new_session(model)
-    except OSError as error:  # of the network too, whichever library rembg downloads by
+    except OSError as error:  # network errors of any download library are OSErrors
         remedy = "check the network, or give --use_rembg=false --fetch, --onnx=FILE, or SALIENCY=none"
-        raise UserError(f"its model cannot be had ({error})", f"--rembg_model={model}", remedy=remedy) from error
+        raise UserError(f"its model cannot be loaded ({error})", f"--rembg_model={model}", remedy=remedy) from error
     if not getattr(session, "is_local", lambda: True)():
         raise UserError(
             "sends the photos to a server",
             f"--rembg_model={model}",
-            remedy="give one that runs here, --rembg_model=u2net",
+            remedy="give one that runs locally, --rembg_model=u2net",
         )
 
     def detect(photo: Image.Image) -> np.ndarray:
-        # without EXIF: rembg would turn the photo, and the map would not fit it
+        # without EXIF data, since rembg would rotate the photo and the map would not fit
         plain = Image.fromarray(np.asarray(photo))
         return np.asarray(rembg.remove(plain, session=session, only_mask=True).convert("L"))
 

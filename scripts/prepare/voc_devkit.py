@@ -1,4 +1,4 @@
-"""The two downloads that VOC's training data comes from: the devkit's folder VOC2012, and SBD's benchmark_RELEASE."""
+"""Reads the two downloads of VOC's training data: the devkit's folder VOC2012, and SBD's benchmark_RELEASE."""
 
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -20,13 +20,13 @@ SBD_PIECES = ("cls", "train.txt", "val.txt")
 
 
 def find_voc(folder: Path) -> Path:
-    """The folder VOC2012, also where the one above is named. Raises UserError that names every missing piece."""
+    """Find the folder VOC2012, given it or its parent. Raises UserError naming every missing part."""
     places = [folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"]
     return _with_pieces(places, VOC_PIECES, "--voc", "unpack VOCtrainval_11-May-2012.tar, give its VOCdevkit/VOC2012")
 
 
 def find_sbd(folder: Path) -> Path:
-    """SBD's folder `dataset`, also where the one above is named. Raises UserError that names what is missing."""
+    """Find SBD's folder `dataset`, given it or its parent. Raises UserError naming every missing part."""
     places = [folder, folder / "dataset", folder / "benchmark_RELEASE" / "dataset"]
     return _with_pieces(places, SBD_PIECES, "--sbd", "unpack benchmark.tgz and give its benchmark_RELEASE")
 
@@ -40,9 +40,9 @@ def _with_pieces(places: list[Path], pieces: tuple[str, ...], option: str, remed
 
 
 def read_box_tags(path: Path) -> tuple[int, ...]:
-    """Tags of the boxes in an annotation, those marked as difficult too. Raises UserError that names the file.
+    """Read the tags of the boxes in an annotation, including difficult ones. Raises UserError naming the file.
 
-    Parts of a person (head, hand, foot) are no objects of their own.
+    Parts of a person (head, hand, foot) do not count as objects.
     """
     try:
         with disk_errors(path):
@@ -57,13 +57,13 @@ def read_box_tags(path: Path) -> tuple[int, ...]:
 
 
 def read_sbd_mask(path: Path) -> np.ndarray:
-    """Class indices (H, W) uint8 of an SBD file, GTcls.Segmentation. Raises UserError that names the file."""
+    """Read class indices (H, W) uint8 from an SBD file, GTcls.Segmentation. Raises UserError naming the file."""
     try:
         mask = np.asarray(loadmat(path, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"])
     except (MatReadError, KeyError, IndexError, ValueError, TypeError, OSError, NotImplementedError) as error:
-        raise UserError(f"holds no GTcls.Segmentation ({error})", path, remedy="unpack it again") from error
+        raise UserError(f"contains no GTcls.Segmentation ({error})", path, remedy="unpack it again") from error
     if mask.ndim != 2 or mask.dtype.kind not in "ui" or not mask.size:
-        raise UserError(f"GTcls.Segmentation is {mask.shape} {mask.dtype}", path, "it must be (H, W) of integers")
+        raise UserError(f"GTcls.Segmentation is {mask.shape} {mask.dtype}", path, "expected (H, W) integers")
     if mask.min() < 0 or mask.max() > len(VOC_CLASSES):
-        raise UserError(f"holds values up to {mask.max()}", path, f"SBD's are 0 to {len(VOC_CLASSES)}")
+        raise UserError(f"contains values up to {mask.max()}", path, f"expected 0 to {len(VOC_CLASSES)}")
     return mask.astype(np.uint8)

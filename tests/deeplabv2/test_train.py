@@ -144,9 +144,9 @@ def test_an_existing_training_is_not_overwritten(make):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"SOLVER__BATCH_SIZE__TRAIN": 3}, r"--SOLVER\.BATCH_SIZE\.TRAIN: 2 then, 3 now"),
-        ({"SOLVER__SEED": 1}, r"--SOLVER\.SEED: 0 then, 1 now"),
-        ({"DATASET__SPLIT__TRAIN": "val"}, r"number of images: 6 then, 3 now"),
+        ({"SOLVER__BATCH_SIZE__TRAIN": 3}, r"--SOLVER\.BATCH_SIZE\.TRAIN: was 2, is 3"),
+        ({"SOLVER__SEED": 1}, r"--SOLVER\.SEED: was 0, is 1"),
+        ({"DATASET__SPLIT__TRAIN": "val"}, r"number of images: was 6, is 3"),
     ],
 )
 def test_another_training_is_not_gone_on_with(make, changes, message):

@@ -148,7 +148,7 @@ def test_everything_wrong_in_the_table_is_told_at_once(folder):
 def test_rows_without_a_photo_are_left_out_on_request_and_counted(folder, capsys):
     out = with_csv(folder, GOOD + "gone.jpg,emu\n", skip_missing=True)
     assert lines(out / "classes.txt") == ["Kirche", "cat", "dog"]
-    assert "left out: 1 rows" in capsys.readouterr().out
+    assert "skipped: 1 rows" in capsys.readouterr().out
 
 
 def test_several_rows_of_a_photo_are_joined_and_more_cells_are_more_tags(folder):

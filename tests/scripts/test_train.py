@@ -188,10 +188,10 @@ def test_an_existing_run_is_not_overwritten(options):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 4}, "--batch_size: 2 then, 4 now"),
-        ({"batch_size": 1, "accumulate": 2}, "--batch_size: 2 then, 1 now; --accumulate: 1 then, 2 now"),
-        ({"seed": 1}, "--seed: 0 then, 1 now"),
-        ({"optimizer": "adamw"}, "--optimizer: sgd then, adamw now"),
+        ({"batch_size": 4}, "--batch_size: was 2, is 4"),
+        ({"batch_size": 1, "accumulate": 2}, "--batch_size: was 2, is 1; --accumulate: was 1, is 2"),
+        ({"seed": 1}, "--seed: was 0, is 1"),
+        ({"optimizer": "adamw"}, "--optimizer: was sgd, is adamw"),
         ({"attention": "se"}, "attention"),
         ({"epochs": 1}, "6 steps .* 4: .*--epochs"),
     ],

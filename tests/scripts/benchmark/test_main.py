@@ -59,7 +59,7 @@ def test_all_sections_give_their_rows(tmp_path, capsys):
     ]  # fmt: skip
     assert written["options"]["width"] == TINY["width"] and written["threads"] >= 1
     for row in rows:
-        assert row.ours is not None or row.note == "not on this CPU"
+        assert row.ours is not None or row.note == "not supported by this CPU"
         assert row.ratio is None or row.ratio > 0
     table = capsys.readouterr().out
     assert all(row.what in table for row in rows)
@@ -86,7 +86,7 @@ def test_one_section_alone():
         (Row("a", 3, 2, 1.5, below=1.5), "missed"),
         (Row("a", 30, at_least=30), "met"),
         (Row("a", 30), "measured"),
-        (Row("a", at_least=2.5, note="not on this CPU"), "not measured"),
+        (Row("a", at_least=2.5, note="not supported by this CPU"), "not measured"),
     ],
 )
 def test_verdict(row, verdict):

@@ -43,7 +43,7 @@ def test_what_systems_leave_and_other_files_are_left_out_and_counted(tmp_path):
     assert (found.of_system, found.hidden, found.others) == (4, 2, {".txt": 1, ".cr2": 1})
     assert found.broken_links == [tmp_path / "gone.jpg"]
     notes = "\n".join(found.notes())
-    for part in ("4 files and folders of systems", "2 hidden", "1 .txt", "1 .cr2", "gone.jpg"):
+    for part in ("4 system files and folders", "2 hidden", "1 .txt", "1 .cr2", "gone.jpg"):
         assert part in notes, part
 
 

@@ -30,7 +30,7 @@ def test_same_settings_are_let_through_also_with_tuples(record):
 def test_other_settings_are_refused_until_all_is_made_again(record):
     record.start({"threshold": 0.2, "crf": False})
     made, other = put(record, "a/b.png"), put(record, "notes.txt")
-    with pytest.raises(UserError, match=r"threshold: 0\.2 .*0\.3") as error:
+    with pytest.raises(UserError, match=r"threshold: was 0\.2, is 0\.3") as error:
         record.check({"threshold": 0.3, "crf": False}, may_replace=False)
     assert error.value.where == str(record.path.parent)
     assert "--overwrite" in error.value.remedy and "--out" in error.value.remedy and "crf" not in error.value.what
@@ -42,6 +42,6 @@ def test_other_settings_are_refused_until_all_is_made_again(record):
 
 def test_pictures_of_someone_else_are_left_alone(record):
     put(record, "a/b.png")
-    with pytest.raises(UserError, match=r"settings\.json .*draw\.py") as error:
+    with pytest.raises(UserError, match=r"settings\.json, .*draw\.py") as error:
         record.check({}, may_replace=True)
     assert error.value.where == str(record.path.parent) and "--out" in error.value.remedy
