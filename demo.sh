@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole job on built-in data: dataset, training, CAMs, pseudo labels, segmentation network, pictures, report.
-#   bash demo.sh [EXP]                    run again, it skips what is done
-#   BACKBONE=resnet38 bash demo.sh        the narrow ResNet-38, from random weights
+# The complete pipeline on built-in data: dataset, training, CAMs, pseudo labels, segmentation network, pictures, report.
+#   bash demo.sh [EXP]                    run it again to resume; finished steps are skipped
+#   BACKBONE=resnet38 bash demo.sh        a narrow ResNet-38, from random weights
 #   SEED=1 bash demo.sh demo_1            another seed
 #   CDA=1 bash demo.sh                    three more epochs with CDA+, and three without, to compare
 set -euo pipefail
@@ -23,11 +23,11 @@ EPOCHS="$(sed -n 's/^epochs: //p' "$ROOT/configs/$PRESET.yaml")"
 LOG="$ROOT/runs/$EXP.log"
 STEPS=8
 [[ -z "${CDA:-}" ]] || STEPS=10
-# with the experiment's name first: the rows of the table, and what they are called
+# the rows of the table, and their titles
 RUNS="${EXP}_classifier,$EXP,${EXP}_se"
 TITLES="classifier alone,L2G,L2G + suppression + SE"
 
-# A classifier, its CAMs and their score: classifier NAME [flags of train_l2g.py]
+# Trains a classifier, computes its CAMs and scores them: classifier NAME [flags of train_l2g.py]
 classifier() {
   quietly "$PYTHON" "$ROOT/train_l2g.py" --config="$ROOT/configs/$PRESET.yaml" --seed="$SEED" \
     --experiment_name="$1" --resume "${@:2}"
@@ -40,7 +40,7 @@ l2g() {
   quietly "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --max_images=1
 }
 
-# Three more epochs of L2G: second_stage NAME [flags of train_l2g.py]
+# Trains L2G for three more epochs: second_stage NAME [flags of train_l2g.py]
 second_stage() {
   classifier "$1" --config="$ROOT/configs/stage2_cda.yaml" --start_epoch="$EPOCHS" --epochs="$((EPOCHS + 3))" \
     --load_checkpoint="$(ls "$ROOT/runs/$EXP/model/"*"_epoch_$((EPOCHS - 1)).pth")" "${@:2}"
@@ -51,13 +51,13 @@ copy_paste() {
   second_stage "${EXP}_cda" --cda_bank="$ROOT/sem_seg_fg/$EXP"
 }
 
-# With a fixed threshold, the masks decide nothing.
+# The threshold is fixed, so that masks have no influence.
 pseudo_labels() {
   quietly "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" --saliency_weight=0.5 --threshold=0.4 --crf --update
   quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
 }
 
-# The segmentation network, and its scores on unseen pictures: segmentation NAME [flags of main.py train]
+# Trains the segmentation network and scores it on unseen pictures: segmentation NAME [flags of main.py train]
 segmentation() {
   local main="$ROOT/deeplabv2/main.py"
   local settings=(--config-path="$ROOT/deeplabv2/configs/demo.yaml" --EXP.ID="$1")
@@ -71,26 +71,26 @@ report() {
 }
 
 make_environment
-STARTED=$SECONDS # after the environment, which takes as long as the download
+STARTED=$SECONDS # after creating the environment, whose time depends on the download
 mkdir -p "$ROOT/runs"
 : >"$LOG"
 
 step "draw the dataset: 320 pictures with tags, saliency and masks" \
   quietly "$PYTHON" "$ROOT/scripts/make_demo_data.py"
-step "classifier alone, from tags: train, make CAMs, score them" \
+step "classifier alone, from tags: train, compute CAMs, score them" \
   classifier "${EXP}_classifier" --kd_weight=0 --global_cls_weight=1 --cam_activation=relu
-step "L2G, from tags and saliency: train, make CAMs, score them" l2g
+step "L2G, from tags and saliency: train, compute CAMs, score them" l2g
 step "L2G with suppression and squeeze-and-excitation (SE): the same" \
   classifier "${EXP}_se" --suppression=learnable --attention=se
 step "pseudo labels from the CAMs of L2G and saliency, refined by a CRF" pseudo_labels
 if [[ -n "${CDA:-}" ]]; then
-  step "three more epochs of L2G with objects pasted in (CDA+)" copy_paste
-  step "three more epochs of L2G without, to compare" second_stage "${EXP}_longer" --cda=off
+  step "three more epochs of L2G with copy-paste (CDA+)" copy_paste
+  step "three more epochs of L2G without it, for comparison" second_stage "${EXP}_longer" --cda=off
   RUNS="$RUNS,${EXP}_cda,${EXP}_longer"
   TITLES="$TITLES,L2G + 3 epochs with CDA+,L2G + 3 epochs without"
 fi
 step "segmentation network on the pseudo labels: train, test on unseen pictures, CRF" segmentation "$EXP"
-step "the same network on the true masks, to compare" \
+step "the same network on the true masks, for comparison" \
   segmentation "${EXP}_masks" --DATASET.LABEL_DIR="$ROOT/data/demo/SegmentationClass"
 step "pictures and report" report
 

@@ -1,4 +1,4 @@
-"""Make pseudo labels from CAMs: python gen_gt.py --experiment_name EXP (--help lists the options)."""
+"""Create pseudo labels from CAMs: python gen_gt.py --experiment_name EXP (--help lists the options)."""
 
 import sys
 from pathlib import Path

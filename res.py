@@ -1,4 +1,4 @@
-"""Draw a run's CAMs, and its HTML report: python res.py --experiment_name EXP --report (--help lists the options)."""
+"""Draw a run's CAMs, write its report: python res.py --experiment_name EXP --report (--help lists the options)."""
 
 import sys
 from pathlib import Path

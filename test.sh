@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes the environment and passes the style checks, the type check and the tests:
+# Creates the environment and runs the style checks, the type check and the tests:
 #   bash test.sh [--fast] [further arguments of pytest]
-#   --fast   without the tests that are marked slow: under 90 seconds on two cores; all take under ten minutes
-# The tests of the HTML report drive a browser: Debian's chromium, which is installed where it is missing and may be.
+#   --fast   skips the tests marked slow: under 90 seconds on two cores; all tests take under ten minutes
+# The tests of the HTML report need a browser: Debian's chromium is installed if it is missing and apt-get is permitted.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 
@@ -34,7 +34,7 @@ cd "$ROOT"
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy
 
-# a process a core, each with one thread; -n 0 among the arguments runs all in this process
+# one process per core, each with one thread; the argument -n 0 runs all tests in this process
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-# (the + form of MARKED: bash 3 on macOS takes an empty array for an unset one)
+# (the + form of MARKED: bash 3 on macOS treats an empty array as unset)
 "$PYTHON" -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder ${MARKED[@]+"${MARKED[@]}"} "$@"

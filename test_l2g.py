@@ -1,4 +1,4 @@
-"""Make the CAMs of a trained run: python test_l2g.py --experiment_name EXP (--help lists the options)."""
+"""Compute the CAMs of a trained run: python test_l2g.py --experiment_name EXP (--help lists the options)."""
 
 import sys
 from pathlib import Path

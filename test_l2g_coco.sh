@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The CAMs of a run on COCO 2014 and their scores: bash test_l2g_coco.sh [EXP [further flags of test_l2g.py]]
+# Computes the CAMs of a run on COCO 2014 and their scores: bash test_l2g_coco.sh [EXP [further flags of test_l2g.py]]
 set -euo pipefail
 DEFAULT_EXP=l2g_coco
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"

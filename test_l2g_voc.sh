@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The CAMs of a run on VOC 2012 and their scores: bash test_l2g_voc.sh [EXP [further flags of test_l2g.py]]
+# Computes the CAMs of a run on VOC 2012 and their scores: bash test_l2g_voc.sh [EXP [further flags of test_l2g.py]]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
 source "$ROOT/scripts/pipeline.sh"

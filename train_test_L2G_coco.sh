@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The whole job on COCO 2014 with the published numbers, from images with tags to pseudo labels and their pictures:
+# The complete pipeline on COCO 2014 with the published settings, from images with tags to pseudo labels and a report:
 #   bash train_test_L2G_coco.sh [EXP [further flags of train_l2g.py]]
-# Run again, it resumes where it stopped and skips finished steps.
-#   STAGE=1, bank, 2, cams    one part alone, as in train_test_L2G_voc.sh; BANK and NPROC as there
-#   EPOCHS=15 CDA_EPOCHS=0    the epochs of both stages: the published run has no second one
+# Run it again to resume; finished steps are skipped.
+#   STAGE=1, bank, 2, cams    only one part, as in train_test_L2G_voc.sh; also BANK and NPROC
+#   EPOCHS=15 CDA_EPOCHS=0    epochs of the two stages; the published run has no second stage
 set -euo pipefail
 DEFAULT_EXP=l2g_coco
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"

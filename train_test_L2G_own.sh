@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# From a folder of tagged photos to masks, by one command: see docs/own_photos.md.
+# From a folder of tagged photos to masks with one command: see docs/own_photos.md.
 #   bash train_test_L2G_own.sh PHOTOS [TAGS.csv] [NAME] [VARIABLE=value ...]
-# PHOTOS    a folder; without a table each of its folders is the tag of the photos in it
-# TAGS.csv  columns file and tags (an empty cell: none of the classes; ?: not known), or file and 0/1 per class; or .xlsx
-# NAME      names the dataset, the run and the results; default the name of the folder
-# Run again, it resumes. The masks, the network and the report end up in results/NAME.
+# PHOTOS    a folder; without a table, the name of each subfolder is the tag of its photos
+# TAGS.csv  columns file and tags (an empty cell: none of the classes; ?: unknown), or file and 0/1 per class; or .xlsx
+# NAME      name of the dataset, the run and the results; default the name of the folder
+# Run it again to resume. Masks, network and report are written to results/NAME.
 # Variables, before the command or after its arguments:
-#   SALIENCY=auto         auto: rembg where it is installed, else U2-Net, fetched once (165 MB); rembg; none; FILE.onnx; or a
+#   SALIENCY=auto         auto: rembg if it is installed, else U2-Net, downloaded once (165 MB); rembg; none; FILE.onnx; or a
 #                         FOLDER of maps, NAME.png
 #   NEGATIVES=FOLDER      photos that show none of the classes
-#   MASKS=FOLDER          masks of some photos, to measure on: NAME.png, 0 background, 1 the first class, 255 ignored
+#   MASKS=FOLDER          masks of some photos for scoring: NAME.png, 0 background, 1 the first class, 255 ignored
 #   CLASSES=FILE          names of the classes, one per line, in label order; default sorted
 #   SEPARATOR=";"         separator of the tags in a cell; default whichever of ; | and , occurs
 #   SKIP_MISSING=1        leave out rows of the table whose photo is missing
@@ -58,11 +58,11 @@ for WORD in "${ARGUMENTS[@]:1}"; do
   shopt -s nocasematch
   if [[ -z "$TABLE" && -z "$NAME" && ( -f "$WORD" || "$WORD" =~ \.(csv|tsv|txt|xlsx|xlsm)$ ) ]]; then
     TABLE="$WORD"
-    [[ -f "$TABLE" ]] || refuse "$TABLE: no such table of tags" 1
+    [[ -f "$TABLE" ]] || refuse "$TABLE: no such tag table" 1
   elif [[ -z "$NAME" ]]; then
     NAME="$WORD"
   else
-    refuse "$WORD: no such table of tags, and NAME is $NAME already" 1
+    refuse "$WORD: no such tag table, and NAME is already $NAME" 1
   fi
   shopt -u nocasematch
 done
@@ -70,7 +70,7 @@ PHOTOS="$(cd "$PHOTOS" && pwd)"
 if [[ -z "$NAME" ]]; then
   NAME="$(basename "$PHOTOS" | tr -c 'A-Za-z0-9\n-' '_')"
 fi
-[[ "$NAME" =~ ^[A-Za-z0-9_-]+$ ]] || refuse "NAME=$NAME: letters, digits, _ and - only"
+[[ "$NAME" =~ ^[A-Za-z0-9_-]+$ ]] || refuse "NAME=$NAME: expected only letters, digits, _ and -"
 [[ "$NAME" != voc12 && "$NAME" != coco14 && "$NAME" != demo && "$NAME" != weights ]] || refuse "NAME=$NAME is taken: give another"
 
 source "$(dirname "$SCRIPT")/scripts/common.sh"

@@ -1,4 +1,4 @@
-"""Step 4: labels of SPLIT.TEST packed for the PASCAL VOC evaluation server -> data/scores/EXP/results.tar.gz."""
+"""Step 4: pack labels of SPLIT.TEST for the PASCAL VOC evaluation server -> data/scores/EXP/results.tar.gz."""
 
 import gzip
 import io
@@ -22,12 +22,12 @@ from utils.files.lock import hold
 from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process
 
-# where the server looks; comp6 is for entries that were trained on more than its own data
+# the path that the server expects; comp6 is for entries trained on additional data
 FOLDER = "results/VOC2012/Segmentation/{competition}_test_cls"
 
 
 def run(settings: ArchiveSettings) -> Path:
-    """Makes the labels that are missing, checks and packs all, and returns the archive."""
+    """Create the missing labels, check and pack all labels, and return the archive."""
     data = inputs.open_data(settings.DATASET)
     paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
     name = getattr(settings.DATASET.SPLIT, settings.split.upper())
@@ -68,7 +68,7 @@ def run(settings: ArchiveSettings) -> Path:
 
 
 def competition_of(settings: ArchiveSettings) -> str:
-    """The server's competition: comp6 for networks that saw masks of COCO, by way of their initial weights."""
+    """Return the server's competition: comp6 for networks whose initial weights were trained on COCO's masks."""
     if settings.competition != "auto":
         return settings.competition
     return "comp6" if "coco" in Path(settings.MODEL.INIT_MODEL or "").name.lower() else "comp5"
@@ -83,10 +83,10 @@ def pack(
     folder: str,
     num_labels: int,
 ) -> None:
-    """Packs the label PNG of every name as FOLDER/NAME.png, the same bytes for the same labels.
+    """Pack the label PNG of every name as FOLDER/NAME.png. Equal labels give identical archives.
 
-    labels, files: name -> label, image. Raises UserError before anything is written where a label is missing, is not
-    an indexed PNG with VOC's palette, has another size than its image, or holds more than labels 0..num_labels-1.
+    labels, files: name -> label, image. Raises UserError, before anything is written, if a label is missing, is not an
+    indexed PNG with VOC's palette, differs in size from its image, or contains values outside 0..num_labels-1.
     """
     problems = [problem for name in names if (problem := label_problem(labels.get(name), files[name], num_labels))]
     if problems:
@@ -96,7 +96,7 @@ def pack(
     with (
         atomic_path(archive) as temporary,
         temporary.open("wb") as raw,
-        # without a name and a time, equal labels give equal archives
+        # no name and time in the header, so that equal labels give identical archives
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
@@ -109,18 +109,18 @@ def pack(
 
 
 def label_problem(path: Path | None, image_file: Path, num_labels: int) -> str | None:
-    """What the server would refuse about a label, None if nothing."""
+    """Return why the server would refuse a label; None if it would not."""
     if path is None or not path.is_file():
         return f"{image_file.stem} has no label"
     label, image = decode(path), open_header(image_file)
     if label.format != "PNG" or label.mode != "P":
-        return f"{path} is a {label.format} image of mode {label.mode}: it must be an indexed PNG"
+        return f"{path} is a {label.format} image of mode {label.mode}: expected an indexed PNG"
     if label.size != image.size:
         return f"{path} is {label.width}x{label.height}, its image {image.width}x{image.height}"
     values = np.unique(np.asarray(label))
     if values[-1] >= num_labels:
-        return f"{path} holds {values[-1]}: expected 0 to {num_labels - 1}"
+        return f"{path} contains {values[-1]}: expected 0 to {num_labels - 1}"
     palette = np.asarray(label.getpalette()).reshape(-1, 3)
     if (palette[:num_labels] != PALETTE[: len(palette)][:num_labels]).any():
-        return f"{path} has another palette than VOC's"
+        return f"{path} does not have VOC's palette"
     return None

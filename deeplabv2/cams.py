@@ -1,7 +1,7 @@
-"""Class maps of a trained network, restricted to each image's tags -> one CAM file an image: a second round of labels.
+"""Class maps of a trained network, restricted to each image's tags, for a second round of pseudo labels.
 
-The tags are known where the network was trained, and what it confuses most are classes that are not there. The maps are
-CAM files as test_l2g.py writes them, so that evaluate.py and gen_gt.py, joined with saliency and with a CRF, go on.
+The network mostly confuses classes that are not in the image, and the tags of training images rule these out. The maps
+are CAM files like those of test_l2g.py, which evaluate.py and gen_gt.py (with saliency and CRF) can read.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from utils.files.sources import digest_of, to_do
 
 @dataclass(frozen=True)
 class _Job:
-    """An image's tags, and the files of its logits and of its maps."""
+    """An image's tags, and the paths of its logits and its CAM file."""
 
     entry: ImageEntry
     logits: Path
@@ -33,9 +33,9 @@ class _Job:
 
 
 def run(settings: CamSettings) -> Path:
-    """Makes the maps of the training list that are not there yet, and returns their folder.
+    """Write the missing maps of the training list. Returns their folder.
 
-    Raises UserError where --out holds maps of another network or other settings, unless --overwrite is given.
+    Raises UserError if --out contains maps of another network or other settings, unless --overwrite is given.
     """
     if settings.out is None:
         raise UserError("--out is missing", rule="cams needs a folder to write to")
@@ -69,10 +69,10 @@ def _write(job: _Job) -> None:
 
 
 def class_maps(stored: StoredLogits, keys: np.ndarray) -> np.ndarray:
-    """How much each pixel is of each class of an image that shows these alone: (K, H, W) in 0..1; keys (K,) zero-based.
+    """Compute each pixel's class probabilities (K, H, W) given that the image only shows `keys` (K,), zero-based.
 
-    The probabilities of background and tags alone; of the tags, the strongest has the value of all together, so that a
-    threshold on it is one on the foreground, and the others keep their proportion to it.
+    Probabilities are normalised over background and tags. At each pixel, the tags are scaled so that the strongest one
+    has the value of the total foreground: a threshold on it is then a threshold on the foreground.
     """
     allowed = np.isin(stored.labels, [0, *(keys + 1)])
     maps = np.zeros((len(keys), *stored.size), np.float32)

@@ -1,4 +1,4 @@
-"""Step 3: the dense CRF on stored logits -> data/features/EXP/VAL/crf/NAME.png, data/scores/EXP/scores_crf.json."""
+"""Step 3: dense CRF on stored logits -> data/features/EXP/VAL/crf/NAME.png, data/scores/EXP/scores_crf.json."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ class _Job:
 
 
 def run(settings: StepSettings) -> Path:
-    """Refines the logits of SPLIT.VAL that are not refined yet, scores all labels, and returns scores_crf.json."""
+    """Refine the remaining logits of SPLIT.VAL, score all labels, and return scores_crf.json."""
     data = inputs.open_data(settings.DATASET)
     paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
     split = masked_split(settings, data, step="the CRF")
@@ -70,14 +70,13 @@ def run(settings: StepSettings) -> Path:
 
 
 def label_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:
-    """What the labels of a folder were made with; option: what names the folder."""
+    """Return the record of a label folder's settings. option: the one that names the folder."""
     return FolderSettings(folder / RECORD, "*.png", "labels", "main.py", option)
 
 
 @dataclass(frozen=True)
 class Crf:
-    """The dense CRF: strengths under the names of utils.crf.dense_crf, the longer side that it works at most on, and
-    what computes it."""
+    """Settings of the dense CRF: parameters by their names in utils.crf.dense_crf, largest longer side, and backend."""
 
     strengths: Strengths
     size: int | None
@@ -98,7 +97,7 @@ class Crf:
         return cls(strengths, None if settings.full_size else crf.SIZE, settings.crf_backend)
 
     def as_json(self) -> dict[str, Any]:
-        # which labels compete is no setting, but labels that were made by another rule are other labels
+        # not options, but labels made with another rule are different labels
         rule = {"competing_ratio": COMPETING_RATIO, "competing_area": COMPETING_AREA, "winners": "all"}
         return {**self.strengths, **rule, "size": self.size, **backend_record(self.backend)}
 
@@ -113,10 +112,10 @@ def refine_all(
     *,
     option: str = "--EXP.ID",
 ) -> dict[str, Path]:
-    """Labels of all images from their logits, by the CRF or, with None, without -> name -> label PNG.
+    """Write the labels of all images from their logits, with the CRF unless it is None. Returns name -> label PNG.
 
-    files: name -> image; option: what names the folder. Labels of the same logits are kept. Raises UserError where
-    logits are missing, and where an image is not the one that they were made of.
+    files: name -> image; option: the one that names the folder. Up-to-date labels are kept. Raises UserError if logits
+    are missing or were computed from another image.
     """
     with hold(label_dir):
         jobs = [_Job(name, files[name], logits_dir / f"{name}.npz", label_dir / f"{name}.png") for name in names]
@@ -126,35 +125,35 @@ def refine_all(
         record.check(made_with, may_replace=True)
         removed = record.start(made_with)
         if removed:
-            print(f"{label_dir}: {removed} labels of other weights or settings are remade", file=sys.stderr)
+            print(f"{label_dir}: {removed} labels of other weights or settings are replaced", file=sys.stderr)
         todo = to_do(jobs, lambda job: (job.label, job.logits))
         make = partial(_make_label, crf=crf)
         description = "dense CRF" if crf else "labels"
         for _ in parallel_map(make, todo, num_workers=num_workers, description=description):
             pass
-        print(f"{label_dir}: {len(todo)} labels made, {len(jobs) - len(todo)} kept", file=sys.stderr)
+        print(f"{label_dir}: {len(todo)} labels written, {len(jobs) - len(todo)} kept", file=sys.stderr)
         return {job.name: job.label for job in jobs}
 
 
 def _make_label(job: _Job, *, crf: Crf | None) -> None:
     stored = read_logits(job.logits)
     if not is_made_from(job.logits, job.image):
-        rule, remedy = f"{job.image} is not the image that they were made of", "run main.py test (or predict) again"
-        raise UserError("holds logits of another image", job.logits, rule, remedy)
+        rule, remedy = f"they were not computed from {job.image}", "run main.py test (or predict) again"
+        raise UserError("contains logits of another image", job.logits, rule, remedy)
     photo = read_rgb(job.image) if crf else open_header(job.image)
     if photo.size[::-1] != stored.size:
         raise UserError(
-            f"holds logits of an image of {stored.size[1]}x{stored.size[0]}",
+            f"contains logits of an image of {stored.size[1]}x{stored.size[0]}",
             job.logits,
             f"{job.image} is {photo.width}x{photo.height}",
-            "delete the logits and make them again",
+            "delete the logits and compute them again",
         )
     label = _refined(stored, photo, crf) if crf else stored.label()
     write_label_png(job.label, label, made_from=digest_of(job.logits))
 
 
 def _refined(stored: StoredLogits, photo: Image.Image, crf: Crf) -> np.ndarray:
-    """The label (H, W) uint8 after the CRF, which sees the photo no larger than it may be."""
+    """Compute the label (H, W) uint8 by the CRF, on the photo scaled down to the CRF's size limit."""
     size = bounded(stored.size, crf.size)
     if size != stored.size:
         photo = photo.resize(size[::-1], Image.Resampling.BILINEAR)

@@ -1,4 +1,4 @@
-"""Training samples: a scaled, cropped, perhaps mirrored and recoloured image and its labels."""
+"""Training samples: an image and its labels, randomly scaled, cropped, mirrored and recoloured."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,11 @@ from utils.runtime.seeds import seeded
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How a training image is varied.
+    """Augmentation of training images.
 
-    scales: factors on its size; draw `listed`: one of them, `between`: any from the least to the largest,
-    log-uniform. base_size: the longer side, pixels, that a factor of 1 stands for; None is the image's own.
-    jitter: the most by which brightness, contrast and saturation are multiplied or divided, as ColorJitter takes it.
+    scales: factors on the image's size. draw: "listed" draws one of them, "between" any factor from the smallest to the
+    largest, log-uniformly. base_size: longer side in pixels at a factor of 1; None is the image's own. jitter: strength
+    of the changes of brightness, contrast and saturation, as in ColorJitter.
     """
 
     scales: Sequence[float]
@@ -41,7 +41,7 @@ class Augmentation:
     gray: float = 0.0
 
     def factor(self) -> float:
-        """A factor, drawn from torch's global generator."""
+        """Draw a factor from torch's global generator."""
         if self.draw == "listed":
             return self.scales[int(torch.randint(len(self.scales), ()))]
         least, largest = math.log(min(self.scales)), math.log(max(self.scales))
@@ -49,7 +49,7 @@ class Augmentation:
 
 
 class SegmentationDataset(Dataset):
-    """Samples addressed by (epoch, index): their randomness follows from (seed, epoch, index) and nothing else."""
+    """Samples by (epoch, index). Their randomness depends only on (seed, epoch, index)."""
 
     def __init__(
         self,
@@ -66,9 +66,9 @@ class SegmentationDataset(Dataset):
         self.recolour = _recolour(augmentation)
         self.crop = v2.Compose(
             [
-                # in float, as the colour of the padding has fractions
+                # float, because the padding colour is not an integer
                 v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}),
-                # pads both sides by what is missing and crops at random: a small image gets a random place
+                # pads both sides before cropping at random, so a small image gets a random position
                 v2.RandomCrop(
                     augmentation.crop_size,
                     pad_if_needed=True,
@@ -82,7 +82,7 @@ class SegmentationDataset(Dataset):
         return len(self.entries)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        """images (3, S, S) as the network takes them; labels (S, S) long, 255 is ignored."""
+        """Return images (3, S, S), prepared for the network, and labels (S, S) long; 255 is ignored."""
         epoch, index = key
         name = self.entries[index].name
         image = tv_tensors.Image(functional.pil_to_tensor(read_rgb(self.files[name])))
@@ -90,10 +90,10 @@ class SegmentationDataset(Dataset):
         with seeded(self.seed, epoch, index):
             image, labels = self._scaled(image, labels)
             if self.recolour:
-                # the part that the crop keeps, before padding, whose colour is fixed
+                # crop before recolouring, so that the padding keeps its fixed colour
                 inside = [min(side, self.augmentation.crop_size) for side in image.shape[-2:]]
                 image, labels = v2.RandomCrop(inside)(image, labels)
-                # changes of colour take floats for 0..1
+                # colour transforms expect floats in 0..1
                 image = self.recolour(tv_tensors.wrap(image.round().to(torch.uint8), like=image))
             image, labels = self.crop(image, labels)
         return {
@@ -102,7 +102,7 @@ class SegmentationDataset(Dataset):
         }
 
     def _scaled(self, image: tv_tensors.Image, labels: tv_tensors.Mask) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Both by a random factor, of the image's own size or of the longer side base_size; labels by nearest."""
+        """Scale both by a random factor, relative to the image's size or to base_size; labels by nearest neighbour."""
         factor, base_size = self.augmentation.factor(), self.augmentation.base_size
         if base_size:
             factor *= base_size / max(image.shape[-2:])
@@ -114,9 +114,9 @@ class SegmentationDataset(Dataset):
 
 
 def _resized(image: tv_tensors.Image, size: list[int], *, antialias: bool) -> tv_tensors.Image:
-    """(3, H, W) uint8 -> (3, *size): without antialiasing float32 by OpenCV, as published.
+    """Resize (3, H, W) uint8 -> (3, *size). Without antialiasing: float32 with OpenCV, as published.
 
-    With it where photographs are first brought to a size of their own, as testing does it too.
+    With antialiasing: for photographs that are first scaled to a common size, like in testing.
     """
     if antialias:
         return functional.resize(image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True)
@@ -126,7 +126,7 @@ def _resized(image: tv_tensors.Image, size: list[int], *, antialias: bool) -> tv
 
 
 def _recolour(augmentation: Augmentation) -> v2.Transform | None:
-    """The changes of colour, or None: samples without them then draw the numbers that they always drew."""
+    """Build the colour transforms, or None, so that samples without them draw the same random numbers as before."""
     if not any(augmentation.jitter) and not augmentation.gray:
         return None
     brightness, contrast, saturation = augmentation.jitter

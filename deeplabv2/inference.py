@@ -1,4 +1,4 @@
-"""A trained network over whole images -> one file of logits an image."""
+"""Runs a trained network on whole images -> one file of logits per image."""
 
 import sys
 import time
@@ -41,12 +41,12 @@ from utils.training.checkpoint import read_checkpoint, weights_digest
 ItemT = TypeVar("ItemT")
 
 ONE_VIEW = Views()
-# what the networks call a setting that is not MODEL.<the same>
+# network arguments whose setting is not MODEL.<the same name
 SETTING_OF = {"num_labels": "DATASET.N_CLASSES", "backbone": "MODEL.NAME"}
 
 
 def checkpoint_path(model_path: str | None, training: SegmentationTraining) -> Path:
-    """The named checkpoint, else the experiment's final one. Raises UserError with the remedy."""
+    """Return the given checkpoint, else the experiment's final one. Raises UserError with the remedy."""
     if model_path is not None:
         return find_path(model_path, "--model_path")
     published = training.root / FINAL_CHECKPOINT
@@ -58,7 +58,7 @@ def checkpoint_path(model_path: str | None, training: SegmentationTraining) -> P
 
 
 def make_network(settings: ModelSettings, num_labels: int) -> Segmenter:
-    """The network of a configuration, with random weights. Raises UserError naming the setting that it cannot have."""
+    """Build the configured network with random weights. Raises UserError naming an unsupported setting."""
     try:
         return build_segmenter(
             settings.NAME,
@@ -76,9 +76,9 @@ def make_network(settings: ModelSettings, num_labels: int) -> Segmenter:
 
 
 def load_trained(network: Segmenter, path: Path, classes: Sequence[str] | None = None) -> dict[str, Any]:
-    """Fills the whole network from a checkpoint of this trainer or a published state dict -> facts of it.
+    """Load the complete network from a checkpoint of this trainer or a published state dict. Returns facts about it.
 
-    Raises UserError naming the file and what differs.
+    Raises UserError naming the file and the differences.
     """
     content = read_checkpoint(path)
     if classes is not None:
@@ -88,7 +88,7 @@ def load_trained(network: Segmenter, path: Path, classes: Sequence[str] | None =
 
 
 def load_whole(network: Segmenter, content: Mapping[str, Any], path: Path) -> None:
-    """Fills the whole network from the content of `path`. Raises UserError naming the file and what differs."""
+    """Load the complete network from the content of `path`. Raises UserError naming the file and the differences."""
     with as_user_error(WeightsError, path):
         given = tensors_in(content, network=network.name)
         check_scales(network, given)
@@ -103,20 +103,20 @@ def load_whole(network: Segmenter, content: Mapping[str, Any], path: Path) -> No
 
 
 def check_scales(network: Segmenter, given: Mapping[str, Tensor]) -> None:
-    """Raises WeightsError where a network of one scale would be filled from one that was trained at several.
+    """Raise WeightsError if weights trained at several scales would be loaded into a single-scale network.
 
-    Their weights have the same names but for a prefix.
+    Their names only differ by a prefix.
     """
     if isinstance(network, SingleScale) and matching_prefix(network.state_dict(), given).endswith(WRAPPED):
         raise WeightsError(
             network.name,
             "they were trained at several scales",
-            f"give --MODEL.NAME={network.name}_MSC, or start a training from them by --MODEL.INIT_MODEL",
+            f"give --MODEL.NAME={network.name}_MSC, or start a training from them with --MODEL.INIT_MODEL",
         )
 
 
 def logits_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:
-    """What the logits of a folder were made with; option: what names the folder."""
+    """Return the record of a logits folder's settings. option: the one that names the folder."""
     return FolderSettings(folder / RECORD, "*.npz", "logits", "main.py", option)
 
 
@@ -132,10 +132,10 @@ def make_logits(
     may_replace: bool = True,
     option: str = "--EXP.ID",
 ) -> dict[str, Any]:
-    """Writes the logits that are not in `folder` yet; processes share the images out -> facts of the checkpoint.
+    """Write the missing logits in `folder`, distributed over the processes. Returns facts about the checkpoint.
 
-    files: name -> image; option: what names the folder. Raises UserError where the folder holds logits of other weights
-    and may_replace is false.
+    files: name -> image; option: the one that names the folder. Raises UserError if the folder contains logits of other
+    weights and may_replace is false.
     """
     network = make_network(settings.MODEL, len(classes) + 1)
     facts = load_trained(network, checkpoint, classes)
@@ -145,11 +145,11 @@ def make_logits(
         record.check(made_with, may_replace=may_replace)
         removed = record.start(made_with)
         if removed:
-            print(f"{folder}: {removed} logits of other weights or settings are remade", file=sys.stderr)
-    process.wait()  # what is missing must be the same for all before anyone writes
+            print(f"{folder}: {removed} logits of other weights or settings are replaced", file=sys.stderr)
+    process.wait()  # all processes must see the same missing files before any of them writes
     todo = to_do(entries, lambda entry: (folder / f"{entry.name}.npz", files[entry.name]))
     if process.is_main:
-        print(f"{folder}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {checkpoint}")
+        print(f"{folder}: {len(entries) - len(todo)} images done, {len(todo)} to do, {checkpoint}")
     process.wait()
     choose(process.device, Choices(settings.SOLVER.TF32))
     network = network.eval().requires_grad_(False).to(process.device).to(memory_format=torch.channels_last)
@@ -183,7 +183,7 @@ def make_logits_in(
     files: Mapping[str, Path],
     classes: Sequence[str],
 ) -> bool:
-    """make_logits for a folder in --out, held meanwhile; whether this is the process that goes on with them."""
+    """Run make_logits for a folder in --out, locking it. Returns whether this process continues with the logits."""
     training = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
     checkpoint = checkpoint_path(settings.model_path, training)
     with start_process(settings.SOLVER.DEVICE) as process, hold(folder):
@@ -202,7 +202,7 @@ def make_logits_in(
 
 
 def _made_with(settings: StepSettings, weights: str) -> dict[str, Any]:
-    """What decides on logits; what is None is as published, and stands in no record of an older version."""
+    """Return the settings that determine logits. None means as published, and is missing in older records."""
     size, views = settings.IMAGE.SIZE, settings.TEST
     seen = None if settings.full_size else size.TEST or size.BASE
     return {
@@ -217,9 +217,9 @@ def _made_with(settings: StepSettings, weights: str) -> dict[str, Any]:
 def _jobs(
     infer: Callable[[np.ndarray], Tensor], batches: Iterable[ImageBatch], files: Mapping[str, Path], folder: Path
 ) -> Iterator[Callable[[], None]]:
-    """For each image, the writing of what the network gave for it.
+    """Yield a job per image that writes its logits.
 
-    The network has begun with the next batch when a batch's logits are fetched: a GPU does not wait for it.
+    The logits of a batch are fetched after the network has started the next batch, so that a GPU does not wait.
     """
     for batch, size, answer in one_behind((batch, size, infer(images).half()) for batch, images, size in batches):
         for entry, logits in zip(batch, answer.cpu()):
@@ -235,7 +235,7 @@ def _store(logits: Tensor, size: tuple[int, int], file: Path, path: Path) -> Non
 
 
 def one_behind(items: Iterable[ItemT]) -> Iterator[ItemT]:
-    """The items, each given when the next one has been made."""
+    """Yield each item after the next one has been created."""
     waiting: list[ItemT] = []
     for item in items:
         yield from waiting
@@ -253,7 +253,7 @@ def infer_batch(
     amp: str,
     views: Views = ONE_VIEW,
 ) -> Tensor:
-    """Logits (N, L, h, w) float32 of images (N, H, W, 3) uint8 RGB; the network sees all its scales."""
+    """Compute logits (N, L, h, w) float32 of images (N, H, W, 3) uint8 RGB, at all scales of the network."""
     pixels = to_device(torch.from_numpy(images), device).permute(0, 3, 1, 2)
     with autocast(device, amp):
         return logits_of(network, input_format.prepare(pixels), views)

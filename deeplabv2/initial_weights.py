@@ -1,4 +1,4 @@
-"""Initial weights of a segmentation network: published files, those of torchvision and timm, own checkpoints."""
+"""Initial weights of a segmentation network: published files, torchvision's and timm's weights, own checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,22 @@ DOWNLOAD = "imagenet"
 
 
 def initial_path(source: str | None) -> Path | None:
-    """The file that MODEL.INIT_MODEL names, None for none and for a download. Raises where it is missing."""
+    """Return the file of MODEL.INIT_MODEL, or None for none and for downloads. Raises UserError if it is missing."""
     if source in (*NO_WEIGHTS, DOWNLOAD):
         return None
     return weights_path(source, OPTION, places=(DEEPLAB_ROOT,))
 
 
 def check_start(model: ModelSettings) -> None:
-    """Raises UserError where the settings would freeze batch norms at random values."""
+    """Raise UserError if the settings would freeze randomly initialised batch norms."""
     require_weights(model.INIT_MODEL, OPTION, frozen={"MODEL.FREEZE_BATCH_NORM": (model.FREEZE_BATCH_NORM, False)})
 
 
 def load_initial(module: Segmenter, source: str | None) -> str:
-    """Fills the backbone, and the head if the file has it, and returns one line that says which.
+    """Load the backbone, and the head if the file contains it. Returns one line that describes what was loaded.
 
-    source is a file (from the current folder, deeplabv2/ or the project's), package:NAME, `imagenet` (downloads), or
-    none. Raises UserError, naming the file, unless every layer but the head is filled.
+    source: a file (relative to the current folder, deeplabv2/ or the project's), package:NAME, `imagenet` (downloads),
+    or none. Raises UserError naming the file unless every layer except the head is loaded.
     """
     if source in NO_WEIGHTS:
         return f"{module.name}: random initial weights"
@@ -45,23 +45,23 @@ def load_initial(module: Segmenter, source: str | None) -> str:
 
 
 def download(network: SingleScale) -> dict[str, Tensor]:
-    """The ImageNet weights of its library. Raises UserError where they cannot be had, after seconds."""
+    """Download the ImageNet weights of the network's library. Raises UserError within seconds if that fails."""
     try:
         with impatient_downloads():
             return network.imagenet_state()
-    except (OSError, RuntimeError) as error:  # the libraries' own: no network, no such weights, a damaged download
+    except (OSError, RuntimeError) as error:  # raised by the libraries: no network, no such weights, damaged download
         reason = str(error).split("\n")[0] or type(error).__name__
         raise UserError(
             f"the ImageNet weights of {network.name} cannot be downloaded ({reason})",
             f"--{OPTION}={DOWNLOAD}",
-            remedy=f"without a network give a file: {network.initial_files()}",
+            remedy=f"without an internet connection, give a file: {network.initial_files()}",
         ) from error
 
 
 def load_state(module: Segmenter, content: Any, *, origin: str) -> str:
-    """As load_initial, from what a file holds: the published names or this trainer's, torchvision's, or timm's.
+    """Like load_initial, from a file's content with the names of the published code, this trainer, torchvision or timm.
 
-    `origin` is what the line calls the file. Raises WeightsError unless every layer but the head is filled.
+    origin: the file's name in the returned line. Raises WeightsError unless every layer except the head is loaded.
     """
     net = module.single_scale()
     own, given = without_step_counts(net.state_dict()), tensors_in(content, network=net.name)
@@ -77,4 +77,4 @@ def load_state(module: Segmenter, content: Any, *, origin: str) -> str:
     if has_head:
         found |= fit(head, theirs, network=net.name)
     net.load_state_dict(found, strict=False)
-    return f"{module.name}: {len(backbone)} tensors of {origin}, head {'from there too' if has_head else 'new'}"
+    return f"{module.name}: {len(backbone)} tensors of {origin}, head {'included' if has_head else 'new'}"

@@ -1,4 +1,4 @@
-"""How a network wants its images: order of channels, scale, mean and deviation."""
+"""The input format of a network: channel order, scale, mean and standard deviation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ Rgb = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class InputFormat:
-    """input = (image * scale - mean) / std, image in 0..255; all of them in the order `channel_order`."""
+    """input = (image * scale - mean) / std for an image in 0..255; all in the order `channel_order`."""
 
     channel_order: Literal["RGB", "BGR"]
     scale: float
@@ -22,7 +22,7 @@ class InputFormat:
     std: Rgb
 
     def prepare(self, rgb: Tensor) -> Tensor:
-        """RGB in 0..255, uint8 or float, (..., 3, H, W) -> the network's input, float32, same shape."""
+        """Convert RGB (..., 3, H, W) in 0..255, uint8 or float, to the network's input, float32 of the same shape."""
         image = rgb.to(torch.float32)
         if self.channel_order == "BGR":
             image = image.flip(-3)
@@ -31,26 +31,26 @@ class InputFormat:
 
     @property
     def fill(self) -> Rgb:
-        """The colour (RGB, 0..255) that becomes 0: what lies beyond an image's edge is filled with it."""
+        """The colour (RGB, 0..255) that becomes 0; it fills the area outside an image."""
         return self._to_network_order([value / self.scale for value in self.mean])
 
     def with_mean(self, rgb: Sequence[float] | None) -> Self:
-        """The same with another mean, given as RGB in 0..255; None changes nothing."""
+        """Return the same format with another mean, given as RGB in 0..255. None keeps it."""
         if rgb is None:
             return self
         return replace(self, mean=self._to_network_order([value * self.scale for value in rgb]))
 
     def _to_network_order(self, values: Sequence[float]) -> Rgb:
-        """Three channels from RGB to the network's order, or back, which is the same."""
+        """Convert three channels from RGB to the network's order or back, which is the same operation."""
         first, second, third = values if self.channel_order == "RGB" else reversed(values)
         return first, second, third
 
 
 def scaled_rgb(mean: Rgb, std: Rgb) -> InputFormat:
-    """The format of torchvision and timm: RGB in 0..1, minus mean, by std."""
+    """Return the format of torchvision and timm: (RGB in 0..1 - mean) / std."""
     return InputFormat("RGB", 1 / 255, mean, std)
 
 
-# of the Caffe models that the published weights were converted from
+# of the Caffe models from which the published weights were converted
 CAFFE = InputFormat("BGR", 1.0, (104.008, 116.669, 122.675), (1.0, 1.0, 1.0))
 IMAGENET = scaled_rgb((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

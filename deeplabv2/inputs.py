@@ -1,4 +1,4 @@
-"""What a step reads: the dataset, its image lists, and the files that must be there before the work starts."""
+"""Inputs of the steps: the dataset, its image lists, and checks that all files exist before the work starts."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ class LabelledSplit(Split):
 
 
 class Labels(NamedTuple):
-    """The labels that a step needs: their folder, what they are called, and where they come from."""
+    """The labels that a step needs: their folder, their name in messages, and the remedy if they are missing."""
 
     folder: Path
     kind: str
@@ -50,7 +50,7 @@ class Labels(NamedTuple):
 
 
 def open_data(settings: DatasetSettings) -> Dataset:
-    """The dataset, with the class names that the settings give it. Raises UserError where N_CLASSES differs."""
+    """Open the dataset with the class names in the settings. Raises UserError if N_CLASSES differs."""
     option = "DATASET.ROOT" if settings.ROOT else "DATASET.NAME"
     open_with = partial(open_dataset, settings.folder, option=option, places=(DEEPLAB_ROOT,))
     try:
@@ -61,13 +61,13 @@ def open_data(settings: DatasetSettings) -> Dataset:
         data = open_with(classes=read_class_names(listing)) if listing else _by_name(open_with, settings)
     found = data.num_labels
     if settings.N_CLASSES not in (0, found):
-        rule = f"{settings.LABELS or data.root} has {len(data.classes)} classes, with background {found}"
+        rule = f"{settings.LABELS or data.root} has {len(data.classes)} classes, {found} with background"
         raise UserError(str(settings.N_CLASSES), "DATASET.N_CLASSES", rule, f"give --DATASET.N_CLASSES={found}")
     return data
 
 
 def _by_name(open_with: Callable[..., Dataset], settings: DatasetSettings) -> Dataset:
-    """The dataset with classes of its own, else those of a name that only published files give, such as vocaug."""
+    """Open the dataset with its own classes, else those of a name in published files, such as vocaug."""
     known = PUBLISHED_NAMES.get(settings.NAME)
     try:
         return open_with()
@@ -78,34 +78,34 @@ def _by_name(open_with: Callable[..., Dataset], settings: DatasetSettings) -> Da
 
 
 def _without_listing(open_with: Callable[..., Dataset], settings: DatasetSettings, missing: UserError) -> Dataset:
-    """The dataset although its file of class names is missing. Raises `missing` where nothing else knows them."""
+    """Open the dataset without its file of class names. Raises `missing` if they are not known otherwise."""
     try:
         data = _by_name(open_with, settings)
     except UserError:
         raise missing from None
-    print(f"{settings.LABELS} (DATASET.LABELS) is missing: the classes are those of {data.name}", file=sys.stderr)
+    print(f"{settings.LABELS} (DATASET.LABELS) is missing: using the classes of {data.name}", file=sys.stderr)
     return data
 
 
 def read_class_names(path: Path) -> list[str]:
-    """Names without background from lines of an index and a name, background first: `0 background`, `1 aeroplane`, …
+    """Read class names, without background, from lines of index and name: `0 background`, `1 aeroplane`, …
 
-    Raises UserError that names the line where the indices are not 0, 1, 2, …
+    Raises UserError naming the line if the indices are not 0, 1, 2, …
     """
     names = []
     for number, line in enumerate(filter(str.strip, read_text(path).splitlines())):
         index, _, name = line.strip().replace("\t", " ").partition(" ")
         if index != str(number) or not name.strip():
-            rule = f"expected `{number} NAME`: indices count 0, 1, 2, … from background"
+            rule = f"expected `{number} NAME`: indices are 0 for background, 1, 2, …"
             raise UserError(repr(line), path, rule)
         names.append(name.strip())
     if len(names) < 2 or len(set(names)) < len(names):
-        raise UserError(f"names {names}", path, "expected background and one or more classes, each once")
+        raise UserError(f"lists {names}", path, "expected background and one or more classes, each once")
     return names[1:]
 
 
 def list_path(data: Dataset, value: str, key: str) -> Path:
-    """The file of an image list: VALUE.txt in the dataset's folder, or a path. Raises UserError for a path."""
+    """Resolve an image list: VALUE.txt in the dataset's folder, or a path. Raises UserError if a path is missing."""
     return data.named_list(value, key, places=(DEEPLAB_ROOT,))
 
 
@@ -118,12 +118,12 @@ def find_mask_dir(settings: DatasetSettings, data: Dataset) -> Path:
 
 
 def training_labels_dir(settings: DatasetSettings, data: Dataset, experiment_id: str) -> Labels:
-    """The labels that are trained on, whose folder may be missing."""
+    """Return the labels to train on; their folder may be missing."""
     kind, remedy = "pseudo labels", "see DATASET.LABEL_DIR"
     if settings.LABEL_DIR is None:
         own, others = pseudo_label_dir(data.name, experiment_id), published_labels(data.name, locate.PROJECT_ROOT)
         also = "".join(f"; also checked: {folder}" for folder in others)
-        remedy = f"gen_gt.py --experiment_name {experiment_id} makes them{also}"
+        remedy = f"gen_gt.py --experiment_name {experiment_id} creates them{also}"
         return Labels(first_existing(own, others), kind, remedy)
     try:
         return Labels(find_path(settings.LABEL_DIR, "DATASET.LABEL_DIR"), kind, remedy)
@@ -132,7 +132,7 @@ def training_labels_dir(settings: DatasetSettings, data: Dataset, experiment_id:
 
 
 def open_split(data: Dataset, list_file: Path, *, image_dir: Path, step: str) -> Split:
-    """The listed images, or one UserError that names everything that is missing and where it goes."""
+    """Return the listed images. Raises one UserError naming everything that is missing and its location."""
     entries, problems = _listed(data, list_file, image_dir)
     _check_complete(problems, step)
     return Split(list_file, entries, _files(entries, image_dir))
@@ -147,7 +147,7 @@ def open_labelled_split(
     other_problems: Sequence[str] = (),
     step: str,
 ) -> LabelledSplit:
-    """As open_split, for images that need labels too; other_problems: what is reported with them."""
+    """Like open_split, for images that also need labels. other_problems: further problems to report with them."""
     entries, problems = _listed(data, list_file, image_dir)
     missing = missing_files(labels.kind, labels.folder, [entry.name for entry in entries], remedy=labels.remedy)
     _check_complete([*other_problems, *problems, *missing], step)
@@ -155,14 +155,14 @@ def open_labelled_split(
 
 
 def _listed(data: Dataset, list_file: Path, image_dir: Path) -> tuple[list[ImageEntry], list[str]]:
-    """The entries of a list, and what is missing of it and its images."""
+    """Return the entries of a list, and messages about the missing list or images."""
     problems: list[str] = []
     entries: list[ImageEntry] = []
     try:
         entries = read_image_list(list_file, len(data.classes))
     except UserError as error:
         there = ", ".join(sorted(path.stem for path in list_file.parent.glob("*.txt"))) or "none"
-        problems.append(str(error) if list_file.is_file() else f"{error}; lists there: {there}")
+        problems.append(str(error) if list_file.is_file() else f"{error}; existing lists: {there}")
     return entries, problems + missing_files("images", image_dir, [entry.name for entry in entries])
 
 

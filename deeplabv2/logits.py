@@ -1,6 +1,6 @@
-"""A network's answer for an image on disk: logits in half precision at the network's resolution, NAME.npz.
+"""A network's output for an image on disk, NAME.npz: logits in half precision at the network's resolution.
 
-labels (K,) uint8: those that may be STORED_RATIO times as probable as the strongest one on some pixel
+labels (K,) uint8: those that may be STORED_RATIO times as probable as the strongest one at some pixel
 logits (K, h, w) float16
 size   (2,) int32: height and width of the image, pixels
 """
@@ -21,9 +21,9 @@ from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors
 
-# labels below it win nowhere, before the CRF or after it
+# labels below it win nowhere, before or after the CRF
 STORED_RATIO = 0.01
-WHOLE = 2**24  # values that are enlarged at once; more are enlarged row by row
+WHOLE = 2**24  # values to resize at once; larger maps are resized in blocks of rows
 REMEDY = "delete it and run main.py test again"
 
 
@@ -36,22 +36,22 @@ class StoredLogits:
     size: tuple[int, int]
 
     def probabilities(self, size: tuple[int, int] | None = None) -> np.ndarray:
-        """(K, H, W) float32 at `size`, by default the image's: bilinear, then softmax, as published."""
+        """Return probabilities (K, H, W) float32 at `size`, default the image's: bilinear, softmax, as published."""
         large = enlarged(torch.from_numpy(self.logits).float(), size or self.size)
         return large.softmax(dim=0).numpy()
 
     def label(self) -> np.ndarray:
-        """(H, W) uint8: each pixel's strongest label."""
+        """Return each pixel's strongest label, (H, W) uint8."""
         return self.labels[strongest(torch.from_numpy(self.logits).float(), self.size)]
 
 
 def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(K, h, w) -> (K, H, W), bilinear."""
+    """Resize (K, h, w) to (K, H, W) bilinearly."""
     return F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0]
 
 
 def strongest(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """maps (K, h, w) -> (H, W) uint8: which of them is the strongest at each pixel, once enlarged."""
+    """Resize maps (K, h, w) and return the index of the strongest at each pixel, (H, W) uint8."""
     if len(maps) * size[0] * size[1] <= WHOLE:
         return _first_strongest(enlarged(maps, size)).numpy()
     label = np.empty(size, np.uint8)
@@ -61,7 +61,7 @@ def strongest(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
 
 
 def _first_strongest(maps: Tensor) -> Tensor:
-    """maps (K, H, W) -> (H, W) uint8, the first of equals: argmax over the first dimension, in a tenth of its time."""
+    """Argmax of maps (K, H, W) over K -> (H, W) uint8, the first on ties, in a tenth of torch.argmax's time."""
     value, label = maps[0].clone(), torch.zeros(maps.shape[1:], dtype=torch.uint8)
     for index in range(1, len(maps)):
         label.masked_fill_(maps[index] > value, index)
@@ -70,7 +70,7 @@ def _first_strongest(maps: Tensor) -> Tensor:
 
 
 def _enlarged_rows(maps: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
-    """What enlarged gives, some rows at a time: photographs of phones need gigabytes at once."""
+    """Yield the result of `enlarged` in blocks of rows, since photographs of phones would need gigabytes at once."""
     height, width = size
     source = maps.shape[1]
     wide = enlarged(maps, (source, width))
@@ -85,24 +85,24 @@ def _enlarged_rows(maps: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice,
 
 
 def reduce_logits(logits: Tensor, size: tuple[int, int]) -> StoredLogits:
-    """What is stored of an image's logits (L, h, w); size (H, W) in pixels.
+    """Select what to store of an image's logits (L, h, w). size: (H, W) in pixels.
 
-    Raises UserError where a logit is not finite in half precision.
+    Raises UserError if a logit is not finite in half precision.
     """
     logits = logits.half()
     if not torch.isfinite(logits).all():
         raise UserError(
-            "the network's logits are not finite", remedy="give --SOLVER.AMP=off, or check how the network was trained"
+            "the network's logits are not finite", remedy="give --SOLVER.AMP=off, or check the network's training"
         )
     labels = _labels_to_store(logits.float()).cpu()
     return StoredLogits(labels.numpy().astype(np.uint8), logits.cpu()[labels].numpy(), size)
 
 
 def _labels_to_store(logits: Tensor) -> Tensor:
-    """Labels (K,) of logits (L, h, w) that may come within STORED_RATIO of the strongest one, however enlarged.
+    """Return labels (K,) of logits (L, h, w) that may come within STORED_RATIO of the strongest one after resizing.
 
-    Between four neighbours, a bilinear value lies between the least and the largest of them: no label leads the
-    strongest one by more than its own largest neighbour minus the best of the least ones. So nothing is enlarged here.
+    A bilinear value is between the minimum and the maximum of its four neighbours. A label's lead over the strongest
+    one is therefore at most its maximum minus the largest of all labels' minima, which needs no resizing.
     """
     window = (min(2, logits.shape[1]), min(2, logits.shape[2]))
     largest = F.max_pool2d(logits[None], window, stride=1)
@@ -112,13 +112,13 @@ def _labels_to_store(logits: Tensor) -> Tensor:
 
 
 def write_logits(path: Path, stored: StoredLogits, *, made_from: str = "") -> None:
-    """Writes the file whole. made_from: the digest of the image, see utils.files.sources."""
+    """Write the file atomically. made_from: digest of the image, see utils.files.sources."""
     with atomic_path(path, made_from=made_from) as temporary:
         np.savez(temporary, labels=stored.labels, logits=stored.logits, size=np.array(stored.size, np.int32))
 
 
 def read_logits(path: Path) -> StoredLogits:
-    """Reads what write_logits wrote. Raises UserError where the file is missing, damaged or not of logits."""
+    """Read a file of write_logits. Raises UserError if it is missing, damaged or not a file of logits."""
     try:
         with disk_errors(path), np.load(path, allow_pickle=False) as arrays:
             labels, logits, size = arrays["labels"], arrays["logits"], arrays["size"]

@@ -1,4 +1,4 @@
-"""Losses over labelled pixels. None of them is NaN where nothing, or only one side, is labelled."""
+"""Losses over labelled pixels. None of them is NaN if no pixel is labelled, or only foreground or background."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -15,50 +15,50 @@ KINDS = ("cross_entropy", "focal", "balanced")
 
 
 def resize_labels(labels: Tensor, size: Sequence[int]) -> Tensor:
-    """labels (N, H, W) -> (N, h, w) for size (h, w): the label under the middle of each new pixel.
+    """Resize labels (N, H, W) to (N, h, w), size (h, w), by the label at the centre of each new pixel.
 
-    That is Pillow's nearest resampling, which the published trainer uses; other nearest methods shift the labels.
+    This is Pillow's nearest resampling, used by the published trainer. Other nearest methods shift the labels.
     """
     for dim, new in zip((1, 2), size, strict=True):
         old = labels.shape[dim]
         if old != new:
-            # floor((i + 1/2) * old / new) in integers, so that no rounding moves a pixel
+            # floor((i + 1/2) * old / new) in integers, which avoids rounding errors
             middles = (2 * torch.arange(new, device=labels.device) + 1) * old // (2 * new)
             labels = labels.index_select(dim, middles)
     return labels
 
 
 def pixel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """logits (N, L, h, w), labels (N, h, w) -> (N, h, w); 0 at ignored pixels."""
-    # in float32 also under autocast: a half-precision sum over pixels loses digits
+    """Compute the cross entropy per pixel. logits (N, L, h, w), labels (N, h, w) -> (N, h, w); 0 at ignored pixels."""
+    # float32 also under autocast, since half-precision sums over pixels lose digits
     return F.cross_entropy(logits.float(), labels.long(), ignore_index=IGNORE_INDEX, reduction="none")
 
 
 def mean_over(values: Tensor, where: Tensor) -> Tensor:
-    """The mean of `values` where `where` is true; 0, with a gradient of 0, where that is nowhere."""
+    """Average `values` where `where` is true; 0 with a gradient of 0 if it is nowhere."""
     return (values * where).sum() / where.sum().clamp(min=1)
 
 
 def counted(labels: Tensor, mean: MeanOver) -> Tensor:
-    """The pixels that a mean divides by, whose loss is 0 where they are ignored. labels (N, h, w) -> (N, h, w) bool."""
+    """Return the pixels that a mean divides by; ignored ones have a loss of 0. labels (N, h, w) -> (N, h, w) bool."""
     return labels != IGNORE_INDEX if mean == "labelled" else torch.ones_like(labels, dtype=torch.bool)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, *, mean: MeanOver = "labelled") -> Tensor:
-    """The mean cross entropy of pixels. logits (N, L, h, w), labels (N, h, w), IGNORE_INDEX not labelled."""
+    """Mean cross entropy over pixels. logits (N, L, h, w); labels (N, h, w), IGNORE_INDEX is unlabelled."""
     return mean_over(pixel_cross_entropy(logits, labels), counted(labels, mean))
 
 
 def focal(logits: Tensor, labels: Tensor, *, gamma: float, mean: MeanOver = "labelled") -> Tensor:
-    """Cross entropy times (1 - p) ** gamma, p the probability of the label; the mean. Lin et al., ICCV 2017, eq. 4."""
+    """Mean of cross entropy * (1 - p) ** gamma, p the probability of the label. Lin et al., ICCV 2017, eq. 4."""
     entropy = pixel_cross_entropy(logits, labels)
-    # the root of 0 has no finite slope, and a gamma below 1 is a root
+    # clamped, because for gamma < 1 the power has no finite derivative at 0
     doubt = (-torch.expm1(-entropy)).clamp(min=torch.finfo(entropy.dtype).tiny ** 0.5)
     return mean_over(doubt**gamma * entropy * (labels != IGNORE_INDEX), counted(labels, mean))
 
 
 def balanced(logits: Tensor, labels: Tensor) -> Tensor:
-    """Half the sum of two mean cross entropies, over foreground and over background; a side that is absent counts 0."""
+    """Average of the mean cross entropies over foreground and over background; an absent one counts as 0."""
     entropy = pixel_cross_entropy(logits, labels)
     background = labels == BACKGROUND
     foreground = ~background & (labels != IGNORE_INDEX)
@@ -68,14 +68,14 @@ def balanced(logits: Tensor, labels: Tensor) -> Tensor:
 def segmentation_loss(
     logits: Tensor, labels: Tensor, kind: str, *, gamma: float = 2.0, mean: MeanOver = "labelled"
 ) -> Tensor:
-    """One loss by its name; `gamma` is of focal, `mean` of both but balanced. ValueError names the valid ones."""
+    """Compute a loss by name. gamma: for focal. mean: for cross_entropy and focal. Raises ValueError if unknown."""
     if kind == "cross_entropy":
         return cross_entropy(logits, labels, mean=mean)
     if kind == "focal":
         return focal(logits, labels, gamma=gamma, mean=mean)
     if kind == "balanced":
         return balanced(logits, labels)
-    raise ValueError(f"loss {kind!r} is not one of {', '.join(KINDS)}")
+    raise ValueError(f"loss {kind!r}: expected one of {', '.join(KINDS)}")
 
 
 def total_loss(
@@ -86,7 +86,7 @@ def total_loss(
     gamma: float = 2.0,
     mean: MeanOver = "labelled",
 ) -> Tensor:
-    """The sum of one loss a scale, labels (N, H, W) brought to the size of each scale's logits (N, L, h, w)."""
+    """Sum the losses of all scales, with labels (N, H, W) resized to each scale's logits (N, L, h, w)."""
     losses = [
         segmentation_loss(logits, resize_labels(labels, logits.shape[2:]), kind, gamma=gamma, mean=mean)
         for logits in all_logits

@@ -1,10 +1,10 @@
 """Train, test and use the segmentation network: python3 main.py COMMAND --config-path configs/NAME.yaml
 
-  train     train on pseudo labels, or on any other labels
+  train     train on pseudo labels or any other labels
   test      label the validation images and score the labels -> logits, scores.json
-  crf       refine these labels by the dense CRF and score them -> scores_crf.json
+  crf       refine these labels with a dense CRF and score them -> scores_crf.json
   predict   label any folder of photos
-  cams      map the classes of the training images, restricted to their tags, for a second round of labels
+  cams      compute class maps of the training images, restricted to their tags, for a second round of labels
 
 Further flags override keys of the file, e.g. --SOLVER.LR=1e-4; `main.py train --help` lists them.
 """
@@ -31,5 +31,5 @@ if __name__ == "__main__":
     if command not in COMMANDS:
         print(__doc__, file=sys.stderr)
         is_help = command in ("-h", "--help")
-        sys.exit(0 if is_help else f"error: {command!r} is not a command: expected one of {', '.join(COMMANDS)}")
+        sys.exit(0 if is_help else f"error: unknown command {command!r}: expected one of {', '.join(COMMANDS)}")
     main(COMMANDS[command], f"deeplabv2.{command}", argv=flags, places=(DEEPLAB_ROOT,))

@@ -1,4 +1,4 @@
-"""The photos of a folder as the network can read them: found in subfolders, and converted where they need it."""
+"""Finds the photos in a folder and its subfolders, and converts those that the network cannot read directly."""
 
 import sys
 from collections import Counter, defaultdict
@@ -14,16 +14,16 @@ from utils.files.text import first_few
 
 
 def photos_of(folder: Path, out: Path, *, without: Sequence[Path] = (), num_workers: int = 0) -> dict[str, Path]:
-    """Name -> image of every photo below `folder`, sorted; names are paths without suffix, `garden/IMG 3`.
+    """Return name -> image for every photo below `folder`, sorted. Names are paths without suffix, `garden/IMG 3`.
 
-    What is left out is said. Photos that are no plain upright JPEG or PNG are written to out/photos first. Raises
-    UserError where there is no photo, and one that names all that cannot be opened.
+    Prints which files are skipped. Photos that are not plain upright JPEGs or PNGs are converted to out/photos. Raises
+    UserError if there are no photos, or naming all photos that cannot be opened.
     """
     found = find_photos(folder, without=[out, *without])
     for note in found.notes():
         print(note, file=sys.stderr)
     if not found.photos:
-        raise UserError("holds no photo", folder, "photos are JPEG, PNG, WebP, TIFF, …", "give another --image_dir")
+        raise UserError("contains no photos", folder, "photos are JPEG, PNG, WebP, TIFF, …", "give another --image_dir")
     files = _named(found.photos, folder)
     problems, todo = [], []
     for name, path in files.items():
@@ -37,14 +37,14 @@ def photos_of(folder: Path, out: Path, *, without: Sequence[Path] = (), num_work
         raise UserError(f"{len(problems)} of {len(files)} photos cannot be read ({first_few(problems, 10)})", folder)
     todo = to_do(todo, lambda pair: (pair[1], pair[0]))
     if todo:
-        print(f"{len(todo)} photos are converted to upright JPEGs first: {out / 'photos'}", file=sys.stderr)
+        print(f"{len(todo)} photos are first converted to upright JPEGs: {out / 'photos'}", file=sys.stderr)
     for _ in parallel_map(_convert, todo, num_workers=num_workers, description="converting photos"):
         pass
     return files
 
 
 def _named(photos: Sequence[Path], folder: Path) -> dict[str, Path]:
-    """The photos by path without suffix; those that would share one (a.jpg, a.png) keep their suffix as `a_jpg`."""
+    """Name the photos by path without suffix. Photos that would share a name (a.jpg, a.png) become a_jpg, a_png."""
     stems: dict[str, list[Path]] = defaultdict(list)
     for path in photos:
         stems[path.relative_to(folder).with_suffix("").as_posix()].append(path)
@@ -56,7 +56,7 @@ def _named(photos: Sequence[Path], folder: Path) -> dict[str, Path]:
     counts = Counter(names.values())
     twice = [str(path) for path, name in names.items() if counts[name] > 1]
     if twice:
-        raise UserError(f"{first_few(twice)} would have one label file", folder, remedy="rename one of them")
+        raise UserError(f"{first_few(twice)} would have the same label file", folder, remedy="rename one of them")
     return {name: path for path, name in names.items()}
 
 

@@ -1,4 +1,4 @@
-"""Labels and overlays for any folder of images, no masks needed -> OUT/{labels/NAME.png,overlays/NAME.jpg}."""
+"""Label any folder of images, without masks -> OUT/{labels/NAME.png,overlays/NAME.jpg}."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from utils.files.sources import digest_of, to_do
 
 
 def run(settings: PredictSettings) -> Path:
-    """Makes what is missing in OUT and returns it. Raises UserError for bad input."""
+    """Create the missing files in OUT and return the folder. Raises UserError for bad input."""
     data = inputs.open_data(settings.DATASET)
     image_dir, out_dir = settings.folders()
     out = Path(out_dir).expanduser().absolute()

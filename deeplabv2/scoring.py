@@ -1,4 +1,4 @@
-"""Scores of labels against masks."""
+"""Scores labels against masks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,7 +18,7 @@ from utils.metrics import ConfusionMatrix, Scores, print_class_iou, scores_as_js
 
 
 def label_of_logits(path: Path) -> np.ndarray:
-    """(H, W) uint8 from a file of logits."""
+    """Read the label (H, W) uint8 from a file of logits."""
     return read_logits(path).label()
 
 
@@ -30,7 +30,7 @@ def score_files(
     num_labels: int,
     num_workers: int,
 ) -> tuple[Scores, PhotoMatrices]:
-    """Scores of predictions, name -> file, which label_of reads, against mask_dir/NAME.png and each one's counts."""
+    """Score predictions (name -> file, read by label_of) against mask_dir/NAME.png. Also returns each one's counts."""
     total, photos = ConfusionMatrix(num_labels), PhotoMatrices(len(predictions))
     pairs = [(path, mask_dir / f"{name}.png") for name, path in predictions.items()]
     count = partial(_count, label_of=label_of, num_labels=num_labels)
@@ -66,9 +66,9 @@ def report_scores(
     *,
     experiment: str,
 ) -> Path:
-    """Prints a table and writes it with the facts as JSON; `classes` without background.
+    """Print a table and write it with the facts as JSON. classes: without background.
 
-    experiment: its classifier's run may hold a sample of photos, whose weights make scores of all.
+    experiment: its classifier's run may contain a sample of photos, whose weights give scores for all photos.
     """
     bars = photos.as_json(classes, run_dir(None, experiment))
     write_scores(path, {**facts, **scores_as_json(scores, classes), **bars})

@@ -1,4 +1,4 @@
-"""The size, smaller or larger than its own, at which the network and the CRF see a photograph."""
+"""The size to which a photograph is scaled for the network and the CRF."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,31 +6,31 @@ from functools import partial
 from deeplabv2.setting_groups import SizeSettings
 
 Size = tuple[int, int]  # height and width, pixels
-LEAST_SIDE = 20  # the smallest of MODEL.SCALES leaves one pixel of it
+LEAST_SIDE = 20  # at the smallest of MODEL.SCALES, one pixel is left of it
 
 
 def with_longer_side(size: Size, longer: int) -> Size:
-    """The size of the same proportions whose longer side has `longer` pixels."""
+    """Scale the size so that its longer side has `longer` pixels."""
     factor = longer / max(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
 def bounded(size: Size, longer: int | None) -> Size:
-    """The size, reduced where its longer side has more than `longer` pixels; None leaves it."""
+    """Scale the size down to at most `longer` pixels on its longer side. None: unchanged."""
     return size if longer is None or max(size) <= longer else with_longer_side(size, longer)
 
 
 def not_too_small(size: Size, *, resize: Callable[[Size], Size] | None) -> Size:
-    """The size that `resize` gives, each side enlarged to LEAST_SIDE: below it, nothing is left at a small scale."""
+    """Return resize(size) with sides of at least LEAST_SIDE, since smaller ones vanish at small scales."""
     height, width = size if resize is None else resize(size)
     return max(height, LEAST_SIDE), max(width, LEAST_SIDE)
 
 
 def size_of_network(settings: SizeSettings, *, full_size: bool) -> Callable[[Size], Size] | None:
-    """The photograph's size -> the size at which the network sees it; None: its own.
+    """Return the function from a photograph's size to the network's input size; None for its own size.
 
-    A network that was trained at a longer side BASE sees every photograph so, or at TEST where that is given; one that
-    was trained on photographs as they are sees them so, but none larger than TEST.
+    A network trained with a longer side of BASE gets every photograph at BASE, or at TEST if given. A network trained
+    at the photographs' own sizes gets them unchanged, but scaled down to at most TEST.
     """
     if full_size or (settings.BASE is None and settings.TEST is None):
         return None

@@ -1,4 +1,4 @@
-"""The groups of the segmentation network's options, under the keys of the published DeepLab v2 files (PyTorch port)."""
+"""The option groups of the segmentation network, with the keys of the published DeepLab v2 files (PyTorch port)."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -21,7 +21,7 @@ Blocks = Annotated[int, Range(1, 100)]
 Dilations = Annotated[tuple[Annotated[int, Range(1, 256)], ...], Items(1, 16)]
 SmallerScales = Annotated[tuple[Annotated[float, Range(0.05, 0.99)], ...], Items(0, 16)]
 
-# names that published files give to datasets -> those of the same datasets here
+# names of datasets in published files -> their names here
 PUBLISHED_NAMES = {"voc": "voc12", "vocaug": "voc12", "coco": "coco14"}
 
 
@@ -64,7 +64,7 @@ class DatasetSettings:
     IGNORE_LABEL: int = IGNORE_INDEX
     """Label of ignored pixels."""
     SCALES: Factors = (0.5, 0.75, 1.0, 1.25, 1.5)
-    """Factors to resize training images by, chosen at random."""
+    """Factors by which training images are randomly resized."""
     SCALE_DRAW: Literal["listed", "between"] = "listed"
     """listed: one of SCALES, as published; between: any factor between the smallest and the largest, log-uniform."""
     JITTER: tuple[Fraction, Fraction, Fraction] = (0.0, 0.0, 0.0)
@@ -84,7 +84,7 @@ class DatasetSettings:
 
     @property
     def folder(self) -> str:
-        """The dataset's folder, for utils.paths.open_dataset."""
+        """The dataset's folder, for open_dataset."""
         return self.ROOT or f"data/{PUBLISHED_NAMES.get(self.NAME, self.NAME)}"
 
 
@@ -119,18 +119,18 @@ class SizeSettings:
     BASE: Pixels | None = None
     """Longer side of a training image before the random scale; default its own size."""
     TRAIN: Pixels | None = 321
-    """Side of the training crop. Some published files leave it empty; these cannot train."""
+    """Side of the training crop. Some published files leave it empty; these cannot be used for training."""
     TEST: Pixels | None = None
-    """Longer side at which test and predict show an image to the network; labels keep the image's size. Default BASE.
-    Without BASE only larger images are reduced, and by default each is used at its own size, as published."""
+    """Longer side to which test and predict scale an image for the network; labels keep the image's size. Default BASE.
+    Without BASE, only larger images are scaled down; by default each image is used at its own size, as published."""
 
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """What the network is given."""
+    """Input of the network."""
 
     MEAN: MeanSettings = MeanSettings()
-    """Subtracted from the image; also what a crop beyond the image's edge is filled with."""
+    """Subtracted from the image; also fills the area of a crop outside the image."""
     SIZE: SizeSettings = SizeSettings()
     """Sizes in pixels."""
 
@@ -149,14 +149,14 @@ class ModelSettings:
     ATROUS_RATES: Dilations = (6, 12, 18, 24)
     """Dilations of the head's 3x3 convolutions, in steps of the feature map; DeepLabV3Plus has three of its own."""
     SCALES: SmallerScales = (0.5, 0.75)
-    """Scales that a multi-scale network (..._MSC) uses besides 1."""
+    """Scales that a multi-scale network (..._MSC) uses in addition to 1."""
     OUTPUT_STRIDE: Stride | None = None
     """Stride of the feature map, pixels; default 8, and 16 for DeepLabV3Plus."""
     INIT_MODEL: str | None = None
     """Initial weights: a .pth or .safetensors file, package:NAME for one in an installed package, `imagenet`
     (downloads), or none."""
     FREEZE_BATCH_NORM: bool = True
-    """Keep the backbone's batch norms (statistics and affine) as loaded; false for random weights."""
+    """Freeze the backbone's batch norms (statistics and affine parameters); false for random weights."""
 
 
 @dataclass(frozen=True)
@@ -166,4 +166,4 @@ class ViewSettings:
     SCALES: Factors = (1.0,)
     """Factors on the image's size."""
     MIRROR: bool = False
-    """Also use each view mirrored."""
+    """Also use the mirror image of each view."""

@@ -1,4 +1,4 @@
-"""Every option of the segmentation trainer, once, under the keys of the published DeepLab v2 files (PyTorch port)."""
+"""All options of the segmentation trainer, with the keys of the published DeepLab v2 files (PyTorch port)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from utils.runs.segmentation import SegmentationPaths
 
 @dataclass(frozen=True)
 class Settings:
-    """Train DeepLab v2 on pseudo labels, test it, refine its maps by a CRF."""
+    """Train DeepLab v2 on pseudo labels, test it, and refine its labels with a CRF."""
 
     EXP: ExperimentSettings = field(default_factory=ExperimentSettings)
     """The experiment."""
@@ -33,13 +33,13 @@ class Settings:
     DATALOADER: LoaderSettings = field(default_factory=LoaderSettings)
     """Reading of images."""
     IMAGE: ImageSettings = field(default_factory=ImageSettings)
-    """What the network is given."""
+    """Input of the network."""
     MODEL: ModelSettings = field(default_factory=ModelSettings)
     """The network."""
     SOLVER: SolverSettings = field(default_factory=SolverSettings)
     """The schedule."""
     TEST: ViewSettings = field(default_factory=ViewSettings)
-    """Several looks at an image."""
+    """Test-time augmentation."""
     CRF: CrfSettings = field(default_factory=CrfSettings)
     """The dense CRF."""
 
@@ -51,7 +51,7 @@ class Settings:
         if self.DATASET.IGNORE_LABEL != IGNORE_INDEX:
             raise UserError(
                 f"DATASET.IGNORE_LABEL={self.DATASET.IGNORE_LABEL}",
-                rule=f"must be {IGNORE_INDEX}, as in every label file here",
+                rule=f"expected {IGNORE_INDEX}, as in every label file here",
                 remedy="rewrite the labels",
             )
         if self.SOLVER.COMPILE and self.SOLVER.CHECKPOINT_ACTIVATIONS:
@@ -62,7 +62,7 @@ class Settings:
 
     @property
     def versions_file(self) -> Path:
-        """What the training was made with, for a report of a bug."""
+        """The training's versions.json, for bug reports."""
         return SegmentationPaths.of(self.EXP.OUTPUT_DIR, self.EXP.ID, self.EXP.RUN).training.versions
 
 
@@ -70,19 +70,19 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 def parse_settings(argv: Sequence[str] | None = None, *, settings_class: type[SettingsT] = Settings) -> SettingsT:  # type: ignore[assignment]
-    """Defaults < `--config-path file.yaml` < `--SOLVER.LR=…`; leaves with status 2 and one message if it cannot.
+    """Parse defaults < `--config-path file.yaml` < `--SOLVER.LR=…`. Exits with status 2 and a message on errors.
 
-    A program with flags of its own gives a dataclass that extends Settings by them.
+    settings_class: a subclass of Settings with a program's own flags.
     """
     return parse_options(settings_class, argv, places=(DEEPLAB_ROOT,))
 
 
 def find_path(path: str | Path, what: str) -> Path:
-    """An input as the user means it: absolute, or from the current folder, deeplabv2/, or the project's folder."""
+    """Resolve an input path: absolute, or relative to the current folder, deeplabv2/ or the project's folder."""
     return existing_path(path, what, places=(DEEPLAB_ROOT,))
 
 
 def _check_name(key: str, name: str | None) -> None:
-    """Raises UserError where a name would be a path."""
+    """Raise UserError if a name is a path."""
     if name is not None and (not name or "/" in name or name in (".", "..")):
         raise UserError(f"{key}={name!r} is a path", rule="use a name without '/'")

@@ -42,7 +42,7 @@ class SolverSettings:
     ITER_MAX: Count = 20_000
     """Optimiser steps."""
     ITER_SIZE: Batches = 2
-    """Batches whose gradients are averaged before a step."""
+    """Number of batches whose gradients are averaged per step."""
     ITER_SAVE: Count = 5_000
     """Steps between checkpoints to keep."""
     ITER_TB: Count = 100
@@ -60,17 +60,18 @@ class SolverSettings:
     POLY_POWER: Positive = 0.9
     """Power of the polynomial schedule, from the learning rate to zero."""
     WARMUP_STEPS: CountOrNone = 0
-    """Steps over which the learning rate rises linearly at the start."""
+    """Steps of linear warm-up."""
     OPTIMIZER: Literal["sgd", "adamw"] = "sgd"
-    """sgd as published; adamw learns faster without pretrained weights."""
+    """sgd as published; adamw trains faster without pretrained weights."""
     MOMENTUM: Momentum = 0.9
     """Momentum of SGD."""
     WEIGHT_DECAY: NotNegative = 5e-4
-    """Weight decay of everything but the biases of the head."""
+    """Weight decay of all parameters except the biases of the head."""
     DECAY_VECTORS: bool = True
     """Apply weight decay to the backbone's norms and biases too, as published; false excludes all norms and biases."""
     AVERAGE_WEIGHTS: Momentum = 0.0
-    """Largest decay of a moving average of the weights, e.g. 0.995; the average is stored and tested. 0 disables it."""
+    """Largest decay of an exponential moving average of the weights, e.g. 0.995; the average is stored and tested.
+    0 disables it."""
     LOSS: Literal["cross_entropy", "focal", "balanced"] = "cross_entropy"
     """Loss over labelled pixels; focal reduces the weight of easy pixels; balanced averages foreground and background
     separately."""
@@ -79,19 +80,19 @@ class SolverSettings:
     LOSS_MEAN: Literal["labelled", "all"] = "labelled"
     """Divisor of cross_entropy and focal: labelled pixels, or all pixels, including ignored and padded ones."""
     CLIP_GRAD: NotNegative = 0.0
-    """Gradient clipping: largest norm; 0 does not clip."""
+    """Gradient clipping: largest norm; 0 disables it."""
     AMP: Precision = "off"
-    """Mixed precision; auto: bf16 where the device computes in it, else off."""
+    """Mixed precision; auto: bf16 if the device supports it, else off."""
     CHANNELS_LAST: bool = False
     """Channels-last memory layout: faster on GPUs with mixed precision."""
     CHECKPOINT_ACTIVATIONS: bool = False
-    """Activation checkpointing: compute activations of blocks again in the backward pass instead of storing them."""
+    """Activation checkpointing: recompute activations of blocks in the backward pass instead of storing them."""
     COMPILE: bool = False
-    """Train the network as torch.compile makes it; the first step takes minutes."""
+    """Compile the network with torch.compile; the first step takes minutes."""
     TF32: bool = True
-    """On CUDA, 32-bit matrices and convolutions with 10-bit mantissas; false computes in full float32."""
+    """On CUDA, use TF32 (10-bit mantissas) for matrix products and convolutions; false: full float32."""
     DETERMINISTIC: bool = False
-    """On CUDA, repeatable algorithms alone, so that a resumed run ends in the same bytes; slower."""
+    """On CUDA, use only deterministic algorithms, so that a resumed run ends in identical bytes; slower."""
     DEVICE: Device = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
     SEED: Seed = 0
@@ -101,15 +102,15 @@ class SolverSettings:
     SAVE_MINUTES: NotNegative = 10.0
     """Minutes between checkpoints for resuming."""
     KEEP_CHECKPOINTS: Count = 2
-    """Number of newest checkpoints of ITER_SAVE to keep, including the final one."""
+    """Number of most recent checkpoints of ITER_SAVE to keep, including the final one."""
 
 
 @dataclass(frozen=True)
 class CrfSettings:
-    """The dense CRF, under the names of its parameters."""
+    """The dense CRF."""
 
     SIZE: Pixels = 640
-    """Largest longer side of an image; larger images are reduced, and their labels enlarged again."""
+    """Largest longer side of an image; larger images are scaled down, and their labels scaled up again."""
     ITER_MAX: Iterations = int(DEEPLAB_CRF["iterations"])
     """Mean-field iterations."""
     POS_W: NotNegative = DEEPLAB_CRF["pos_w"]

@@ -1,4 +1,4 @@
-"""The options of each step: the settings, and flags of its own."""
+"""The options of each step: the settings and its own flags."""
 
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -12,29 +12,29 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class TrainSettings(Settings, PlanOptions):
-    """Train the segmentation network on pseudo labels, or on any other labels."""
+    """Train the segmentation network on pseudo labels or any other labels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_plan()
 
     def without_plan(self) -> Settings:
-        """The settings alone, as a training stores them and later steps read them."""
+        """Return only the settings, which a training stores and later steps read."""
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
 
 @dataclass(frozen=True)
 class StepSettings(Settings):
-    """Label images with a trained network (test), or refine these labels by the dense CRF (crf), and score them."""
+    """Label images with a trained network (test), or refine these labels with a dense CRF (crf), and score them."""
 
     model_path: str | None = None
     """Checkpoint; default the experiment's final one."""
     num_workers: Processes = 0
     """Processes for the CRF, scores and pictures; 0 is one per core."""
     full_size: bool = False
-    """Use every image at its own size in the network and the CRF, whatever IMAGE.SIZE and CRF.SIZE are."""
+    """Use every image at its own size in the network and the CRF, ignoring IMAGE.SIZE and CRF.SIZE."""
     crf_backend: CrfBackend = "lattice"
-    """Implementation of the CRF: lattice is built in; pydensecrf is the original package, if installed."""
+    """Implementation of the CRF: lattice (built in) or pydensecrf (the original package, if installed)."""
 
     PUBLISHED = FLAGS_OF["deeplabv2/main.py test, crf"]
 
@@ -46,11 +46,11 @@ class PredictSettings(StepSettings):
     image_dir: str | None = None
     """The folder of photos, with its subfolders."""
     without: str | None = None
-    """Subfolder to leave out, e.g. masks."""
+    """Subfolder to skip, e.g. masks."""
     out: str | None = None
     """Folder for labels (palette PNGs), overlays, and the network's logits."""
     crf: bool = False
-    """Refine the labels by the dense CRF."""
+    """Refine the labels with a dense CRF."""
     overwrite: bool = False
     """Replace the output of another network or other settings in the same folder."""
 
@@ -61,7 +61,7 @@ class PredictSettings(StepSettings):
         self.folders()
 
     def folders(self) -> tuple[str, str]:
-        """The values of --image_dir and --out. Raises UserError where one is missing."""
+        """Return the values of --image_dir and --out. Raises UserError if one is missing."""
         if self.image_dir is None or self.out is None:
             flag = "--image_dir" if self.image_dir is None else "--out"
             raise UserError(f"{flag} is missing", rule="predict needs a folder of images and one to write to")
@@ -70,12 +70,12 @@ class PredictSettings(StepSettings):
 
 @dataclass(frozen=True)
 class CamSettings(StepSettings):
-    """Make class maps of the training images, restricted to their tags, with a trained network."""
+    """Compute class maps of the training images, restricted to their tags, with a trained network."""
 
     out: str | None = None
     """Folder for a CAM file per image, which gen_gt.py --pred_dir reads, and the network's logits."""
     overwrite: bool = False
-    """Replace what another network, or other settings, made in the same folder."""
+    """Replace the output of another network or other settings in the same folder."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class ArchiveSettings(StepSettings):
     """Label the images of a split and pack them for the evaluation server."""
 
     split: Literal["test", "val"] = "test"
-    """Which of DATASET.SPLIT's lists."""
+    """Which of DATASET.SPLIT's lists to use."""
     competition: Literal["auto", "comp5", "comp6"] = "auto"
-    """comp5: trained on the challenge's own data alone; comp6: on more; auto: comp6 where the name of MODEL.INIT_MODEL
-    says that the initial weights were trained on COCO's masks, else comp5."""
+    """comp5: trained only on the challenge's data; comp6: on additional data; auto: comp6 if the name of
+    MODEL.INIT_MODEL shows that the initial weights were trained on COCO's masks, else comp5."""
     crf: bool = True
-    """Refine the labels by the dense CRF."""
+    """Refine the labels with a dense CRF."""

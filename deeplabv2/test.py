@@ -14,7 +14,7 @@ from utils.runtime.process import start_process
 
 
 def run(settings: StepSettings) -> Path:
-    """Makes the logits that are missing, scores all, and returns scores.json; under torchrun images are shared out."""
+    """Compute the missing logits, score all, and return scores.json. torchrun distributes the images."""
     data = inputs.open_data(settings.DATASET)
     paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
     split = masked_split(settings, data, step="testing")
@@ -45,11 +45,11 @@ def run(settings: StepSettings) -> Path:
 
 
 def masked_split(settings: StepSettings, data: Dataset, *, step: str) -> LabelledSplit:
-    """The images of SPLIT.VAL with their masks, or one error that names all that is missing."""
+    """Return the images of SPLIT.VAL with their masks. Raises one UserError naming everything that is missing."""
     masks = Labels(
         inputs.find_mask_dir(settings.DATASET, data),
         "masks",
-        "ground truth of the images in SPLIT.VAL; main.py predict needs none",
+        "ground truth of the images in SPLIT.VAL; main.py predict does not need it",
     )
     return inputs.open_labelled_split(
         data,

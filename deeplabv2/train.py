@@ -42,26 +42,26 @@ NAMES = Names("--SOLVER.BATCH_SIZE.TRAIN", "--SOLVER.ITER_SIZE", "--SOLVER.AMP",
 
 
 class LossOfSegmenter(nn.Module):
-    """A network and its loss in one module: images and labels in, the loss out."""
+    """A network and its loss in one module: images and labels -> loss."""
 
     def __init__(self, network: Segmenter, *, kind: str, gamma: float, mean: MeanOver) -> None:
         super().__init__()
         self.network, self.kind, self.gamma, self.mean = network, kind, gamma, mean
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """images (N, 3, S, S) prepared, labels (N, S, S) long -> the loss, summed over the network's scales."""
+        """Compute the loss, summed over the network's scales. images (N, 3, S, S) prepared, labels (N, S, S) long."""
         return total_loss(self.network(images), labels, self.kind, gamma=self.gamma, mean=self.mean)
 
 
 class SegmentationTask:
-    """A segmentation network for the engine: see utils.training.task.Task."""
+    """A segmentation network as a task of the engine, see utils.training.task.Task."""
 
     def __init__(self, segmenter: Segmenter, samples: SegmentationDataset, solver: SolverSettings) -> None:
         self.segmenter, self.samples, self.solver = segmenter, samples, solver
         self.network = LossOfSegmenter(segmenter, kind=solver.LOSS, gamma=solver.FOCAL_GAMMA, mean=solver.LOSS_MEAN)
 
     def example(self, count: int) -> dict[str, Tensor]:
-        """A batch of `count` samples whose values mean nothing."""
+        """Return a dummy batch of `count` samples."""
         side = self.samples.augmentation.crop_size
         return {"images": torch.zeros(count, 3, side, side), "labels": torch.zeros(count, side, side).long()}
 
@@ -88,7 +88,7 @@ class SegmentationTask:
 
 
 def run(settings: Settings) -> Path | None:
-    """Trains to the last step and returns its checkpoint; --plan shows the plan alone. Raises UserError."""
+    """Train to the last step and return its checkpoint; with --plan only print the plan. Raises UserError."""
     if isinstance(settings, TrainSettings):
         if settings.plan:
             plan(settings)
@@ -107,7 +107,7 @@ def run(settings: Settings) -> Path | None:
         labels = inspect_labels(settings, data, split, process, log.info)
         torch.manual_seed(settings.SOLVER.SEED)
         network = make_network(settings.MODEL, data.num_labels)
-        if latest is None:  # else the weights are the checkpoint's
+        if latest is None:  # else the weights come from the checkpoint
             log.info(load_initial(network, settings.MODEL.INIT_MODEL))
         log.info(
             f"{settings.EXP.ID}: {len(split.entries)} images of {split.list_file}, labels {split.label_dir}, "
@@ -136,13 +136,13 @@ def run(settings: Settings) -> Path | None:
 
 
 def plan(settings: TrainSettings) -> None:
-    """Shows what the training needs. Neither images nor weights are read."""
+    """Print the requirements of the training. Reads neither images nor weights."""
     try:
         data = inputs.open_data(settings.DATASET)
     except UserError as error:
         labels = settings.DATASET.N_CLASSES or len(VOC_CLASSES) + 1
         data = Dataset(Path(settings.DATASET.folder), "planned", ("",) * (labels - 1), "planned")
-        print(f"plan: with {labels} labels, as there is no dataset ({error})")
+        print(f"plan: assuming {labels} labels, since there is no dataset ({error})")
     with without_values():
         network = make_network(settings.MODEL, data.num_labels)
     split = LabelledSplit(Path(), [], {}, Path())
@@ -155,27 +155,27 @@ def plan(settings: TrainSettings) -> None:
 
 
 def listed_images(settings: Settings, data: Dataset) -> int | None:
-    """The number of images in the training list, None where there is no list."""
+    """Return the number of images in the training list, or None if there is no list."""
     listing = inputs.list_path(data, settings.DATASET.SPLIT.TRAIN, "DATASET.SPLIT.TRAIN")
     return len(read_image_list(listing, len(data.classes))) if listing.is_file() else None
 
 
 def length_of(settings: Settings, images: int | None, world_size: int) -> Length:
-    """How long the training is; its steps are set, whatever the number of images."""
+    """Return the length of the training. Its number of steps is fixed, regardless of the number of images."""
     solver = settings.SOLVER
     step = solver.BATCH_SIZE.TRAIN * solver.ITER_SIZE * world_size
     return Length(images, solver.ITER_MAX, images / step if images else None, world_size)
 
 
 def check_label_classes(folder: Path, classes: Sequence[str]) -> None:
-    """Raises UserError where gen_gt.py made the labels of a folder with other class names."""
+    """Raise UserError if gen_gt.py created a folder's labels with other class names."""
     if (folder / MADE_HERE).is_file():
         record = FolderSettings(folder / MADE_HERE, "*.png", "labels", "gen_gt.py", "--label_dir").read() or {}
         check_classes(record.get("classes"), classes, folder, "restore classes.txt, or run gen_gt.py again")
 
 
 def described_loss(solver: SolverSettings) -> str:
-    """Which loss is taken, and what it divides by: the published files do not say it."""
+    """Describe the loss and its divisor, which the published files do not state."""
     if solver.LOSS == "balanced":
         return "balanced (means over foreground and over background)"
     gamma = f", gamma {solver.FOCAL_GAMMA:g}" if solver.LOSS == "focal" else ""
@@ -183,7 +183,7 @@ def described_loss(solver: SolverSettings) -> str:
 
 
 def facts_of(settings: Settings, *, num_images: int, world_size: int, labels: str) -> dict[str, Any]:
-    """What must be the same where a training resumes: it decides what a step draws, and the optimiser's kind."""
+    """Return the values that must match on resume: they determine the samples of a step and the optimiser's kind."""
     return {
         "--MODEL.NAME": settings.MODEL.NAME,
         "--SOLVER.BATCH_SIZE.TRAIN": settings.SOLVER.BATCH_SIZE.TRAIN,
@@ -197,7 +197,7 @@ def facts_of(settings: Settings, *, num_images: int, world_size: int, labels: st
 
 
 def check_input(settings: Settings, data: Dataset) -> LabelledSplit:
-    """The listed images and the folder of their labels, or one error that names everything that is missing."""
+    """Return the listed images with their labels. Raises one UserError naming everything that is missing."""
     crop_side(settings)
     chosen = settings.DATASET
     problems: list[str] = []
@@ -216,18 +216,18 @@ def check_input(settings: Settings, data: Dataset) -> LabelledSplit:
 
 
 def crop_side(settings: Settings) -> int:
-    """Pixels of the training crop. Raises UserError where the settings leave it empty."""
+    """Return the side of the training crop in pixels. Raises UserError if the settings leave it empty."""
     side = settings.IMAGE.SIZE.TRAIN
     if side is None:
         remedy = "give --IMAGE.SIZE.TRAIN=321, as published for VOC"
-        raise UserError("is empty", "IMAGE.SIZE.TRAIN", "training crops need a side", remedy)
+        raise UserError("is empty", "IMAGE.SIZE.TRAIN", "training needs a crop size", remedy)
     return side
 
 
 def inspect_labels(
     settings: Settings, data: Dataset, split: LabelledSplit, process: Process, say: Callable[[str], None]
 ) -> str:
-    """Checks all labels and says what they hold, on the main process -> their digest; others learn it from that."""
+    """Check all labels in the main process and log their statistics. Returns their digest in every process."""
     digest = ""
     if process.is_main:
         summary: LabelSummary = check_labels(
@@ -237,7 +237,7 @@ def inspect_labels(
             mask_dir=inputs.find_mask_dir(settings.DATASET, data),
             num_labels=data.num_labels,
         )
-        say(f"{len(split.entries)} labels, share of pixels:\n{summary.shares(data.classes)}")
+        say(f"{len(split.entries)} labels, fraction of pixels:\n{summary.shares(data.classes)}")
         for warning in summary.warnings:
             say(warning)
         digest = summary.digest
@@ -245,12 +245,12 @@ def inspect_labels(
 
 
 def latest_checkpoint(paths: SegmentationTraining) -> Path | None:
-    """The final checkpoint, else the newest one of an unfinished training."""
+    """Return the final checkpoint, else the newest one of an unfinished training."""
     return paths.final if paths.final.is_file() else ckpt.latest_checkpoint(paths.model_dir, kind="iter")
 
 
 def make_settings(settings: Settings) -> TrainerSettings:
-    """Settings of the engine."""
+    """Build the settings of the engine."""
     solver = settings.SOLVER
     return TrainerSettings(
         optimiser=Optimiser(

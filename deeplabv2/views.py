@@ -1,4 +1,4 @@
-"""What a network says of an image: once, or the mean over several sizes and mirror images."""
+"""Test-time augmentation: a network's output for an image, or the mean over several sizes and mirror images."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from deeplabv2.models import Segmenter
 
-SMALLEST = 1e-6  # probability; its logarithm has a place in half precision
+SMALLEST = 1e-6  # probability whose logarithm is representable in half precision
 
 
 @dataclass(frozen=True)
 class Views:
-    """scales: factors on the size at which the network sees an image; mirror: each of them mirrored too."""
+    """scales: factors on the network's input size. mirror: also use each mirrored."""
 
     scales: tuple[float, ...] = (1.0,)
     mirror: bool = False
@@ -23,9 +23,9 @@ class Views:
 
 
 def logits_of(network: Segmenter, images: Tensor, views: Views) -> Tensor:
-    """Logits (N, L, h, w) float32 of prepared images (N, 3, H, W); of several views the logarithm of the mean.
+    """Compute logits (N, L, h, w) float32 of prepared images (N, 3, H, W).
 
-    The mean is over the views' probabilities, at the size of the largest view's logits.
+    For several views: the logarithm of the views' mean probabilities, at the size of the largest view's logits.
     """
     if views.is_one:
         return network(images).float()

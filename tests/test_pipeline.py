@@ -249,7 +249,7 @@ def test_the_published_readme_goes_on_to_the_end_from_any_folder(published: Path
     python_of(published, "evaluate.py", "--experiment_name", "exp")
     assert (run / "cam_scores.json").read_bytes() == before
     done = program(tmp_path, "bash", str(published / "test_l2g_voc.sh"), EXP="exp")
-    assert "6 images are there" not in done.stdout and len(list((run / "ms" / "attention").glob("*.png"))) >= 6
+    assert "6 images done" not in done.stdout and len(list((run / "ms" / "attention").glob("*.png"))) >= 6
     program(tmp_path, "bash", str(published / "gen_gt_voc.sh"), EXP="exp")
     python_of(published, "res.py", "--experiment_name", "exp")
     program(published / "deeplabv2", "bash", "run_voc12_coco_pretrained.sh", EXP="exp")
@@ -260,7 +260,7 @@ def test_the_published_readme_goes_on_to_the_end_from_any_folder(published: Path
     assert names == {"demo_val_00000.png", "demo_val_00001.png"}
     again = program(tmp_path, "bash", str(published / "train_test_L2G_voc.sh"), **EPOCHS)
     assert "epoch 1/" not in again.stderr and "epoch 2/" not in again.stderr  # nothing is trained twice
-    assert "6 images are there, 0 to do" in again.stdout
+    assert "6 images done, 0 to do" in again.stdout
 
 
 @pytest.mark.slow

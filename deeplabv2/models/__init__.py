@@ -1,4 +1,4 @@
-"""One way to make every segmentation network, by its name in the configuration."""
+"""Builds segmentation networks by their names in the configuration."""
 
 import re
 from collections.abc import Sequence
@@ -33,27 +33,27 @@ def build_segmenter(
     width: float = 1.0,
     freeze_batch_norm: bool = True,
 ) -> Segmenter:
-    """A network from images (N, 3, H, W) to logits (N, num_labels, h, w), a list of them while training.
+    """Build a network: images (N, 3, H, W) -> logits (N, num_labels, h, w), a list of them in training mode.
 
-    `name` is one of LEGAL_NAMES in any case, with _MSC behind it for several `scales` and their maximum.
-    `output_stride` None is the published one: 8, and 16 for DeepLabV3Plus's backbones, for which the default
-    `atrous_rates` stand for their own. `n_blocks` and `width` are of DeepLabV2_ResNet101. `freeze_batch_norm` fits
-    image-pretrained weights. Raises ModelOptionError naming what is valid.
+    name: one of LEGAL_NAMES, case-insensitive, with the suffix _MSC for several `scales` and their maximum.
+    output_stride: None is the published one, 8, or 16 for DeepLabV3Plus. atrous_rates: the default stands for
+    DeepLabV3Plus's own. n_blocks, width: only for DeepLabV2_ResNet101. freeze_batch_norm: for pretrained weights.
+    Raises ModelOptionError naming the valid values.
     """
     if num_labels < 2:
-        raise ModelOptionError("num_labels", num_labels, "expected at least two, background counted")
+        raise ModelOptionError("num_labels", num_labels, "expected at least two, including background")
     plain = re.sub(r"_msc$", "", name, flags=re.IGNORECASE)
     match = NAME_FORM.fullmatch(plain)
     if match is None:
-        raise ModelOptionError("name", name, f"expected one of {LEGAL_NAMES}, each also with _MSC behind it")
+        raise ModelOptionError("name", name, f"expected one of {LEGAL_NAMES}, each also with the suffix _MSC")
     if not match["published"] and (tuple(n_blocks) != PUBLISHED_BLOCKS or width != 1.0):
         option, value = ("width", width) if width != 1.0 else ("n_blocks", n_blocks)
-        raise ModelOptionError(option, value, f"it is for DeepLabV2_ResNet101: choose a smaller backbone than {name}'s")
+        raise ModelOptionError(option, value, f"only for DeepLabV2_ResNet101: choose a smaller backbone than {name}'s")
     net: Segmenter = _single_scale(match, num_labels, output_stride, atrous_rates, n_blocks, width)
     if plain != name:
         net = MultiScale(net.single_scale(), scales=scales)
     elif tuple(scales) not in ((), PUBLISHED_SCALES):
-        raise ModelOptionError("scales", scales, f"{name} sees one scale; {name}_MSC sees several")
+        raise ModelOptionError("scales", scales, f"{name} has a single scale; {name}_MSC has several")
     return net.freeze_batch_norm() if freeze_batch_norm else net
 
 

@@ -8,7 +8,7 @@ from models.errors import ModelOptionError
 
 
 class ASPP(nn.Module):
-    """The sum of 3x3 convolutions at several dilations; (N, C, h, w) -> (N, L, h, w). DeepLab v2, sec. 3.2."""
+    """Sum of 3x3 convolutions with several dilations. (N, C, h, w) -> (N, L, h, w). DeepLab v2, sec. 3.2."""
 
     def __init__(self, channels: int, num_labels: int, *, rates: Sequence[int]) -> None:
         super().__init__()

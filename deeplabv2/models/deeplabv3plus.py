@@ -1,4 +1,4 @@
-"""DeepLab v3+ of segmentation-models-pytorch."""
+"""DeepLab v3+ from segmentation-models-pytorch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,9 +32,9 @@ class DeepLabV3Plus(SingleScale):
                 "name", f"DeepLabV3Plus_{encoder}", f"expected one of the encoders {', '.join(known)}"
             )
         if output_stride not in (8, 16):
-            raise ModelOptionError("output_stride", output_stride, "DeepLabV3Plus has 8 or 16")
+            raise ModelOptionError("output_stride", output_stride, "DeepLabV3Plus supports 8 or 16")
         if len(atrous_rates) != 3 or min(atrous_rates) < 1:
-            raise ModelOptionError("atrous_rates", atrous_rates, "DeepLabV3Plus takes three dilations of at least 1")
+            raise ModelOptionError("atrous_rates", atrous_rates, "DeepLabV3Plus needs three dilations of at least 1")
         self.name = f"DeepLabV3Plus_{encoder}"
         self.encoder_name, self.num_labels = encoder, num_labels
         self.network = smp.DeepLabV3Plus(
@@ -43,16 +43,16 @@ class DeepLabV3Plus(SingleScale):
             encoder_output_stride=output_stride,
             decoder_atrous_rates=tuple(atrous_rates),
             classes=num_labels,
-            upsampling=1,  # losses and scores resize from the logits' own size, whatever the network
+            upsampling=1,  # losses and scores resize logits themselves
         )
 
     def logits(self, images: Tensor) -> Tensor:
-        # the decoder joins two strides, so the library takes whole multiples of the coarser one
+        # the decoder combines two strides, so sizes must be multiples of the coarser one
         whole = padded(images, SIZE_STEP)
         return cropped(self.network(whole), whole, images)
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """torchvision's and timm's residual networks, whose names the encoder keeps."""
+        """Rename weights of torchvision's and timm's residual networks, whose names the encoder keeps."""
         own = self.network.encoder.state_dict()
         return {f"network.encoder.{name}": state[name] for name in own if name in state}
 

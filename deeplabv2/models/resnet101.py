@@ -1,4 +1,4 @@
-"""DeepLab v2 on ResNet-101 as published: names, strides and pooling of the Caffe model and its PyTorch port."""
+"""DeepLab v2 on ResNet-101 as published, with names, strides and pooling of the Caffe model and its PyTorch port."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ FOREIGN_NAME = re.compile(rf"layer([1-4])\.(\d+)\.({'|'.join(map(re.escape, PART
 
 
 def scaled(channels: int, width: float) -> int:
-    """`channels` times `width`, a multiple of 4 and at least 8."""
+    """Return `channels` * `width`, rounded to a multiple of 4, at least 8."""
     return max(8, 4 * round(channels * width / 4))
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch norm, and a relu by default."""
+    """Convolution, batch norm, and by default ReLU."""
 
     def __init__(
         self, channels: int, out: int, size: int, *, stride: int = 1, dilation: int = 1, relu: bool = True
@@ -62,7 +62,7 @@ class Bottleneck(nn.Module):
 
 
 class Stem(nn.Module):
-    """7x7 convolution and pooling, which rounds sizes up; (N, 3, H, W) -> (N, C, H / 4, W / 4)."""
+    """7x7 convolution and pooling, which rounds sizes up. (N, 3, H, W) -> (N, C, H / 4, W / 4)."""
 
     def __init__(self, out: int) -> None:
         super().__init__()
@@ -95,7 +95,9 @@ class DeepLabV2ResNet101(SingleScale):
     ) -> None:
         super().__init__()
         if output_stride not in LAYOUTS:
-            raise ModelOptionError("output_stride", output_stride, f"{self.name} has {' or '.join(map(str, LAYOUTS))}")
+            raise ModelOptionError(
+                "output_stride", output_stride, f"{self.name} supports {' or '.join(map(str, LAYOUTS))}"
+            )
         if len(n_blocks) != 4 or min(n_blocks) < 1:
             raise ModelOptionError("n_blocks", n_blocks, "expected four counts of at least 1, for layers 2 to 5")
         self.num_labels, self.output_stride = num_labels, output_stride
@@ -119,7 +121,7 @@ class DeepLabV2ResNet101(SingleScale):
         return self.aspp(self.layer5(self.layer4(self.layer3(self.layer2(x)))))
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """torchvision's and timm's ResNet-101; only the place of the stride differs, which no weight knows of."""
+        """Rename weights of torchvision's and timm's ResNet-101, which only differs in where the stride is."""
         result = {}
         for name, tensor in state.items():
             stem = re.fullmatch(r"(conv|bn)1\.(\w+)", name)
@@ -141,9 +143,10 @@ class DeepLabV2ResNet101(SingleScale):
 
 
 def _for_caffe_input(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The stem's layers made for torchvision's input (RGB, scaled), changed so that they see the same in Caffe's.
+    """Convert the stem's weights from torchvision's input format (RGB, scaled) to Caffe's.
 
-    The difference of the means goes into the batch norm; only where the convolution overlaps the edge it is not exact.
+    The difference of the means is absorbed by the batch norm, which is exact except where the convolution overlaps the
+    border.
     """
     weight_name, mean_name = "layer1.conv1.conv.weight", "layer1.conv1.bn.running_mean"
     if weight_name not in state or mean_name not in state:

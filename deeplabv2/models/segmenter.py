@@ -1,4 +1,4 @@
-"""What every segmentation network of this trainer offers, and the wrapper that looks at several scales."""
+"""The base classes of segmentation networks, and the wrapper for several scales."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ from deeplabv2.input_format import InputFormat
 from models.errors import ModelOptionError
 from utils.training.optimiser import BIAS_FACTOR, parameter_groups
 
-# as published: the head's weights learn at ten times the backbone's rate, its biases at twice that without decay
+# as published: the head's weights have ten times the backbone's learning rate, its biases twice that without decay
 HEAD_LR_FACTOR = 10.0
 
 
-WRAPPED = "base."  # begins the names of MultiScale's weights, as published
+WRAPPED = "base."  # prefix of MultiScale's weights, as published
 
 
 class Segmenter(nn.Module, ABC):
     """Images (N, 3, H, W), prepared by `normalisation`, -> logits (N, L, h, w); in training mode a list of them.
 
-    `output_stride` is H / h; `head_prefixes` begin the names of what has no image-pretrained weights.
+    output_stride: H / h. head_prefixes: name prefixes of the layers without pretrained weights.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Segmenter(nn.Module, ABC):
 
     @abstractmethod
     def single_scale(self) -> "SingleScale":
-        """The network that looks at one scale: this one, or the one that it wraps."""
+        """The single-scale network: this one, or the one it wraps."""
 
     def is_head(self, name: str) -> bool:
-        """Whether a parameter or buffer belongs to the head, which has no image-pretrained weights."""
+        """Return whether a parameter or buffer belongs to the head, which has no pretrained weights."""
         return name.startswith(self.head_prefixes)
 
     def parameter_kinds(self) -> dict[str, str]:
-        """Every parameter's name -> "pretrained" (backbone) or "new" (head)."""
+        """Map every parameter's name to "pretrained" (backbone) or "new" (head)."""
         return {name: "new" if self.is_head(name) else "pretrained" for name, _ in self.named_parameters()}
 
     def parameter_groups(
@@ -56,10 +56,10 @@ class Segmenter(nn.Module, ABC):
         head_bias_factor: float = BIAS_FACTOR,
         decay_vectors: bool = True,
     ) -> list[dict]:
-        """Groups for the optimiser, as published: backbone lr; head 10 lr; head's biases 20 lr without decay.
+        """Build the published parameter groups: backbone lr; head 10 lr; biases of the head 20 lr without decay.
 
-        A group's rate is its "base_lr" times the schedule's factor. Every trainable parameter stands in one group.
-        Without `decay_vectors` norms and biases get no decay anywhere.
+        A group's learning rate is its "base_lr" times the schedule's factor. Every trainable parameter is in one group.
+        decay_vectors: False excludes all norms and biases from weight decay.
         """
         return parameter_groups(
             [self],
@@ -71,7 +71,7 @@ class Segmenter(nn.Module, ABC):
         )
 
     def freeze_batch_norm(self) -> Self:
-        """Keep statistics, weights and biases of the backbone's batch norms as they are; it outlasts `train()`."""
+        """Freeze statistics, weights and biases of the backbone's batch norms. They stay frozen after `train()`."""
         self.batch_norm_frozen = True
         for layer in self._backbone_batch_norms():
             layer.requires_grad_(False)
@@ -81,7 +81,7 @@ class Segmenter(nn.Module, ABC):
         return [m for name, m in self.named_modules() if isinstance(m, _BatchNorm) and not self.is_head(f"{name}.")]
 
     def train(self, mode: bool = True) -> Self:
-        """As nn.Module.train, but frozen batch norms keep their statistics."""
+        """Like nn.Module.train, but frozen batch norms keep their statistics."""
         super().train(mode)
         if mode and self.batch_norm_frozen:
             for layer in self._backbone_batch_norms():
@@ -90,38 +90,38 @@ class Segmenter(nn.Module, ABC):
 
 
 class SingleScale(Segmenter):
-    """A network that looks at the image once."""
+    """A network with a single scale."""
 
     @abstractmethod
     def logits(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) -> logits (N, L, h, w), in either mode."""
+        """Compute logits (N, L, h, w) of images (N, 3, H, W), in either mode."""
 
     @abstractmethod
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Backbone weights under another library's names -> under this network's; what it does not know is left out.
+        """Rename backbone weights of another library to this network's names, dropping unknown ones.
 
-        Raises WeightsError where no rule applies. The caller checks that nothing is missing.
+        Raises WeightsError if no rule applies. The caller checks that nothing is missing.
         """
 
     @abstractmethod
     def imagenet_state(self) -> dict[str, Tensor]:
-        """ImageNet weights of the backbone from the library that has them, under its names. Downloads."""
+        """Download ImageNet weights of the backbone from its library, by the library's names."""
 
     @abstractmethod
     def initial_files(self) -> str:
-        """What files hold initial weights of this network, for error messages."""
+        """Describe the files with initial weights for this network, for error messages."""
 
     def single_scale(self) -> "SingleScale":
         return self
 
     def forward(self, images: Tensor) -> list[Tensor] | Tensor:
-        """-> [logits (N, L, h, w)] in training mode, logits in test mode."""
+        """Return [logits (N, L, h, w)] in training mode, logits in test mode."""
         logits = self.logits(images)
         return [logits] if self.training else logits
 
 
 class MultiScale(Segmenter):
-    """One network at the image's size and at `scales` of it, and the maximum. DeepLab v2, TPAMI 2017, sec. 4.1.2."""
+    """One network applied at scale 1 and at `scales`, and the maximum. DeepLab v2, TPAMI 2017, sec. 4.1.2."""
 
     def __init__(self, base: SingleScale, *, scales: Sequence[float]) -> None:
         super().__init__()
@@ -138,9 +138,9 @@ class MultiScale(Segmenter):
         return self.base
 
     def forward(self, images: Tensor) -> list[Tensor] | Tensor:
-        """-> [1x, one of each scale's own size, maximum] in training mode, the maximum in test mode.
+        """Return [1x, each scale's logits at their own size, maximum] in training mode, the maximum in test mode.
 
-        The maximum is over scales, label by label, at the size of the 1x logits.
+        The maximum is over scales, per label, at the size of the 1x logits.
         """
         full = self.base.logits(images)
         reduced = [self.base.logits(_reduced(images, scale)) for scale in self.scales]
@@ -150,5 +150,5 @@ class MultiScale(Segmenter):
 
 
 def _reduced(images: Tensor, scale: float) -> Tensor:
-    # by factor, not by size: the factor then decides where pixels are taken from, as published
+    # by factor, not by size, so that the factor determines the sampling positions, as published
     return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""A head for few photographs: dilated separable branches with batch norms, joined with a finer map."""
+"""A head for small datasets: dilated separable branches with batch norms, combined with a finer map."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,11 @@ DROPOUT = 0.1
 
 
 class SeparableHead(nn.Module):
-    """Maps (N, C, h, w) and (N, F, 2 h, 2 w) -> logits (N, L, 2 h, 2 w); a quarter of a million weights.
+    """Maps (N, C, h, w) and (N, F, 2 h, 2 w) -> logits (N, L, 2 h, 2 w), with a quarter of a million weights.
 
-    The design is DeepLab v3+'s (Chen et al., ECCV 2018). It is written here because the decoder of
-    segmentation-models-pytorch differs in what counts for a few hundred photographs on a CPU: that one joins at
-    stride 4, four times the pixels, has a batch norm over the one pooled value of each image, and reads the backbone's
-    full width in every branch.
+    The design is that of DeepLab v3+ (Chen et al., ECCV 2018). The decoder of segmentation-models-pytorch is less
+    suitable for a few hundred photographs on a CPU: it combines maps at stride 4 (four times the pixels), has a batch
+    norm over a single pooled value per image, and uses the backbone's full width in every branch.
     """
 
     def __init__(self, channels: int, skip_channels: int, num_labels: int, *, rates: Sequence[int]) -> None:
@@ -28,7 +27,7 @@ class SeparableHead(nn.Module):
             raise ModelOptionError("atrous_rates", rates, "expected one or more dilations of at least 1")
         self.reduce = conv_norm(channels, WIDTH)
         self.branches = nn.ModuleList(separable(WIDTH, WIDTH, dilation=rate) for rate in rates)
-        # no batch norm: one value an image is too few for statistics
+        # no batch norm: one value per image is too few for statistics
         self.pooled = nn.Linear(channels, WIDTH)
         self.project = conv_norm((2 + len(rates)) * WIDTH, WIDTH)
         self.skip = conv_norm(skip_channels, SKIP_WIDTH)
@@ -46,11 +45,11 @@ class SeparableHead(nn.Module):
 
 
 def conv_norm(channels: int, out: int) -> nn.Sequential:
-    """A 1x1 convolution, batch norm and relu."""
+    """Build a 1x1 convolution with batch norm and ReLU."""
     return nn.Sequential(nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True))
 
 
 def separable(channels: int, out: int, *, dilation: int = 1) -> nn.Sequential:
-    """A 3x3 convolution of each channel with batch norm, then a 1x1 convolution of all with batch norm and relu."""
+    """Build a depthwise 3x3 convolution with batch norm, then a 1x1 convolution with batch norm and ReLU."""
     depthwise = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False)
     return nn.Sequential(depthwise, nn.BatchNorm2d(channels), *conv_norm(channels, out))

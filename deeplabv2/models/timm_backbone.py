@@ -13,11 +13,11 @@ from models.errors import Misfit, ModelOptionError
 from models.timm_features import SUGGESTION, TimmModel, create_timm, cropped, measure, padded, split_name
 from models.weights import fit, without_step_counts
 
-SKIP_STRIDE = 8  # of the finer map that SeparableHead joins
+SKIP_STRIDE = 8  # stride of the finer map in SeparableHead
 
 
 class TimmSegmenter(SingleScale):
-    """A timm model's feature maps, its input format and its initial weights; the head is the subclass's."""
+    """A timm model's feature maps, input format and initial weights. Subclasses add the head."""
 
     head_prefixes = ("head.",)
 
@@ -30,15 +30,15 @@ class TimmSegmenter(SingleScale):
         indices: Sequence[int],
         channels: Sequence[int | None],
     ) -> None:
-        """indices: which of the model's maps are used, the coarsest last; channels: theirs, None where unknown."""
+        """indices: the maps to use, coarsest last. channels: their channels, None where unknown."""
         super().__init__()
         self.timm_name, self.num_labels = name, num_labels
-        # the getter keeps the names of the whole model, so that its weight files fit
+        # the feature getter keeps the names of the complete model, so that its weights files fit
         features = create_timm(
             name, output_stride=output_stride, features_only=True, feature_cls="getter", out_indices=tuple(indices)
         )
         self.backbone: TimmModel = features.model
-        # after pruning, a map keeps the index that the getter found for it
+        # after pruning, maps keep the getter's indices
         self._indices = list(features.out_indices)
         config = self.backbone.pretrained_cfg
         self.normalisation = scaled_rgb(tuple(config["mean"]), tuple(config["std"]))
@@ -47,13 +47,13 @@ class TimmSegmenter(SingleScale):
         self.output_stride, self._multiple = self.layout.stride, self.layout.multiple
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Images (N, 3, H, W) -> the maps (N, C, h, w) that are used, the coarsest last."""
+        """Compute the used maps (N, C, h, w) of images (N, 3, H, W), coarsest last."""
         whole = padded(images, self._multiple)
         maps = self.backbone.forward_intermediates(whole, indices=self._indices, intermediates_only=True)
         return [cropped(x, whole, images) for x in maps]
 
     def translate(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The whole timm model's weights, by name, or, from a file with names of its own, by order and shape."""
+        """Match weights of the complete timm model by name, or those of a file with other names by order and shape."""
 
         def expected(misfit: Misfit) -> str:
             return f"expected one of: {self.initial_files()}"
@@ -90,7 +90,7 @@ class DeepLabV2Timm(TimmSegmenter):
 
 
 class DeepLabV3PlusTimm(TimmSegmenter):
-    """SeparableHead on the last map of a timm model and the first one of stride 8, which is the logits' stride."""
+    """SeparableHead on the last map of a timm model and the first map of stride 8. Logits have stride 8."""
 
     def __init__(
         self, name: str, num_labels: int, *, output_stride: int = 16, atrous_rates: Sequence[int] = (3, 6, 9)
@@ -109,7 +109,7 @@ class DeepLabV3PlusTimm(TimmSegmenter):
 
 
 def finer_map(name: str, output_stride: int) -> tuple[int, int]:
-    """Index and channels of the first map of stride 8, which is not the last one. Raises ModelOptionError."""
+    """Return index and channels of the first map of stride 8, unless it is the last. Raises ModelOptionError."""
     info = create_timm(name, output_stride=output_stride, features_only=True).feature_info
     strides = info.reduction()
     if SKIP_STRIDE not in strides[:-1]:

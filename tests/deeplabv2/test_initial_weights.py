@@ -57,7 +57,7 @@ def test_a_published_base_file_fills_all_but_the_head(tmp_path, prefix, wrapped)
 def test_an_own_checkpoint_fills_the_head_too(tmp_path):
     net, trained = build(), other_state(build())
     torch.save({"state_dict": {f"base.{n}": t for n, t in trained.items()}, "step": 3}, tmp_path / "own.pth")
-    assert "head from there too" in load_initial(net, str(tmp_path / "own.pth"))
+    assert "head included" in load_initial(net, str(tmp_path / "own.pth"))
     assert_backbone(net, trained)
     assert torch.equal(net.base.aspp.c3.bias, trained["aspp.c3.bias"])
 
@@ -234,4 +234,4 @@ def test_weights_of_several_scales_are_not_those_of_one(tmp_path, prefix):
     load_trained(several, path)
     with pytest.raises(UserError, match=f"--MODEL.NAME={PUBLISHED}"):
         load_trained(one, path)
-    assert "head from there too" in load_initial(one, str(path))
+    assert "head included" in load_initial(one, str(path))

@@ -118,7 +118,7 @@ def test_the_list_of_test_images_is_asked_for(tmp_path):
     config = "--config_path=configs/voc12_imagenet_pretrained.yaml"
     done = python(tmp_path, "eval.py", config, f"--DATASET.ROOT={data}", "--DATASET.N_CLASSES=3", check=False)
     assert done.returncode == 1 and "test.txt: no such image list" in done.stderr
-    assert "lists there: classes, train, val" in done.stderr
+    assert "existing lists: classes, train, val" in done.stderr
 
 
 @pytest.mark.parametrize("words", [[], ["tset"]])

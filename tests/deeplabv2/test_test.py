@@ -150,7 +150,7 @@ def test_labels_of_another_rule_for_competing_labels_are_made_again(make, capsys
     test.run(settings)
     crf.run(settings)
     crf.run(settings)
-    assert "0 labels made, 3 kept" in capsys.readouterr().err
+    assert "0 labels written, 3 kept" in capsys.readouterr().err
     monkeypatch.setattr(crf, "COMPETING_RATIO", 0.5)
     crf.run(settings)
     assert "3 labels of other" in capsys.readouterr().err

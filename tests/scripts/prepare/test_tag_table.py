@@ -68,7 +68,7 @@ def test_every_dialect_gives_the_same_rows(tmp_path, text):
 
 def test_what_was_understood_is_said(tmp_path):
     _, notes = read(text_file(tmp_path, 'image;labels;width\na.jpg;cat,dog;7\nb.jpg;"[""emu""]";8\n'))
-    for part in ("semicolon", "separated by ','", "1 cells hold lists", "not used: width"):
+    for part in ("semicolon", "separated by ','", "1 cells contain lists", "unused columns: width"):
         assert part in notes, part
 
 
