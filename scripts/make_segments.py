@@ -1,4 +1,4 @@
-"""Make class-agnostic segments of a dataset's images, to which gen_gt.py --segments snaps labels.
+"""Create class-agnostic segments of a dataset's images, to which gen_gt.py --segments snaps labels.
 
 python scripts/make_segments.py --dataset=data/mine                                superpixels, no model
 python scripts/make_segments.py --dataset=data/mine --masks=data/mine/SegmentationClass --out=data/mine/regions
@@ -7,8 +7,8 @@ python scripts/make_segments.py --dataset=data/mine --masks=data/mine/Segmentati
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.prepare import SegmentOptions
     from utils.config.program import main
 
@@ -37,22 +37,22 @@ from utils.runs.inputs import check_present, find_image_dir
 
 SETTINGS_FILE = "segment_settings.json"
 SEGMENT_FOLDER = "Segments"  # in a dataset
-MOST_IDS = 2**16 - 1  # of a 16-bit PNG
+MOST_IDS = 2**16 - 1  # limit of a 16-bit PNG
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What the segments of one image are made from, a photo or a mask, and their file without its suffix."""
+    """One image's source (a photo or a mask), and the file of its segments without suffix."""
 
     source: Path
     target: Path
 
 
 def run(options: SegmentOptions) -> Path:
-    """Makes the segments that are not there and returns their folder.
+    """Create the missing segments. Returns their folder.
 
-    Raises UserError, before any file is written, where the model or images are missing, or the folder holds segments
-    that were made otherwise.
+    Raises UserError, before any file is written, if images are missing or the folder contains segments of other
+    settings.
     """
     data = open_dataset(options.dataset)
     source_dir = find_image_dir(data, options.image_dir)
@@ -70,7 +70,7 @@ def run(options: SegmentOptions) -> Path:
     todo = [_Job(sources[name], folder / name) for name in names if name not in done]
     if todo:
         _make_all(todo, options, folder)
-    print(f"segments of {len(todo)} images made, {len(names) - len(todo)} kept: {folder}", file=sys.stderr)
+    print(f"segments of {len(todo)} images written, {len(names) - len(todo)} kept: {folder}", file=sys.stderr)
     return folder
 
 
@@ -92,7 +92,7 @@ def _make_all(todo: list[_Job], options: SegmentOptions, folder: Path) -> None:
 
 
 def _settings(options: SegmentOptions) -> dict[str, Any]:
-    """What decides on the segments."""
+    """Return the settings that determine the segments."""
     if options.masks:
         return {"masks": str(Path(options.masks).absolute())}
     scale = {"scale": options.scale} if options.method == "felzenszwalb" else {}
@@ -110,8 +110,8 @@ def _write_regions(job: _Job) -> None:
 def _write_ids(job: _Job, ids: np.ndarray) -> None:
     if ids.max() > MOST_IDS:
         what = f"has {ids.max()} segments"
-        raise UserError(what, job.source, f"a file holds {MOST_IDS}", "raise --size, or prepare smaller images")
+        raise UserError(what, job.source, f"a file allows {MOST_IDS}", "raise --size, or prepare smaller images")
     write_image(job.target.with_name(f"{job.target.name}.png"), ids.astype(np.uint16))
     other = job.target.with_name(f"{job.target.name}.json")
-    if other.is_file():  # of another program: an image has one file of segments
+    if other.is_file():  # of another program; an image must have a single file of segments
         remove_file(other)

@@ -122,7 +122,7 @@ def _instance(annotation: dict[str, Any], height: int, width: int, tag_of: dict[
 
 
 def _problem_of_shape(shape: Any, height: int, width: int) -> str:
-    """Return why polygons or run lengths cannot be drawn; empty if they can. Raises ValueError for wrong run lengths."""
+    """Return why polygons or run lengths cannot be drawn; empty if they can. Raises ValueError for bad run lengths."""
     if isinstance(shape, list):
         if any(polygon.ndim != 1 or len(polygon) % 2 for polygon in shape):
             return "a polygon has an odd number of coordinates"

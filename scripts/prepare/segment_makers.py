@@ -1,4 +1,4 @@
-"""Class-agnostic segments of a photo: superpixels, and regions of masks."""
+"""Computes class-agnostic segments: superpixels of photos, and regions of masks."""
 
 import importlib
 from itertools import product
@@ -18,10 +18,10 @@ SMOOTHING = 1.0  # standard deviation of the watershed's filter, pixels
 
 
 def superpixels(photo: np.ndarray, method: Superpixels, *, size: int, scale: float) -> np.ndarray:
-    """RGB photo (H, W, 3) uint8 -> ids (H, W) from 1 that cover it.
+    """Compute superpixels of an RGB photo (H, W, 3) uint8 -> ids (H, W) from 1, without gaps.
 
-    size: side of a superpixel in pixels, roughly; felzenszwalb has none of fewer than size * size / 4 pixels. scale is
-    felzenszwalb's alone: larger values make larger segments. Raises UserError where scikit-image is needed and missing.
+    size: approximate side of a superpixel in pixels; felzenszwalb's have at least size * size / 4 pixels. scale: only
+    for felzenszwalb, larger values give larger segments. Raises UserError if scikit-image is needed but not installed.
     """
     if method == "watershed":
         return watershed(photo, size)
@@ -34,7 +34,7 @@ def superpixels(photo: np.ndarray, method: Superpixels, *, size: int, scale: flo
 
 
 def scikit_image() -> ModuleType:
-    """Its module of segmentations. Raises UserError where the package is not installed."""
+    """Import scikit-image's segmentation module. Raises UserError if it is not installed."""
     try:
         return importlib.import_module("skimage.segmentation")
     except ImportError as error:
@@ -43,10 +43,10 @@ def scikit_image() -> ModuleType:
 
 
 def watershed(photo: np.ndarray, size: int) -> np.ndarray:
-    """OpenCV's watershed of the smoothed colours from one seed in each cell of a grid -> ids (H, W) from 1.
+    """Run OpenCV's watershed on the smoothed colours with one seed per cell of a grid -> ids (H, W) from 1.
 
-    A seed is its cell's pixel of least gradient: Waterpixels, Machairas et al., IEEE TIP 2015, without their distance
-    term, so that borders follow the image alone.
+    A seed is the pixel of its cell with the smallest gradient: Waterpixels, Machairas et al., IEEE TIP 2015, without
+    the distance term, so that borders only follow the image.
     """
     smooth = cv2.GaussianBlur(photo, (0, 0), SMOOTHING)
     lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB)
@@ -58,14 +58,14 @@ def watershed(photo: np.ndarray, size: int) -> np.ndarray:
         cell = gradient[top : top + size, left : left + size]
         y, x = np.unravel_index(cell.argmin(), cell.shape)
         seeds[top + y, left + x] = number
-    # OpenCV takes the outermost pixels for its own border
+    # OpenCV uses the outermost pixels as its own border
     wide_lab = cv2.copyMakeBorder(lab, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     wide_seeds = cv2.copyMakeBorder(seeds, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     return _without_lines(cv2.watershed(wide_lab, wide_seeds)[1:-1, 1:-1], colours)
 
 
 def _without_lines(ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Pixels of dividing lines (below 1) join the neighbour of the nearest colour. (H, W), (H, W, 3) -> (H, W)."""
+    """Assign pixels of dividing lines (ids below 1) to the neighbour with the nearest colour. Returns ids (H, W)."""
     while (ids < 1).any():
         around = np.pad(ids, 1, mode="edge")
         colours_around = np.pad(colours, ((1, 1), (1, 1), (0, 0)), mode="edge")
@@ -81,7 +81,7 @@ def _without_lines(ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 
 def regions(mask: np.ndarray) -> np.ndarray:
-    """Mask (H, W) uint8 -> ids (H, W) of its connected regions of one label, background's too; 255 is in none (0)."""
+    """Number the connected regions of equal label in a mask (H, W) uint8, including background; 255 becomes 0."""
     ids = np.zeros(mask.shape, np.int64)
     for label in np.unique(mask[mask != IGNORE_INDEX]):
         found, _ = ndimage.label(mask == label)

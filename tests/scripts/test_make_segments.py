@@ -63,10 +63,10 @@ def test_segments_are_made_once_and_with_one_setting(data, capsys):
     (folder / "p1.png").unlink()
     stamp = (folder / "p0.png").stat().st_mtime_ns
     make(data)
-    assert "1 images made, 2 kept" in capsys.readouterr().err
+    assert "1 images written, 2 kept" in capsys.readouterr().err
     assert (folder / "p0.png").stat().st_mtime_ns == stamp
     (folder / "p1.png").unlink()
-    with pytest.raises(UserError, match=r"size: 8 then, 12 now.*--overwrite"):
+    with pytest.raises(UserError, match=r"size: was 8, is 12.*--overwrite"):
         make(data, size=12)
     make(data, size=12, overwrite=True)
     assert (folder / "p0.png").stat().st_mtime_ns != stamp

@@ -1,4 +1,4 @@
-"""Labels snapped to class-agnostic segments of their image: superpixels, or masks that a segmenter made."""
+"""Snaps labels to class-agnostic segments of their image: superpixels, or masks of a segmenter."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,10 @@ UNDECIDED = -1
 
 @dataclass(frozen=True)
 class SnapRule:
-    """Which class a segment takes.
+    """Which class a segment gets.
 
-    coverage: the class, background included, that covers more than this fraction of the segment. share: besides, an
-    object's class of whose pixels at least this fraction lies in the segment; None: never.
+    coverage: the class, including background, that covers more than this fraction of the segment. share: additionally,
+    an object class of which at least this fraction is inside the segment; None: never.
     """
 
     coverage: float = 0.5
@@ -37,20 +37,20 @@ class Segments(ABC):
 
     @abstractmethod
     def counts(self, label: np.ndarray, num_labels: int) -> np.ndarray:
-        """label (H, W) uint8 -> (S, num_labels) int64: pixels of each label in each segment."""
+        """Count the pixels of each label in each segment: label (H, W) uint8 -> (S, num_labels) int64."""
 
     @abstractmethod
     def paint(self, label: np.ndarray, classes: np.ndarray, areas: np.ndarray) -> np.ndarray:
-        """The label (H, W) with every segment in its class of `classes` (S,); UNDECIDED ones paint nothing.
+        """Paint every segment into the label (H, W) with its class in `classes` (S,), except UNDECIDED ones.
 
-        Where segments overlap, an object is over background, and of objects the smaller segment over the larger;
-        areas (S,) are in pixels.
+        Where segments overlap, objects are painted over background, and smaller objects over larger ones. areas: (S,)
+        in pixels.
         """
 
 
 @dataclass(frozen=True)
 class Partition(Segments):
-    """Segments without overlap: ids (H, W), 0 where there is none."""
+    """Segments without overlap: ids (H, W), 0 for no segment."""
 
     ids: np.ndarray
 
@@ -70,7 +70,7 @@ class Partition(Segments):
 
 @dataclass(frozen=True)
 class Masks(Segments):
-    """Segments as run lengths, which are decoded one at a time."""
+    """Segments as run lengths, decoded one at a time."""
 
     size: tuple[int, int]
     runs: tuple[np.ndarray, ...]
@@ -91,25 +91,24 @@ class Masks(Segments):
 
 
 def classes_of(counts: np.ndarray, areas_of_labels: np.ndarray, rule: SnapRule) -> np.ndarray:
-    """counts (S, L) of segments, (L,) of the whole label -> (S,) class of each segment, or UNDECIDED."""
+    """Choose each segment's class (S,), or UNDECIDED, from pixel counts (S, L) of segments and (L,) of the label."""
     if not counts.size:
         return np.full(len(counts), UNDECIDED)
     most = counts.argmax(axis=1)
     classes = np.where(counts.max(axis=1) > rule.coverage * counts.sum(axis=1), most, UNDECIDED)
     if rule.share is not None:
         shares = counts / np.maximum(areas_of_labels, 1)
-        shares[:, 0] = 0  # background is no object
+        shares[:, 0] = 0  # background is not an object
         holds = (classes <= 0) & (shares.max(axis=1) >= rule.share)
         classes = np.where(holds, shares.argmax(axis=1), classes)
     return classes
 
 
 def snap(label: np.ndarray, segments: Segments, rule: SnapRule) -> np.ndarray:
-    """label (H, W) uint8, 0 background -> the label whose segments have one class each.
+    """Give each segment of a label (H, W) uint8, 0 background, a single class by the rule.
 
-    A segment takes its class by the rule. A pixel that no segment with a class covers keeps its label. With coverage
-    0.5 and share 0.85 segments are chosen as by SEPL, Chen et al., "Segment Anything Model (SAM) Enhanced Pseudo Labels
-    for Weakly Supervised Semantic Segmentation", 2023.
+    Pixels outside segments with a class keep their label. Coverage 0.5 and share 0.85 select segments like SEPL, Chen
+    et al., "Segment Anything Model (SAM) Enhanced Pseudo Labels for Weakly Supervised Semantic Segmentation", 2023.
     """
     num_labels = int(label.max(initial=0)) + 1
     counts = segments.counts(label, num_labels)
@@ -118,18 +117,18 @@ def snap(label: np.ndarray, segments: Segments, rule: SnapRule) -> np.ndarray:
 
 
 def find_segments(folder: Path, name: str) -> Path:
-    """The file of an image's segments, or the one that is missing. Raises UserError where there are two."""
+    """Return the file of an image's segments, or its expected path. Raises UserError if there are two."""
     there = [path for suffix in FORMS if (path := folder / f"{name}{suffix}").is_file()]
     if len(there) > 1:
-        raise UserError(f"{there[0].name} and {there[1].name} are both there", folder, RULE, "remove one of them")
+        raise UserError(f"{there[0].name} and {there[1].name} both exist", folder, RULE, "remove one of them")
     return there[0] if there else folder / f"{name}{FORMS[0]}"
 
 
 def read_segments(path: Path, size: Sequence[int]) -> Segments:
-    """The segments of an image of `size` (H, W). Raises UserError where the file holds none, or those of other sizes.
+    """Read the segments of an image of `size` (H, W). Raises UserError if the file has none, or another size.
 
-    A PNG holds ids in 8 or 16 bits. JSON holds a list as SAM's automatic mask generator makes it: each item is run
-    lengths, or has them under `segmentation`; such a list may stand under `annotations`.
+    A PNG contains ids in 8 or 16 bits. JSON contains a list in the format of SAM's automatic mask generator: each item
+    is run lengths, or has them under `segmentation`. The list may be under `annotations`.
     """
     height, width = size
     if path.suffix == ".json":
@@ -140,16 +139,16 @@ def read_segments(path: Path, size: Sequence[int]) -> Segments:
     ids = np.asarray(image).astype(np.int64)
     if ids.shape != (height, width):
         shape = f"{ids.shape[1]}x{ids.shape[0]}"
-        raise UserError(f"its segments are {shape}, the image is {width}x{height}", path, remedy="make it again")
+        raise UserError(f"its segments are {shape}, the image is {width}x{height}", path, remedy="create it again")
     return Partition(ids)
 
 
 def _runs(path: Path, height: int, width: int) -> Iterator[np.ndarray]:
-    remedy = "make it again from the images of the dataset"
+    remedy = "create it again from the images of the dataset"
     content = read_json(path, remedy=remedy)
     items = content.get("annotations") if isinstance(content, dict) else content
     if not isinstance(items, list):
-        raise UserError(f"holds a {type(content).__name__} without a list of segments", path, RULE, remedy)
+        raise UserError(f"contains a {type(content).__name__} without a list of segments", path, RULE, remedy)
     for number, item in enumerate(items, 1):
         shape = item.get("segmentation", item) if isinstance(item, dict) else item
         try:

@@ -1,4 +1,4 @@
-"""Masks as COCO's run lengths: columns of pixels, counts of background and mask in turn, as numbers or compressed."""
+"""COCO's run-length encoding of masks: alternating counts of background and mask in column order."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from pycocotools import mask as coco
 
 
 def counts_of(shape: Any, height: int, width: int) -> np.ndarray:
-    """{"size": [H, W], "counts": numbers, text or bytes} -> the counts (R,) int64, which sum to height * width.
+    """Read {"size": [H, W], "counts": numbers, text or bytes} -> counts (R,) int64, which sum to height * width.
 
-    Raises ValueError that states why `shape` is not a mask of an image of this size.
+    Raises ValueError stating why `shape` is not a mask of an image of this size.
     """
     if not isinstance(shape, dict) or not {"counts", "size"} <= set(shape):
         raise ValueError("it has no run lengths (size and counts)")
@@ -21,44 +21,44 @@ def counts_of(shape: Any, height: int, width: int) -> np.ndarray:
     elif not isinstance(counts, list):
         raise ValueError(f"run lengths of type {type(counts).__name__}")
     if not all(type(count) is int for count in counts):
-        raise ValueError("run lengths that are not whole numbers")
+        raise ValueError("run lengths that are not integers")
     if min(counts, default=0) < 0 or sum(counts) != height * width:
         raise ValueError(f"run lengths of {sum(counts)} pixels, the image has {height * width}")
     return np.array(counts, np.int64)
 
 
 def _decompressed(text: bytes) -> list[int]:
-    """Counts from COCO's text: five bits a character, lowest first, then a sign; from the third on, differences."""
+    """Decode COCO's text: five bits per character, lowest first, signed; from the third count on, differences."""
     counts: list[int] = []
     value = shift = 0
     for character in text:
         bits = character - 48
         if not 0 <= bits < 64:
-            raise ValueError("compressed run lengths with a character that has no meaning")
+            raise ValueError("compressed run lengths with an invalid character")
         value |= (bits & 31) << shift
         shift += 5
-        if bits & 32:  # the number goes on
+        if bits & 32:  # the number continues
             continue
         value -= (bits & 16) and 1 << shift
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
         value = shift = 0
     if shift:
-        raise ValueError("compressed run lengths that end inside a number")
+        raise ValueError("compressed run lengths that end within a number")
     return counts
 
 
 def mask_of(counts: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Counts (R,) as counts_of returns them -> (height, width) bool."""
+    """Decode counts (R,) of counts_of -> (height, width) bool."""
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
 
 
 def decode_runs(shape: dict[str, Any]) -> np.ndarray:
-    """{"size": [H, W], "counts": …} -> (H, W) bool. Raises ValueError as counts_of does."""
+    """Decode {"size": [H, W], "counts": …} -> (H, W) bool. Raises ValueError like counts_of."""
     height, width = shape["size"]
     return mask_of(counts_of(shape, height, width), height, width)
 
 
 def encode_runs(mask: np.ndarray) -> dict[str, Any]:
-    """(H, W) bool -> {"size": [H, W], "counts": text}, as JSON holds it."""
+    """Encode (H, W) bool as {"size": [H, W], "counts": text} for JSON."""
     encoded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}

@@ -152,14 +152,14 @@ class SaliencyOptions:
 
 @dataclass(frozen=True)
 class SegmentOptions(WorkerOptions):
-    """Make class-agnostic segments of a dataset's images for gen_gt.py --segments: superpixels by default."""
+    """Create class-agnostic segments of a dataset's images for gen_gt.py --segments, by default superpixels."""
 
     dataset: str = "data/voc12"
     """A dataset's folder in VOC's layout."""
     image_dir: str | None = None
     """Folder of images; default JPEGImages in the dataset."""
     image_list: str | None = None
-    """List of images to make segments of; default train_cls.txt in the dataset."""
+    """List of images to segment; default train_cls.txt in the dataset."""
     out: str | None = None
     """Folder for the segments; default Segments in the dataset."""
     overwrite: bool = False
@@ -170,9 +170,9 @@ class SegmentOptions(WorkerOptions):
     size: Pixels = 16
     """Side of a superpixel in pixels, roughly; felzenszwalb has none of fewer than size * size / 4 pixels."""
     scale: Positive = 100.0
-    """Scale of felzenszwalb: larger values make larger segments."""
+    """Scale of felzenszwalb: larger values give larger segments."""
     masks: str | None = None
-    """Folder of label masks, NAME.png; the segments are their connected regions, as of a perfect segmenter."""
+    """Folder of label masks, NAME.png; the segments are their connected regions, like those of a perfect segmenter."""
 
 
 @dataclass(frozen=True)
