@@ -115,5 +115,5 @@ def test_the_total_is_the_sum_over_scales_at_their_own_sizes():
 
 
 def test_an_unknown_loss_is_answered_with_the_legal_ones():
-    with pytest.raises(ValueError, match=r"'dice' .*cross_entropy, focal, balanced"):
+    with pytest.raises(ValueError, match=r"'dice'.*cross_entropy, focal, balanced"):
         total_loss([LOGITS], LABELS, "dice")

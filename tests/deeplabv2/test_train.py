@@ -103,7 +103,7 @@ def test_a_finished_training_is_left_alone_and_a_longer_one_goes_on(make):
     train.run(make(SOLVER__RESUME=True, SOLVER__ITER_MAX=8))
     assert read_checkpoint(final)["step"] == 8
     assert [line["step"] for line in metrics_of(make())] == [2, 4, 6, 8]
-    with pytest.raises(UserError, match=r"8 steps .* 6: .*--SOLVER\.ITER_MAX"):
+    with pytest.raises(UserError, match=r"step 8, .* 6: .*--SOLVER\.ITER_MAX"):
         train.run(make(SOLVER__RESUME=True))
 
 
@@ -191,7 +191,7 @@ def test_a_missing_list_names_those_that_there_are(make):
 
 def test_missing_labels_name_the_program_that_makes_them(make):
     settings = make(DATASET__LABEL_DIR=None, EXP__ID="nobody")
-    with pytest.raises(UserError, match=r"pseudo_seg_labels_nobody \(gen_gt\.py --experiment_name nobody"):
+    with pytest.raises(UserError, match=r"pseudo_seg_labels_nobody: add them \(gen_gt\.py --experiment_name nobody"):
         train.run(settings)
 
 

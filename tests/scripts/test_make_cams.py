@@ -138,7 +138,7 @@ def test_a_checkpoint_trained_again_under_the_same_name_is_another_one(trained):
 
 def test_cams_of_unknown_origin_are_not_mixed_in(trained):
     write_cam(trained.cam_dir / "a.npz", [0], np.zeros((1, 40, 56), np.uint8))
-    with pytest.raises(UserError, match=r"settings\.json .*test_l2g\.py.*--experiment_name"):
+    with pytest.raises(UserError, match=r"settings\.json, .*test_l2g\.py.*--experiment_name"):
         make(trained)
 
 

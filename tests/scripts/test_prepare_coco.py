@@ -79,7 +79,7 @@ def test_a_second_run_makes_only_what_is_missing(folder, capsys):
 
 def test_masks_of_two_settings_never_stand_together(folder):
     prepare(folder)
-    with pytest.raises(UserError, match=r"crowd: class .*ignore"):
+    with pytest.raises(UserError, match=r"crowd: was class, is ignore"):
         prepare(folder, crowd="ignore")
     prepare(folder, crowd="ignore", overwrite=True)
 

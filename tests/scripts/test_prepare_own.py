@@ -50,7 +50,7 @@ def test_tags_from_a_csv_file(folder, capsys):
     assert ("Türme_im_Mai", "Türme im Mai.JPG") in [(row["name"], row["file"]) for row in rows]
     assert open_dataset(out).name == "mine"
     printed = capsys.readouterr().out
-    assert "1 photos have another name" in printed and "next:" in printed and "check_data.py" in printed
+    assert "1 photos were renamed" in printed and "next:" in printed and "check_data.py" in printed
 
 
 def test_names_and_tables_of_other_systems_match(folder):
@@ -137,7 +137,7 @@ def test_everything_wrong_in_the_table_is_told_at_once(folder):
         "2 rows name photos that are not in",
         "tags.csv:3 'b.jpg' (did you mean a.jpg?)",
         "tags.csv:5 'other/c.png'",
-        "2 tags cannot be names",
+        "2 tags are not valid class names",
         "'x/y'",
         "'background'",
     ):

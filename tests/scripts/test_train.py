@@ -272,7 +272,7 @@ def test_collapse_is_warned_of(options, fast_steps, share, warned):
     fast_steps(active_tags=share)
     train.run(options())
     text = paths_of(options()).log.read_text()
-    assert ("shows 1.0% of the images' tags" in text) is warned
+    assert ("only 1.0% of the images' tags" in text) is warned
     assert ("--kd_loss=balanced" in text) is warned
 
 
@@ -520,7 +520,7 @@ def test_an_empty_bank_is_an_error_and_missing_classes_are_told_once(options, tm
         train.run(options(cda="cda", cda_bank=str(empty)))
     half = make_small_bank(tmp_path / "half", [block(tag=0)], ("cat", "dog"))
     train.run(options(cda="cda", cda_bank=str(half)))
-    assert paths_of(options()).log.read_text().count("none of dog: these are never pasted") == 1
+    assert paths_of(options()).log.read_text().count("no dog: these are never pasted") == 1
 
 
 def test_pasting_by_saliency_needs_saliency(options):
