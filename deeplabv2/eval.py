@@ -10,4 +10,4 @@ from utils.config.program import main
 from utils.files.locate import DEEPLAB_ROOT
 
 if __name__ == "__main__":
-    main(ArchiveSettings, "deeplabv2.archive", places=(DEEPLAB_ROOT,))
+    main(ArchiveSettings, "deeplabv2.archive", search_dirs=(DEEPLAB_ROOT,))

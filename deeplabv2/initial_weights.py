@@ -22,7 +22,7 @@ def initial_path(source: str | None) -> Path | None:
     """Return the file of MODEL.INIT_MODEL, or None for none and for downloads. Raises UserError if it is missing."""
     if source in (*NO_WEIGHTS, DOWNLOAD):
         return None
-    return weights_path(source, OPTION, places=(DEEPLAB_ROOT,))
+    return weights_path(source, OPTION, search_dirs=(DEEPLAB_ROOT,))
 
 
 def check_start(model: ModelSettings) -> None:

@@ -52,7 +52,7 @@ class Labels(NamedTuple):
 def open_data(settings: DatasetSettings) -> Dataset:
     """Open the dataset with the class names in the settings. Raises UserError if N_CLASSES differs."""
     option = "DATASET.ROOT" if settings.ROOT else "DATASET.NAME"
-    open_with = partial(open_dataset, settings.folder, option=option, places=(DEEPLAB_ROOT,))
+    open_with = partial(open_dataset, settings.folder, option=option, search_dirs=(DEEPLAB_ROOT,))
     try:
         listing = find_path(settings.LABELS, "DATASET.LABELS") if settings.LABELS else None
     except UserError as missing:
@@ -106,7 +106,7 @@ def read_class_names(path: Path) -> list[str]:
 
 def list_path(data: Dataset, value: str, key: str) -> Path:
     """Resolve an image list: VALUE.txt in the dataset's folder, or a path. Raises UserError if a path is missing."""
-    return data.named_list(value, key, places=(DEEPLAB_ROOT,))
+    return data.named_list(value, key, search_dirs=(DEEPLAB_ROOT,))
 
 
 def find_image_dir(settings: DatasetSettings, data: Dataset) -> Path:

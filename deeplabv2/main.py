@@ -32,4 +32,4 @@ if __name__ == "__main__":
         print(__doc__, file=sys.stderr)
         is_help = command in ("-h", "--help")
         sys.exit(0 if is_help else f"error: unknown command {command!r}: expected one of {', '.join(COMMANDS)}")
-    main(COMMANDS[command], f"deeplabv2.{command}", argv=flags, places=(DEEPLAB_ROOT,))
+    main(COMMANDS[command], f"deeplabv2.{command}", argv=flags, search_dirs=(DEEPLAB_ROOT,))

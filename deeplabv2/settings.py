@@ -74,12 +74,12 @@ def parse_settings(argv: Sequence[str] | None = None, *, settings_class: type[Se
 
     settings_class: a subclass of Settings with a program's own flags.
     """
-    return parse_options(settings_class, argv, places=(DEEPLAB_ROOT,))
+    return parse_options(settings_class, argv, search_dirs=(DEEPLAB_ROOT,))
 
 
 def find_path(path: str | Path, what: str) -> Path:
     """Resolve an input path: absolute, or relative to the current folder, deeplabv2/ or the project's folder."""
-    return existing_path(path, what, places=(DEEPLAB_ROOT,))
+    return existing_path(path, what, search_dirs=(DEEPLAB_ROOT,))
 
 
 def _check_name(key: str, name: str | None) -> None:

@@ -225,7 +225,7 @@ def crop_side(settings: Settings) -> int:
 
 
 def inspect_labels(
-    settings: Settings, data: Dataset, split: LabelledSplit, process: Process, say: Callable[[str], None]
+    settings: Settings, data: Dataset, split: LabelledSplit, process: Process, log: Callable[[str], None]
 ) -> str:
     """Check all labels in the main process and log their statistics. Returns their digest in every process."""
     digest = ""
@@ -237,9 +237,9 @@ def inspect_labels(
             mask_dir=inputs.find_mask_dir(settings.DATASET, data),
             num_labels=data.num_labels,
         )
-        say(f"{len(split.entries)} labels, fraction of pixels:\n{summary.shares(data.classes)}")
+        log(f"{len(split.entries)} labels, fraction of pixels:\n{summary.shares(data.classes)}")
         for warning in summary.warnings:
-            say(warning)
+            log(warning)
         digest = summary.digest
     return process.from_main(digest)
 

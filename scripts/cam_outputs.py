@@ -45,7 +45,7 @@ class CamOutputs:
     def attention_file(self, entry: ImageEntry, key: int) -> Path:
         return self.paths.attention_dir / f"{entry.name}_{key}.png"
 
-    def are_there(self, entry: ImageEntry, image: Path) -> bool:
+    def are_complete(self, entry: ImageEntry, image: Path) -> bool:
         """Return whether all files exist and the CAM file is intact, has the listed tags, and is of this image."""
         *others, artefact = self.files(entry)
         if not artefact.is_file() or not all(path.is_file() for path in others):

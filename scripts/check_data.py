@@ -67,15 +67,15 @@ class _Lists:
 def run(options: CheckOptions) -> DataReport:
     """Read everything, print the report and return it. Raises UserError if a given path is missing."""
     data = open_dataset(options.dataset)
-    places = training_paths(data, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list)
+    paths = training_paths(data, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list)
     mask_dir = existing_path(options.mask_dir, "--mask_dir") if options.mask_dir else data.mask_dir
     mask_list = existing_path(options.mask_list, "--mask_list") if options.mask_list else None
-    lists, faults = _read_lists(data, places.train_list, mask_list)
-    items = _items(lists, places, mask_dir)
+    lists, faults = _read_lists(data, paths.train_list, mask_list)
+    items = _items(lists, paths, mask_dir)
     look = partial(inspect_image, num_classes=len(data.classes))
     reports = list(parallel_map(look, items, num_workers=options.num_workers, description="reading files"))
     report = _report(data, lists, faults, reports, mask_dir)
-    _print_report(report, data, places)
+    _print_report(report, data, paths)
     if options.json:
         content = {"dataset": str(data.root), "training_can_start": report.is_ready, **asdict(report)}
         content["faults"] = [fault._asdict() for fault in report.faults]
@@ -96,16 +96,16 @@ def _read_lists(data: Dataset, train_list: Path, mask_list: Path | None) -> tupl
     return _Lists(entries, train_list, tuple(with_masks)), faults
 
 
-def _items(lists: _Lists, places: TrainingPaths, mask_dir: Path) -> list[ImageFiles]:
+def _items(lists: _Lists, paths: TrainingPaths, mask_dir: Path) -> list[ImageFiles]:
     """Return the files of every listed image: the image, saliency for training images, masks for scored images."""
-    images = image_files(places.image_dir) if places.image_dir.is_dir() else {}
-    maps = image_files(places.sal_dir) if places.sal_dir and places.sal_dir.is_dir() else {}
+    images = image_files(paths.image_dir) if paths.image_dir.is_dir() else {}
+    maps = image_files(paths.sal_dir) if paths.sal_dir and paths.sal_dir.is_dir() else {}
     trained, measured = set(lists.names([lists.train])), set(lists.names(lists.with_masks))
     return [
         ImageFiles(
             name,
-            images.get(name) or image_or_guess(places.image_dir, name),
-            (maps.get(name) or places.sal_dir / f"{name}.png") if places.sal_dir and name in trained else None,
+            images.get(name) or image_or_guess(paths.image_dir, name),
+            (maps.get(name) or paths.sal_dir / f"{name}.png") if paths.sal_dir and name in trained else None,
             mask_dir / f"{name}.png" if name in measured else None,
         )
         for name in lists.names(list(lists.entries))
@@ -168,8 +168,8 @@ def _warnings(data: Dataset, lists: _Lists, tags: Mapping[int, int], reports: li
     return warnings
 
 
-def _print_report(report: DataReport, data: Dataset, places: TrainingPaths) -> None:
-    saliency = "without saliency" if places.sal_dir is None else f"saliency from {places.sal_dir}"
+def _print_report(report: DataReport, data: Dataset, paths: TrainingPaths) -> None:
+    saliency = "without saliency" if paths.sal_dir is None else f"saliency from {paths.sal_dir}"
     negatives = f" ({report.negatives} negatives, with none of the classes)" if report.negatives else ""
     print(f"{data.root}: {report.images} training images{negatives}, {report.masks} with masks for scoring, {saliency}")
     for line in report.lists:

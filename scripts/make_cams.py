@@ -67,7 +67,7 @@ def run(options: CamOptions) -> Path:
         todo = [
             entry
             for entry in entries
-            if options.overwrite or renewed or not outputs.are_there(entry, files[entry.name])
+            if options.overwrite or renewed or not outputs.are_complete(entry, files[entry.name])
         ]
         process.wait()  # all processes must see the same missing files before any of them writes
         if process.is_main:

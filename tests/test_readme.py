@@ -123,9 +123,9 @@ def test_every_command_names_a_program_and_options_that_exist(words: tuple[str, 
     if not flags or not any(flag.startswith("-") for flag in flags) or "--help" in flags:
         return
     if program == "deeplabv2/main.py":
-        parse_options(STEPS[flags[0]], flags[1:], places=(DEEPLAB_ROOT,))
+        parse_options(STEPS[flags[0]], flags[1:], search_dirs=(DEEPLAB_ROOT,))
     elif program in OPTIONS:
-        parse_options(OPTIONS[program], flags, places=(DEEPLAB_ROOT,))
+        parse_options(OPTIONS[program], flags, search_dirs=(DEEPLAB_ROOT,))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=short)

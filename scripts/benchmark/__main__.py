@@ -66,20 +66,20 @@ def measure_cams(options: BenchmarkOptions) -> list[Row]:
     keys = strongest_classes(plain_net, image)
     ours = partial(cams_of_image, net, image, keys, mean=net.mean, std=net.std)
     ours(scales=options.scales[:1])  # warm-up
-    ways = {
+    variants = {
         "CAMs, ours, float32": partial(ours, scales=options.scales),
         "CAMs, plain": partial(plain_cams, plain_net, image, keys, scales=options.scales),
     }
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         ours(scales=options.scales[:1], amp="bf16")
-        ways["CAMs, ours, bf16"] = partial(ours, scales=options.scales, amp="bf16")
-    seconds, cams = in_turns(ways, options.repeats)
-    difference = {name: (cams[name] - cams["CAMs, plain"]).abs().max().item() for name in ways}
+        variants["CAMs, ours, bf16"] = partial(ours, scales=options.scales, amp="bf16")
+    seconds, cams = in_turns(variants, options.repeats)
+    difference = {name: (cams[name] - cams["CAMs, plain"]).abs().max().item() for name in variants}
     if not difference["CAMs, ours, float32"] < TOLERANCE:
         raise RuntimeError(f"the CAMs of both differ by {difference['CAMs, ours, float32']}: above {TOLERANCE}")
 
     def row(name: str, at_least: float) -> Row:
-        if name not in ways:
+        if name not in variants:
             return Row(name, at_least=at_least, note="not supported by this CPU")
         ours, plain = seconds[name], seconds["CAMs, plain"]
         return Row(name, ours, plain, plain / ours, at_least=at_least, note=f"differ by {difference[name]:.1e}")

@@ -37,8 +37,10 @@ def measure_scoring(*, images: int, size: tuple[int, int], repeats: int, seed: i
     with tempfile.TemporaryDirectory() as folder:
         pairs = write_artefacts(Path(folder), images=images, size=size, seed=seed)
         score_files(pairs[:1], thresholds)  # warm-up
-        ways = {f"scoring, {len(t)} thresholds": partial(score_files, pairs, t) for t in (thresholds, thresholds[:1])}
-        all_of_them, one = in_turns(ways, repeats)[0].values()
+        variants = {
+            f"scoring, {len(t)} thresholds": partial(score_files, pairs, t) for t in (thresholds, thresholds[:1])
+        }
+        all_of_them, one = in_turns(variants, repeats)[0].values()
     return [
         Row(f"scoring, {len(thresholds)} thresholds against 1", all_of_them, one, all_of_them / one, below=1.5),
         Row("scoring, images per second per core", len(pairs) / all_of_them, at_least=30),
@@ -75,10 +77,10 @@ def measure_pasting(*, size: tuple[int, int], object_size: tuple[int, int], past
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
     for number in range(pastes):
         few = number < max(1, pastes // 10)  # the plain implementation is slow and hardly varies
-        ways: dict[str, Callable[..., Pasted]] = {"ours": paste, **({"plain": plain_paste} if few else {})}
+        variants: dict[str, Callable[..., Pasted]] = {"ours": paste, **({"plain": plain_paste} if few else {})}
         calls = {
-            name: partial(way, image, saliency, foreground, max_overlap=0.2, rng=np.random.default_rng(number))
-            for name, way in ways.items()
+            name: partial(variant, image, saliency, foreground, max_overlap=0.2, rng=np.random.default_rng(number))
+            for name, variant in variants.items()
         }
         times, results = in_turns(calls, 1, verbose=False)
         for name, value in times.items():
@@ -102,8 +104,8 @@ def measure_samples(
         entries = write_photos(Path(folder), image, saliency, samples)
         data = published_samples(Path(folder), entries, bank, input_size=input_size, seed=seed)
         sample_with_twin(data, 0)  # warm-up
-        ways = [{"": partial(sample_with_twin, data, index)} for index in range(samples)]
-        seconds = [in_turns(way, 1, verbose=False)[0][""] for way in ways]
+        variants = [{"": partial(sample_with_twin, data, index)} for index in range(samples)]
+        seconds = [in_turns(variant, 1, verbose=False)[0][""] for variant in variants]
     rate = 1 / statistics.median(seconds)
     return [Row("training samples per second per core", rate, at_least=12, note="image, twin, patches")]
 
@@ -172,12 +174,12 @@ def measure_crf(*, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
     image, probabilities = scene_with_labels(seed, size, len(VOC_CLASSES) + 1)
     with one_thread():
         dense_crf(image[:9, :9], probabilities[:8, :9, :9], **DEEPLAB_CRF)  # compiles the filter for 4, 2 and 1 rows
-        ways: dict[str, Callable[[], np.ndarray]] = {
+        variants: dict[str, Callable[[], np.ndarray]] = {
             "CRF, competing labels": partial(crf_label, image, probabilities, **DEEPLAB_CRF),
             "CRF, all labels": lambda: dense_crf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),
             "CRF, all labels, pydensecrf": lambda: pydensecrf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),
         }
-        seconds, labels = in_turns(ways, repeats)
+        seconds, labels = in_turns(variants, repeats)
     ours, whole, library = seconds.values()
     own, *others = labels.values()
     return [

@@ -52,15 +52,15 @@ class Row:
 
 
 def in_turns(
-    ways: Mapping[str, Callable[[], Any]], repeats: int, *, verbose: bool = True
+    variants: Mapping[str, Callable[[], Any]], repeats: int, *, verbose: bool = True
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Return median seconds and last result of each implementation, measured in turns so that drift affects all."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     results = {}
     for _ in range(repeats):
-        for name, way in ways.items():
+        for name, variant in variants.items():
             start = time.perf_counter()
-            results[name] = way()
+            results[name] = variant()
             seconds[name].append(time.perf_counter() - start)
             if verbose:
                 print(f"  {name}: {seconds[name][-1]:.2f} s", file=sys.stderr)
@@ -69,7 +69,7 @@ def in_turns(
 
 def print_table(rows: Sequence[Row]) -> None:
     """Print one line per comparison, with the required value and the verdict."""
-    print(f"{'what':<36}{'ours':>10}{'plain':>10}{'ratio':>8}  {'required':<14}")
+    print(f"{'measurement':<36}{'ours':>10}{'plain':>10}{'ratio':>8}  {'required':<14}")
     for row in rows:
         ours, plain, ratio = ("-" if v is None else f"{v:.3g}" for v in (row.ours, row.plain, row.ratio))
         print(f"{row.what:<36}{ours:>10}{plain:>10}{ratio:>8}  {row.required:<14} {row.verdict:<14}{row.note}".rstrip())

@@ -21,19 +21,21 @@ SBD_PIECES = ("cls", "train.txt", "val.txt")
 
 def find_voc(folder: Path) -> Path:
     """Find the folder VOC2012, given it or its parent. Raises UserError naming every missing part."""
-    places = [folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"]
-    return _with_pieces(places, VOC_PIECES, "--voc", "unpack VOCtrainval_11-May-2012.tar, give its VOCdevkit/VOC2012")
+    candidates = [folder, folder / "VOC2012", folder / "VOCdevkit" / "VOC2012"]
+    return _with_pieces(
+        candidates, VOC_PIECES, "--voc", "unpack VOCtrainval_11-May-2012.tar, give its VOCdevkit/VOC2012"
+    )
 
 
 def find_sbd(folder: Path) -> Path:
     """Find SBD's folder `dataset`, given it or its parent. Raises UserError naming every missing part."""
-    places = [folder, folder / "dataset", folder / "benchmark_RELEASE" / "dataset"]
-    return _with_pieces(places, SBD_PIECES, "--sbd", "unpack benchmark.tgz and give its benchmark_RELEASE")
+    candidates = [folder, folder / "dataset", folder / "benchmark_RELEASE" / "dataset"]
+    return _with_pieces(candidates, SBD_PIECES, "--sbd", "unpack benchmark.tgz and give its benchmark_RELEASE")
 
 
-def _with_pieces(places: list[Path], pieces: tuple[str, ...], option: str, remedy: str) -> Path:
-    missing = {place: [piece for piece in pieces if not (place / piece).exists()] for place in places}
-    best = min(places, key=lambda place: len(missing[place]))
+def _with_pieces(candidates: list[Path], pieces: tuple[str, ...], option: str, remedy: str) -> Path:
+    missing = {folder: [piece for piece in pieces if not (folder / piece).exists()] for folder in candidates}
+    best = min(candidates, key=lambda folder: len(missing[folder]))
     if missing[best]:
         raise UserError(f"{best} is missing {', '.join(missing[best])}", option, remedy=remedy)
     return best

@@ -109,15 +109,16 @@ def parse_options(
     argv: Sequence[str] | None = None,
     *,
     defaults: Mapping[str, Any] | None = None,
-    places: Sequence[Path] = (),
+    search_dirs: Sequence[Path] = (),
 ) -> OptionsT:
     """Parse argv (default: the command line) into `options_class`. Exits with status 2 and a message on errors.
 
     The published flags in `options_class.PUBLISHED` are understood. A bare `--flag` of a boolean option means true.
-    defaults: replace default values. places: further folders to search for the --config file. A field whose type is a
-    dataclass is a group with the options `--OUTER.INNER`. --print_config prints the options as YAML and exits.
+    defaults: replace default values. search_dirs: further folders in which the --config file is searched. A field whose
+    type is a dataclass is a group with the options `--OUTER.INNER`. --print_config prints the options as YAML and
+    exits.
     """
-    parsed = parse_command_line(options_class, argv, defaults=defaults, places=places)
+    parsed = parse_command_line(options_class, argv, defaults=defaults, search_dirs=search_dirs)
     return parsed.options
 
 
@@ -126,7 +127,7 @@ def parse_command_line(
     argv: Sequence[str] | None = None,
     *,
     defaults: Mapping[str, Any] | None = None,
-    places: Sequence[Path] = (),
+    search_dirs: Sequence[Path] = (),
     command: str = "",
 ) -> Parsed:
     """Like parse_options, and return the flags that every program has. command: the program's step, for messages."""
@@ -136,7 +137,7 @@ def parse_command_line(
         parser.set_defaults(dict(defaults))
     try:
         line = read_command_line(argv, options, getattr(options_class, "PUBLISHED", ()))
-        words = _presets_of_training(_words(line, options, places), options)
+        words = _presets_of_training(_words(line, options, search_dirs), options)
         parser.files = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
         namespace = parser.parse_args(words)
         _check_retired(options_class, namespace)
@@ -217,17 +218,17 @@ def _argument(option: Option, *, explain: bool) -> dict[str, Any]:
     return {**given, "default": option.default}
 
 
-def _words(line: CommandLine, options: Mapping[str, Option], places: Sequence[Path]) -> list[str]:
+def _words(line: CommandLine, options: Mapping[str, Option], search_dirs: Sequence[Path]) -> list[str]:
     """Return the words for jsonargparse, files first: later words win, and flags must win over files."""
-    found = [_config_word(word, places) for word in line.words if word.flag == "--config"]
+    found = [_config_word(word, search_dirs) for word in line.words if word.flag == "--config"]
     others = [_word(word, options) for word in line.words if word.flag != "--config"]
     return [*filter(None, found), *others, *line.rest]
 
 
-def _config_word(word: Word, places: Sequence[Path]) -> str:
+def _config_word(word: Word, search_dirs: Sequence[Path]) -> str:
     if not word.value:
         return word.flag  # the parser reports the missing value
-    path = existing_path(word.value, word.typed, places=places)
+    path = existing_path(word.value, word.typed, search_dirs=search_dirs)
     # errors in the file are raised here, since the parser's own errors do not name the file
     return f"--config={path}" if read_options(path) else ""
 

@@ -26,7 +26,7 @@ def main(
     run: str | Callable[[Any], Any],
     *,
     argv: Sequence[str] | None = None,
-    places: Sequence[Path] = (),
+    search_dirs: Sequence[Path] = (),
     command: str = "",
 ) -> NoReturn:
     """Parse argv into options_class, call run(options) and exit with status 0, 1 for an error, or 2 for bad options.
@@ -37,7 +37,9 @@ def main(
     prints all tracebacks. Worker processes are ended in any case.
     """
     with lasting_streams(), _ended_by_sigterm():
-        status = _status(partial(parse_command_line, options_class, argv, places=places, command=command), run)
+        status = _status(
+            partial(parse_command_line, options_class, argv, search_dirs=search_dirs, command=command), run
+        )
     sys.exit(status)
 
 

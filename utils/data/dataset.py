@@ -53,7 +53,7 @@ class Dataset:
         own = self.root / name
         return first_existing(own, published_lists(own, locate.PROJECT_ROOT))
 
-    def named_list(self, value: str, option: str, places: Sequence[Path] = ()) -> Path:
+    def named_list(self, value: str, option: str, search_dirs: Sequence[Path] = ()) -> Path:
         """Resolve an option's list: VALUE or VALUE.txt in the dataset's folder, or a path.
 
         Raises UserError if the path does not exist.
@@ -61,11 +61,11 @@ class Dataset:
         named = self.list_file(value if value.endswith(".txt") else f"{value}.txt")
         if named.is_file() or ("/" not in value and not value.endswith(".txt")):
             return named
-        return existing_path(value, option, places=places)
+        return existing_path(value, option, search_dirs=search_dirs)
 
 
 def open_dataset(
-    folder: str | Path, *, option: str = "--dataset", classes: Sequence[str] = (), places: Sequence[Path] = ()
+    folder: str | Path, *, option: str = "--dataset", classes: Sequence[str] = (), search_dirs: Sequence[Path] = ()
 ) -> Dataset:
     """Open a dataset by its folder. Class names: `classes`, else its classes.txt, else those of a known dataset.
 
@@ -75,7 +75,7 @@ def open_dataset(
     folder = catalog.DATASET_ALIASES.get(str(folder), str(folder))
     known = catalog.KNOWN_DATASETS.get(Path(folder).name)
     try:
-        root = existing_path(folder, option, places=places)
+        root = existing_path(folder, option, search_dirs=search_dirs)
     except UserError:
         if known is None:
             raise

@@ -12,14 +12,16 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEEPLAB_ROOT = PROJECT_ROOT / "deeplabv2"
 
 
-def existing_path(path: str | Path, what: str, *, places: Sequence[Path] = ()) -> Path:
-    """Resolve an input path: absolute, or relative to the current folder, `places` or the project's folder.
+def existing_path(path: str | Path, what: str, *, search_dirs: Sequence[Path] = ()) -> Path:
+    """Resolve an input path: absolute, or relative to the current folder, `search_dirs` or the project's folder.
 
     If it is in none of them, the published locations of this path are tried.
     what: the option, for messages. Raises UserError naming every path that was tried.
     """
     path = Path(path).expanduser()
-    candidates = [path] if path.is_absolute() else [place / path for place in (Path.cwd(), *places, PROJECT_ROOT)]
+    candidates = (
+        [path] if path.is_absolute() else [folder / path for folder in (Path.cwd(), *search_dirs, PROJECT_ROOT)]
+    )
     candidates += published_paths(path, PROJECT_ROOT)
     for candidate in candidates:
         with disk_errors(candidate):
@@ -33,7 +35,7 @@ def weights_path(
     value: str,
     what: str = "--init_weights (ImageNet weights of the backbone: see docs/voc.md)",
     *,
-    places: Sequence[Path] = (),
+    search_dirs: Sequence[Path] = (),
 ) -> Path:
     """Find a weights file: a path, or `package:NAME` for the only .pth or .safetensors file in a Python package.
 
@@ -41,7 +43,7 @@ def weights_path(
     """
     package = value.removeprefix("package:")
     if package == value:
-        return existing_path(value, what, places=places)
+        return existing_path(value, what, search_dirs=search_dirs)
     option = f"{what.split()[0]}={value}"
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:

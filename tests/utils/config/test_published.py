@@ -49,7 +49,7 @@ def calls(name):
 
 
 def parse(program, flags):
-    return parse_options(PROGRAMS[program], flags, places=(DEEPLAB_ROOT,))
+    return parse_options(PROGRAMS[program], flags, search_dirs=(DEEPLAB_ROOT,))
 
 
 @pytest.fixture(autouse=True)
