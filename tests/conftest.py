@@ -1,4 +1,4 @@
-"""Order of the tests: files that hold slow ones come first, so that several processes end together."""
+"""Orders the tests: files with slow ones come first, so that parallel processes finish together."""
 
 import pytest
 

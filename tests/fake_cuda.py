@@ -1,6 +1,6 @@
-"""Networks on a CUDA device that is not there: tensors of shape, type and device, without values.
+"""Networks on a missing CUDA device: fake tensors with shape, type and device but no values.
 
-Operations that mix devices raise, and so does every reading of a value: float(x), x.item(), x.tolist(), if x.
+Operations that mix devices raise, and so does reading any value: float(x), x.item(), x.tolist(), if x.
 """
 
 import copy
@@ -16,7 +16,7 @@ CUDA = torch.device("cuda", 0)
 
 @contextmanager
 def on_fake_cuda(network: nn.Module) -> Iterator[nn.Module]:
-    """A copy of the network on the device, while tensors are fake."""
+    """Copy the network to the device, while tensors are fake."""
     mode = FakeTensorMode()
     with FakeCopyMode(mode):
         result = copy.deepcopy(network)
@@ -34,5 +34,5 @@ def on_fake_cuda(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def moved(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The batch as the trainer brings it to the device."""
+    """Move the batch to the device like the trainer."""
     return {name: value.to(CUDA, non_blocking=True) for name, value in batch.items()}

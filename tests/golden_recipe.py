@@ -1,6 +1,6 @@
-"""Weights and inputs of the stored reference numbers, remade from names so that they need no storage.
+"""Weights and inputs of the stored reference numbers, generated from names so that they need no storage.
 
-The numbers in tests/golden came from the published implementation (float32, CPU) with exactly these tensors.
+The numbers in tests/golden were computed by the published implementation (float32, CPU) with exactly these tensors.
 """
 
 import json
@@ -21,12 +21,12 @@ def _seeded(text: str) -> torch.Generator:
 
 
 def golden_input(tag: str, shape: Sequence[int]) -> Tensor:
-    """The standard normal input that belongs to `tag`."""
+    """Return the standard normal input for `tag`."""
     return torch.randn(tuple(shape), generator=_seeded(f"input:{tag}"))
 
 
 def golden_weight(name: str, shape: Sequence[int]) -> Tensor:
-    """The value of the parameter or buffer with the state-dict name `name`."""
+    """Return the value of the parameter or buffer with the state-dict name `name`."""
     shape, leaf, generator = tuple(shape), name.split(".")[-1], _seeded(name)
     if leaf == "num_batches_tracked":
         return torch.zeros(shape, dtype=torch.long)
@@ -42,15 +42,15 @@ def golden_weight(name: str, shape: Sequence[int]) -> Tensor:
 
 
 def golden_state(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """A whole state dict from names and shapes."""
+    """Return a complete state dict from names and shapes."""
     return {name: golden_weight(name, shape) for name, shape in shapes.items()}
 
 
 def saliency_patch_inputs(tag: str, patches: int = 6, size: int = 448, crop: int = 320) -> dict[str, Tensor]:
-    """Five saliency crops as they are before any scaling, with patches and local maps (20 classes, stride 8).
+    """Five unscaled saliency crops with patches and local maps (20 classes, stride 8).
 
     saliency (5, 1, size, size) uint8: an object in a corner over haze of 1..5; zeros; an object in the middle; one near
-    another corner; haze of 1..3 alone. boxes (5, patches, 5), the first column 0: the corners, then random places.
+    another corner; haze of 1..3 alone. boxes (5, patches, 5), the first column 0: the corners, then random positions.
     local_cams (5 * patches, 21, crop / 8, crop / 8); tags (5, 20).
     """
     generator = _seeded(f"{tag}sal")
@@ -84,18 +84,18 @@ def saliency_patch_inputs(tag: str, patches: int = 6, size: int = 448, crop: int
 
 
 def golden_shapes(file: str) -> dict[str, tuple[int, ...]]:
-    """The names and shapes listed in a .tsv file of tests/golden, such as "resnet38_l2g_keys.tsv"."""
+    """Read the names and shapes in a .tsv file of tests/golden, such as "resnet38_l2g_keys.tsv"."""
     rows = (line.split("\t") for line in (GOLDEN / file).read_text().splitlines())
     return {name: tuple(int(size) for size in sizes.split(",") if size) for name, sizes in rows}
 
 
 def golden_module_shapes() -> dict[str, dict[str, list[int]]]:
-    """Module name -> its parameters' and buffers' shapes."""
+    """Map each module name to its parameters' and buffers' shapes."""
     return json.loads((GOLDEN / "module_keys.json").read_text())
 
 
 def golden_arrays(file: str) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file of tests/golden."""
+    """Read all arrays of an .npz file of tests/golden."""
     with np.load(GOLDEN / file, allow_pickle=False) as arrays:
         return dict(arrays)
 

@@ -1,4 +1,4 @@
-"""Ways to end a training in the middle, and whether two states are the same."""
+"""Interrupts trainings, and compares states."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from utils.training.trainer import Trainer
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing in the program catches it."""
+    """Simulates SIGKILL: nothing in the program catches it."""
 
 
 def at_step(monkeypatch, number, action):
@@ -49,12 +49,12 @@ def assert_same_values(one, other):
         assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
-# what a program asks of the file system, as Python reports it before it happens
+# audit events of file system requests, raised before they happen
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
 
 
 def in_child(work, folder, *, killed_at=None):
-    """Runs `work` in a forked process -> what it asked of the file system below `folder`, counted.
+    """Run `work` in a forked process. Returns the number of its file system requests below `folder`.
 
     killed_at: the process is killed just before that request, counted from 0.
     """

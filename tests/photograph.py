@@ -1,10 +1,10 @@
-"""A made-up picture with the traits of a photograph that resizing methods differ at."""
+"""A synthetic picture with the properties of photographs at which resizing methods differ."""
 
 import numpy as np
 
 
 def photograph(size: tuple[int, int], *, seed: int = 0) -> np.ndarray:
-    """(H, W, 3) uint8: strength falls with frequency, as in photographs; hard edges, fine texture, clipped lights."""
+    """(H, W, 3) uint8: power falls with frequency, as in photographs; hard edges, fine texture, clipped lights."""
     rng, (height, width) = np.random.default_rng(seed), size
     fy, fx = np.meshgrid(np.fft.fftfreq(height), np.fft.rfftfreq(width), indexing="ij")
     falloff = 1 / np.maximum(np.hypot(fy, fx), 1 / max(size))

@@ -1,4 +1,4 @@
-"""Tasks without data, for tests of what a training needs."""
+"""Tasks without data, for tests of the plan."""
 
 from pathlib import Path
 

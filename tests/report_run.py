@@ -1,4 +1,4 @@
-"""Runs with numbers of every stage, for tests of the HTML report."""
+"""Runs with records of every stage, for tests of the HTML report."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,13 @@ from utils.data.images import write_image, write_label_png
 
 
 def scores(mean: float, **class_iou: float | None) -> dict:
-    """What evaluate.py writes of one set of predictions."""
+    """The scores that evaluate.py writes for one set of predictions."""
     rates = ("pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "false_positive_rate", "false_negative_rate")
     return {"mean_iou": mean, **dict.fromkeys(rates, 0.5), "class_iou": class_iou}
 
 
 def write_numbers(run: Path, *, gain: float = 0.0) -> None:
-    """Options, curves and scores; gain is what this run's mIoU is above 0.5."""
+    """Write options, curves and scores. gain: this run's mIoU minus 0.5."""
     save_options(TrainOptions(experiment_name=run.name, epochs=2, lr=0.01 + gain), run / "config.yaml")
     (run / "versions.json").write_text('{"torch": "2.14.1"}')
     rows = [{"epoch": e, "step": 5 * (e + 1), "transfer": 2.0 - e, "active_tags": 0.5 + e / 4} for e in range(2)]
@@ -34,9 +34,9 @@ def write_numbers(run: Path, *, gain: float = 0.0) -> None:
 
 
 def make_report_run(folder: Path) -> dict[str, str]:
-    """small_run's run `exp` with numbers and labels. Returns options.
+    """Write small_run's run `exp` with scores and labels. Returns options.
 
-    a: columns 0..3 are labelled cat, of which the mask has 0..2. b: all right, but for column 5, which is ignored.
+    a: columns 0..3 are labelled cat, of which the mask has 0..2. b: correct, except for column 5, which is ignored.
     c: column 0 is labelled dog, where there is only background.
     """
     options = make_small_run(folder)

@@ -20,7 +20,7 @@ def block(height: int = 8, width: int = 8, *, color=(250, 120, 10), tag: int = 0
 
 
 def make_small_bank(folder: Path, foregrounds: Sequence[Foreground], classes: Sequence[str]) -> Path:
-    """Writes the foregrounds as a bank of a dataset with these classes."""
+    """Write the foregrounds as a bank of a dataset with these classes."""
     entries = [write_foreground(folder, f, classes[f.tag], agreement=1.0) for f in foregrounds]
     write_index(folder, entries)
     return folder

@@ -1,4 +1,4 @@
-"""Made-up downloads a few pixels large: a VOC devkit, SBD, COCO, and somebody's own photos."""
+"""Synthetic downloads a few pixels large: a VOC devkit, SBD, COCO, and a user's photos."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from utils.data.images import write_image, write_label_png
 
 HEIGHT, WIDTH = 12, 16
 VOC_TRAIN, VOC_VAL, VOC_TEST = ["2007_000032", "2007_000039"], ["2007_000042"], ["2008_000006"]
-SBD_ONLY = ["2008_000002", "2008_000003"]  # images of VOC that SBD alone has masks of
+SBD_ONLY = ["2008_000002", "2008_000003"]  # images of VOC with masks only in SBD
 
 
 def photo(path: Path, *, seed: int = 0, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Path:
@@ -49,7 +49,7 @@ def make_voc(folder: Path, *, test: bool = True) -> Path:
 
 
 def make_sbd(folder: Path, *, more: tuple[str, ...] = ()) -> Path:
-    """benchmark_RELEASE with a VOC train and a VOC val image, those that VOC has no mask of, and `more`."""
+    """benchmark_RELEASE with a train and a val image of VOC, those without a VOC mask, and `more`."""
     data = folder / "benchmark_RELEASE" / "dataset"
     (data / "cls").mkdir(parents=True)
     for name in (VOC_TRAIN[0], VOC_VAL[0], *SBD_ONLY, *more):
@@ -61,7 +61,7 @@ def make_sbd(folder: Path, *, more: tuple[str, ...] = ()) -> Path:
 
 
 def coco_category(name: str) -> int:
-    """A category's id, with gaps as COCO's have."""
+    """A category's id, with gaps like COCO's."""
     return 10 + 3 * COCO_CLASSES.index(name)
 
 
@@ -109,7 +109,7 @@ def make_coco(folder: Path) -> Path:
 
 
 def turned_photo(path: Path) -> Path:
-    """A photo that lies on its side on disk, with the EXIF note of a phone to turn it: upright it is taller."""
+    """A photo stored sideways, with the EXIF rotation of a phone: upright it is taller than wide."""
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -39,12 +39,12 @@ def make_segmentation_data(folder: Path) -> Path:
 
 
 def small_settings(data: Path, settings_class: type, **changes: Any) -> Any:
-    """The settings that small_flags says."""
+    """The settings of small_flags."""
     return parse_options(settings_class, small_flags(data, **changes))
 
 
 def small_flags(data: Path, **changes: Any) -> list[str]:
-    """Flags for a tiny ResNet at two scales, on the CPU, that write beside the data.
+    """Flags for a tiny ResNet at two scales on the CPU, with output beside the data.
 
     `changes` are written as keys with __ for the dot: SOLVER__LR=0.1.
     """

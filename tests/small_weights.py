@@ -1,4 +1,4 @@
-"""Initial weights of small networks in the files that were published for the whole ones."""
+"""Initial weights of small networks in the formats published for the full ones."""
 
 import struct
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def write_mxnet(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
 
 
 def write_small_resnet38(path: Path, *, width: float) -> Path:
-    """ImageNet weights of a ResNet-38 with few channels, as random as it starts."""
+    """Random "ImageNet" weights of a ResNet-38 with few channels."""
     torch.manual_seed(0)
     state = build_cam_net("resnet38", 1, width=width).state_dict()
     own = {"conv1a.weight": "arg:conv1a_weight"} | {

@@ -1,4 +1,4 @@
-"""--compile gives the losses that the networks give without it."""
+"""--compile gives the same losses as without it."""
 
 import copy
 
@@ -23,7 +23,7 @@ def test_compiled_networks_give_the_same_losses_and_gradients(kind):
         flags = ["--MODEL.WIDTH=0.0625", "--MODEL.N_BLOCKS=[1,1,1,1]", "--IMAGE.SIZE.TRAIN=33"]
         task = segmentation_task(parse_options(Settings, flags), labels=3, values=True)
     compiled, found = copy.deepcopy(task.network).train(), []
-    compiled.compile(backend="aot_eager")  # as by default, but for the C++ compiler, which takes minutes
+    compiled.compile(backend="aot_eager")  # the default, except for the C++ compiler, which takes minutes
     assert compiled.state_dict().keys() == task.network.state_dict().keys()
     for network in (task.network.train(), compiled):
         losses = task.losses(network, filled(task.example(2))).losses

@@ -1,4 +1,4 @@
-"""The demo: its steps on the screen, and that its short training gives the same for every seed."""
+"""The demo: its output, and that its short training depends only on the seed."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The environment step of the shell scripts: what it installs, and the one line where it cannot."""
+"""The environment step of the shell scripts: what it installs, and its one-line errors."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 from utils.files.locate import PROJECT_ROOT
 
 packaging = pytest.importorskip("packaging.requirements", reason="pip install packaging")
-# what a shell script needs besides Python
+# commands that the shell scripts need, except Python
 TOOLS = ("bash", "cat", "awk", "df", "dirname", "grep", "mkdir", "sed", "uname")
 
 
@@ -37,7 +37,7 @@ def test_constraints_fit_what_is_required():
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with the environment step alone, and a PATH, in `bin`, without Python and without compilers."""
+    """A folder with only the environment step, and a PATH in `bin` without Python and compilers."""
     (tmp_path / "scripts").mkdir()
     for name in ("scripts/common.sh", "scripts/environment.sh", "requirements.txt", "constraints.txt"):
         (tmp_path / name).write_text((PROJECT_ROOT / name).read_text())

@@ -1,4 +1,4 @@
-"""Errors of any kind are not caught for good, and every writer goes through the boundary to the file system."""
+"""Broad exceptions are not swallowed, and every write goes through the file system boundary."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ import pytest
 
 from tests.test_layout import short, sources
 
-# handlers that raise nothing: why each may catch what could be anything
+# handlers of broad exceptions that do not raise, with the reason
 CAUGHT_FOR_GOOD = {
     "utils/config/program.py:_ended_by_sigterm": "only the main thread may ask for signals: others run without",
     "utils/runtime/streams.py:open_missing": "that a descriptor is closed is what it was asked",
@@ -43,26 +43,26 @@ BOUNDARY = {"atomic_path", "disk_errors"}
 
 
 def caught(handler):
-    """Names of the exceptions that a handler catches."""
+    """Return the names of the exceptions that a handler catches."""
     types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     return {ast.unparse(node).rpartition(".")[2] for node in types}
 
 
 def raises_again(handler):
-    """Whether a handler ends by raising what it caught, or an error that names the file, the value or the option."""
+    """Return whether a handler re-raises, or raises an error that names the file, the value or the option."""
     last = handler.body[-1]
     return isinstance(last, ast.Raise) and (last.exc is None or bool(NAMED.search(ast.unparse(last.exc))))
 
 
 def swallowing(source):
-    """Names of the functions with a handler of broad exceptions that ends without raising."""
+    """Return the functions with a handler of broad exceptions that does not raise."""
     functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
     handlers = [(f.name, node) for f in functions for node in ast.walk(f) if isinstance(node, ast.ExceptHandler)]
     return [name for name, handler in handlers if caught(handler) & BROAD and not raises_again(handler)]
 
 
 def contexts(node, parents):
-    """Names of the context managers around a node."""
+    """Return the names of the context managers around a node."""
     while node in parents:
         node = parents[node]
         if isinstance(node, ast.With):
@@ -70,7 +70,7 @@ def contexts(node, parents):
 
 
 def is_writing(call):
-    """Whether a call writes: a method that does so by its name, or an `open` with such a mode."""
+    """Return whether a call writes a file, by its method name or the mode of `open`."""
     name = ast.unparse(call.func).rpartition(".")[2]
     modes = [arg.value for arg in call.args[:2] if isinstance(arg, ast.Constant)]
     opens = name == "open" and any(re.fullmatch("[wax][bt+]*", mode) for mode in modes if isinstance(mode, str))
@@ -78,7 +78,7 @@ def is_writing(call):
 
 
 def unguarded(source):
-    """Line and call of each write outside atomic_path and disk_errors; what is written to memory is none."""
+    """Yield line and call of each write outside atomic_path and disk_errors, except to memory."""
     tree = ast.parse(source)
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     for call in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""How programs end: one line for what a person can fix, a traceback and a request for a report for a bug."""
+"""How programs end: one line for mistakes of the user, a traceback and a request for a bug report for bugs."""
 
 import runpy
 import sys
@@ -17,7 +17,7 @@ from utils.files.locate import PROJECT_ROOT
 
 @dataclass(frozen=True)
 class Program:
-    """A program with its words, what it needs, a picture that it reads, and a function that one of its steps calls."""
+    """A program with its arguments, its inputs, a picture it reads, and a function that one of its steps calls."""
 
     words: Sequence[str]
     needed: Path
@@ -47,11 +47,11 @@ def segmentation(folder: Path) -> Program:
 
 
 def run(words: Sequence[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
-    """Runs a program in this process -> its status, and what it wrote to stderr, by line."""
+    """Run a program in this process. Returns its status and its lines on stderr."""
     monkeypatch.chdir(PROJECT_ROOT)
     monkeypatch.setattr(sys, "argv", list(words))
     monkeypatch.setattr(sys, "path", [*sys.path])
-    # a program imports its step when it has read its options: with the step's broken function
+    # a program imports its step after parsing its options, and gets the broken function
     for name in ("scripts.score_cams", "scripts.prepare_own", "deeplabv2.train"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     capsys.readouterr()
@@ -67,7 +67,7 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> Program:
 
 
 def lines_of_error(lines: Sequence[str]) -> list[str]:
-    """From the error's line on: progress bars stand before it."""
+    """Return the lines from the error on, without progress bars."""
     assert not any(line.startswith("Traceback") for line in lines)
     return list(lines[next(number for number, line in enumerate(lines) if line.startswith("error: ")) :])
 

@@ -1,6 +1,6 @@
-"""Both networks, their losses and inference on a CUDA device that is not there: no mixed devices, no value read.
+"""Both networks, their losses and inference on a missing CUDA device: no mixed devices, no value is read.
 
-The backward pass needs a device; it runs on meta tensors, which hold no values either.
+The backward pass needs a device, so it runs on meta tensors, which have no values either.
 """
 
 import numpy as np
@@ -43,7 +43,7 @@ META = Process(0, 1, torch.device("meta"))
 
 @pytest.fixture(autouse=True)
 def mixed_precision(monkeypatch):
-    """torch switches autocast off where there is no GPU."""
+    """torch disables autocast without a GPU."""
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
 
@@ -145,7 +145,7 @@ def test_whole_steps_read_no_value(kind):
 
 @pytest.mark.parametrize("fault", ["made on the CPU", "read"])
 def test_a_fault_would_be_noticed(monkeypatch, fault):
-    """The two mistakes that these tests are for, made on purpose."""
+    """The two mistakes that these tests must detect."""
     task = classifier_task(TrainOptions(**NARROW, suppression="fixed:0.55"))
     layer = task.network.global_net.DRS_fixed_layer7
 

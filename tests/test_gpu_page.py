@@ -1,4 +1,4 @@
-"""The table in docs/gpu.md is what --plan computes."""
+"""The table in docs/gpu.md equals the output of --plan."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A step that is killed at any moment and run again leaves the files of one that was not, byte for byte."""
+"""A step that is killed at any moment and run again writes files identical to an uninterrupted one."""
 
 import shutil
 from pathlib import Path
@@ -98,7 +98,7 @@ STEPS = {
 
 
 def results_below(folder: Path) -> dict[str, bytes]:
-    """Every file's content but that of scores.json, which holds the speed."""
+    """Read every file except scores.json, which contains the speed."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != "scores.json")
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -110,7 +110,7 @@ def test_a_killed_step_run_again_leaves_the_files_of_a_whole_one(step, tmp_path,
     (start, work), folder, begun = STEPS[step], tmp_path / "work", tmp_path / "begun"
     folder.mkdir()
     start(folder)
-    monkeypatch.setattr(atomic, "_swept", set())  # a process that starts has not looked at any folder yet
+    monkeypatch.setattr(atomic, "_swept", set())  # a new process has not swept any folder yet
     shutil.copytree(folder, begun, symlinks=True)
     count = in_child(lambda: work(folder), folder)
     whole = results_below(folder)

@@ -1,4 +1,4 @@
-"""The shape of the repository: who imports whom, what no file may hold, and presets that parse."""
+"""The structure of the repository: allowed imports, forbidden content, and valid presets."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ from utils.config.parser import parse_options
 from utils.files.locate import PROJECT_ROOT
 
 ROOMS = ("models", "utils", "scripts", "deeplabv2")
-# the rooms and single files of utils, from the ground up: each may import those on lower floors, and itself
+# the packages and modules of utils by layer, lowest first: each may only import lower layers, and itself
 FLOORS = (
     ("errors",),
     ("files", "fonts"),
@@ -22,7 +22,7 @@ FLOORS = (
     ("training", "l2g_samples", "metrics", "error_bars"),
     ("report",),
 )
-# a program and the helpers that it alone needs: scripts import no others
+# helpers and the programs that may import them
 OWN_ROOMS = {
     "prepare": ("prepare_voc", "prepare_coco", "prepare_own", "make_saliency", "make_segments"),
     "demo": ("make_demo_data",),
@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "utils": {"utils"},
 }
 LIBRARIES_OF_MODELS = {"torch", "torchvision", "timm"}
-# the converter of published pickled files: it refuses anything but arrays, see tests/utils/files/test_npy_dict.py
+# the reader of published pickled files: it refuses anything but arrays, see tests/utils/files/test_npy_dict.py
 READER_OF_ARRAYS = "utils/files/npy_dict.py"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PRESETS = sorted((PROJECT_ROOT / "configs").glob("*.yaml"))
@@ -54,7 +54,7 @@ def python_files(room):
 
 
 def sources(*suffixes):
-    """Every file of the project itself with these suffixes: not tests, data, runs, or what is hidden."""
+    """Return every file of the project with these suffixes, except tests, data, runs, and hidden files."""
     folders = [PROJECT_ROOT / name for name in (*ROOMS, "configs")]
     files = [*PROJECT_ROOT.glob("*"), *(path for folder in folders for path in folder.rglob("*"))]
     files = [p for p in files if p.is_file() and p.suffix in suffixes]
@@ -64,7 +64,7 @@ def sources(*suffixes):
 
 
 def imports(path):
-    """Every module that a file names in an import, also inside functions, in full."""
+    """Yield the full name of every imported module, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -90,7 +90,7 @@ def test_rooms_import_one_way_only(room):
 
 
 def subject(module, room):
-    """What a module of a room belongs to: utils.cam.labels of utils to cam; None for modules of other rooms."""
+    """Return the subpackage of a module: cam for utils.cam.labels; None for modules of other packages."""
     parts = module.split(".")
     return parts[1] if parts[0] == room and len(parts) > 1 else None
 
@@ -178,7 +178,7 @@ def test_no_exception_is_swallowed_without_a_name():
 
 
 def loads(path):
-    """Calls of anything named load in a file, with their keywords."""
+    """Yield calls of anything named load in a file, with their keywords."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "load":
             yield ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}, node.lineno

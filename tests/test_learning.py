@@ -1,4 +1,4 @@
-"""L2G learns objects from tags and saliency: its pseudo labels beat chance and the CAMs of a classifier alone."""
+"""L2G learns objects from tags and saliency: its pseudo labels are better than chance and a plain classifier's CAMs."""
 
 import json
 from pathlib import Path
@@ -27,9 +27,9 @@ COLOURS = ((220, 40, 40), (40, 190, 60), (50, 70, 230))  # of the classes' marks
 
 
 def make_marked_objects(folder: Path) -> Path:
-    """Dataset `marked`: grey elongated objects on noise, one or two an image, which a coloured end alone tells apart.
+    """Dataset `marked`: one or two grey elongated objects on noise per image, distinguished only by a coloured end.
 
-    A classifier needs the ends only; the masks, and saliency, are the whole objects.
+    A classifier only needs the ends; masks and saliency show the complete objects.
     """
     rng, data, lines = np.random.default_rng(0), folder / "marked", []
     for number in range(IMAGES):
@@ -60,7 +60,7 @@ def centre_of(rng: np.random.Generator, place: int, count: int) -> tuple[int, in
 def draw_object(
     image: np.ndarray, mask: np.ndarray, tag: int, *, centre: tuple[int, int], rng: np.random.Generator
 ) -> None:
-    """An ellipse, lying more or less, with a disc in the class's colour on its left or right end."""
+    """A roughly horizontal ellipse with a disc in the class's colour at its left or right end."""
     angle, long, short = float(rng.uniform(-25, 25)), int(rng.integers(26, 34)), int(rng.integers(12, 17))
     body = np.zeros_like(mask)
     cv2.ellipse(body, centre, (long, short), angle, 0, 360, 1, -1)
@@ -74,12 +74,12 @@ def draw_object(
 
 
 def score_of_labels(data: Path, name: str, *flags: str, seed: int = 0) -> float:
-    """Trains, makes CAMs and pseudo labels, and returns the labels' mIoU on the images trained on."""
+    """Train, compute CAMs and pseudo labels, and return the labels' mIoU on the training images."""
     run = [f"--experiment_name={name}", f"--runs_dir={data.parent / 'runs'}"]
     machine = ["--num_workers=0", "--device=cpu"]
     settings = [f"--dataset={data}", f"--seed={seed}", *(f"--{key}={value}" for key, value in SMALL.items())]
     train.run(parse_options(TrainOptions, [*settings, *run, *machine, *flags]))
-    # the images' own tags, whatever was trained on
+    # the images' own tags, regardless of those in training
     make_cams.run(parse_options(CamOptions, [*run, *machine, f"--test_list={data / 'train_cls.txt'}"]))
     score_cams.run(parse_options(ScoreOptions, [*run, "--num_workers=1"]))
     labels = data.parent / "labels" / name
@@ -89,7 +89,7 @@ def score_of_labels(data: Path, name: str, *flags: str, seed: int = 0) -> float:
 
 
 def score_of_chance(data: Path) -> float:
-    """The better mIoU of two labels that need no network: background alone, and an image's first tag everywhere."""
+    """Return the better mIoU of two trivial labels: only background, and an image's first tag everywhere."""
     nothing, whole = ConfusionMatrix(len(COLOURS) + 1), ConfusionMatrix(len(COLOURS) + 1)
     for entry in read_image_list(data / "train_cls.txt", len(COLOURS)):
         mask = read_label(data / "SegmentationClass" / f"{entry.name}.png")
@@ -102,7 +102,7 @@ def score_of_chance(data: Path) -> float:
 def test_labels_of_l2g_beat_chance_and_the_cams_of_a_classifier_alone(tmp_path: Path):
     """Measured, % mIoU with seeds 0, 1, 2: L2G 45.7, 43.1, 44.7; the classifier alone 30.7, 34.7, 29.2; chance 20.4.
 
-    With tags shuffled among the images in training, saliency alone is left to learn from: 37.0, which fails here.
+    With tags shuffled between training images, only saliency is informative: 37.0, which fails here.
     """
     data = make_marked_objects(tmp_path)
     l2g = score_of_labels(data, "l2g")

@@ -1,4 +1,4 @@
-"""Options: presets state what differs, flags win over presets, the published names are understood."""
+"""Options: presets state differences, flags override presets, published names are understood."""
 
 import re
 
@@ -102,7 +102,7 @@ def test_a_mistyped_option_is_answered_with_the_nearest(capsys):
     assert "--batch_size" in capsys.readouterr().err.split("Options:")[0]
 
 
-# keys of published files that decide nothing, and one that has a single valid value
+# keys of published files without effect, and one with a single valid value
 WITHOUT_RANGE = {"IMAGE.SIZE.TEST", "DATASET.IGNORE_LABEL"}
 
 

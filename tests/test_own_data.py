@@ -1,4 +1,4 @@
-"""The way from one's own photos to labels, step by step, with the commands that stand in docs/own_photos.md."""
+"""From the user's photos to labels step by step, with the commands in docs/own_photos.md."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ NAMES = ["IMG_0001", "IMG_0002", "IMG_0003", "IMG_0004", "Köln"]
 SMALL = ["--resize=64", "--input_size=48", "--crop_size=32", "--batch_size=2", "--epochs=1"]
 
 
-# whole programs, one after the other
+# complete programs, one after the other
 pytestmark = pytest.mark.slow
 
 TABLE = """file,tags
@@ -31,7 +31,7 @@ IMG_0005.jpg,?
 
 
 def documented_commands() -> list[list[str]]:
-    """The Python commands of the page's section, split into words."""
+    """Return the Python commands in the page's section, split into words."""
     page = (PROJECT_ROOT / "docs" / "own_photos.md").read_text(encoding="utf-8")
     assert all(line in page for line in TABLE.splitlines())
     (block,) = re.findall(r"```bash\n(.*?)```", page.split("## Step by step\n")[1], flags=re.DOTALL)
@@ -40,7 +40,7 @@ def documented_commands() -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with photos and a table of tags, after every command of the page's section."""
+    """A folder with photos and a tag table, after every command of the page's section."""
     folder = tmp_path_factory.mktemp("own")
     commands = documented_commands()
     for number, line in enumerate(TABLE.splitlines()[1:]):

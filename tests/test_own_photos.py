@@ -1,4 +1,4 @@
-"""The one command from a folder of photos to masks: exactly the files that it leaves, also after a kill."""
+"""The command from a folder of photos to masks: the exact files that it writes, also after a kill."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from tests.test_pipeline import files_below
 from utils.data.images import write_label_png
 from utils.files.locate import PROJECT_ROOT
 
-# whole programs, minutes of them
+# complete programs, which take minutes
 pytestmark = pytest.mark.slow
 
 CODE = ("models", "utils", "scripts", "deeplabv2", "configs")
@@ -38,7 +38,7 @@ SMALL_SEGMENTER = (
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A copy of the project, without data and runs, in a folder whose name a shell would split."""
+    """A copy of the project without data and runs, in a folder whose name a shell would split."""
     root = tmp_path_factory.mktemp("own") / "my project (it's)"
     for name in CODE:
         ignored = shutil.ignore_patterns("__pycache__", "data" if name == "deeplabv2" else "__pycache__")
@@ -50,7 +50,7 @@ def project(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def album(tmp_path_factory) -> Path:
-    """Photos of cats (red), dogs (blue) and nothing, in two folders, with a table; two are not in it."""
+    """Photos of cats (red), dogs (blue) and nothing, in two folders, with a table that does not contain two of them."""
     folder, rng = tmp_path_factory.mktemp("album of mine"), np.random.default_rng(0)
     rows = []
     for number in range(NUM_PHOTOS):

@@ -1,4 +1,4 @@
-"""The pipeline as a user runs it: programs and shell scripts on files, and exactly the files that they leave."""
+"""The pipeline as users run it: programs and shell scripts on files, and the exact files they write."""
 
 import io
 import json
@@ -55,7 +55,7 @@ NAMES = [f"demo_train_{index:05d}" for index in range(6)]
 
 
 def program(folder: Path, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess:
-    """Runs a program of the project from `folder`, in which no relative path leads to the project."""
+    """Run a program of the project from `folder`, where no relative path leads to the project."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, **variables}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
     assert not check or done.returncode == 0, done.stdout + done.stderr
@@ -63,7 +63,7 @@ def program(folder: Path, *command: str, check: bool = True, **variables: str) -
 
 
 def python(folder: Path, script: str, *flags: str, check: bool = True) -> subprocess.CompletedProcess:
-    """Runs an entry point as from `folder`, but in this process, which has imported torch already."""
+    """Run an entry point from `folder` in this process, which has already imported torch."""
     out, err = io.StringIO(), io.StringIO()
     argv = patch.object(sys, "argv", [script, *flags])
     with chdir(folder), redirect_stdout(out), redirect_stderr(err), argv, pytest.raises(SystemExit) as ended:
@@ -79,7 +79,7 @@ def files_below(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A folder with dataset and run after every stage, and what each stage printed."""
+    """A folder with dataset and run after every stage, and the output of each stage."""
     folder = tmp_path_factory.mktemp("pipeline")
     options = make_demo_data.DemoDataOptions(out=folder / "mini", num_train=6, num_val=2)
     make_demo_data.run(options)
@@ -156,7 +156,7 @@ def test_a_stage_that_lacks_the_one_before_names_it(finished):
 
 
 def copy_project(folder: Path) -> Path:
-    """The project's files without data, runs and environment, as a fresh clone has them."""
+    """Copy the project's files without data, runs and environment, like a fresh clone."""
     own = {PROJECT_ROOT / name for name in (".venv", ".git", "runs", "data", "sem_seg_fg", "deeplabv2/data", "tests")}
 
     def left_out(where: str, names: list[str]) -> set[str]:
@@ -192,7 +192,7 @@ EPOCHS = {"EXP": "exp", "EPOCHS": "1", "CDA_EPOCHS": "1"}
 
 
 def make_published_folder(root: Path) -> None:
-    """Data, lists, weights and foregrounds where the published README puts them, of small networks and images."""
+    """Small data, lists, weights and foregrounds in the locations of the published README."""
     data, lists = root / "data" / "voc12", root / DEVKIT / "ImageSets" / "SegmentationAug"
     make_demo_data.run(make_demo_data.DemoDataOptions(out=data, num_train=6, num_val=2))
     (data / "classes.txt").unlink()
@@ -212,7 +212,7 @@ def make_published_folder(root: Path) -> None:
 
 
 def shrink(preset: Path, values: dict) -> None:
-    """Writes the values into a preset, so that published commands train a small network as they stand."""
+    """Write the values into a preset, so that unmodified published commands train a small network."""
     content = yaml.safe_load(preset.read_text())
     for key, value in values.items():
         content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
@@ -280,7 +280,7 @@ def test_published_weights_that_were_laid_in_give_labels_a_bank_and_the_second_s
     assert len(list(labels.glob("*.png"))) == 6 and not (run / "config.yaml").exists()
     show_the_masks(published, run)
     listing = published / "sem_seg_fg" / "seg_fg_dirs.npy"
-    listing.unlink()  # the bank is then made of the labels
+    listing.unlink()  # the bank is then made from the labels
     program(published, "bash", "train_test_L2G_voc.sh", STAGE="bank", **epochs)
     assert len(read_index(bank)) >= 1
     program(published, "bash", "train_test_L2G_voc.sh", STAGE="2", **epochs)
@@ -293,7 +293,7 @@ def python_of(clone: Path, script: str, *flags: str) -> subprocess.CompletedProc
 
 
 def show_the_masks(clone: Path, run: Path) -> None:
-    """Puts the masks in the place of the CAMs of a run that has hardly been trained: a bank needs objects."""
+    """Replace the CAMs of a hardly trained run by the masks, since a bank needs objects."""
     for path in (run / "cam").glob("*.npz"):
         mask = read_label(clone / "data" / "voc12" / "SegmentationClass" / f"{path.stem}.png")
         keys, _ = read_cam(path)
@@ -317,6 +317,6 @@ def test_the_coco_script_does_its_one_stage_and_the_others_take_its_run(clone: P
     labels = data / "pseudo_seg_labels_l2g_coco"
     assert len(list(labels.glob("*.png"))) == 2 and (run / "contact_sheet.png").is_file()
     shutil.rmtree(labels)
-    program(tmp_path, "bash", str(clone / "test_l2g_coco.sh"))  # the same run without naming it
+    program(tmp_path, "bash", str(clone / "test_l2g_coco.sh"))  # the same run without giving its name
     program(tmp_path, "bash", str(clone / "gen_gt_coco.sh"))
     assert len(list((run / "ms" / "attention").glob("*.png"))) == 4 and len(list(labels.glob("*.png"))) == 2

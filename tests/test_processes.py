@@ -1,4 +1,4 @@
-"""Several processes, as torchrun starts them: uneven lists, one that dies, two machines, results that are joined."""
+"""Several processes started by torchrun: uneven lists, one that dies, two machines, merged results."""
 
 import json
 import os
@@ -22,14 +22,14 @@ from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
 from utils.training.checkpoint import read_checkpoint
 
-# whole programs, and several of each
+# complete programs, several at a time
 pytestmark = pytest.mark.slow
 
 SECONDS_TO_END = 10
 
 
 def start(*command):
-    """A program whose output is read later."""
+    """Start a program whose output is read later."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -45,7 +45,7 @@ def output_of(process, *, timeout=240):
 
 
 def flags_of(options, tmp_path):
-    """The options as a file that a program reads."""
+    """Write the options to a file for a program."""
     path = tmp_path / f"{options.experiment_name}.yaml"
     path.write_text(options_text(options))
     return PROJECT_ROOT / "train_l2g.py", f"--config={path}"
@@ -58,7 +58,7 @@ def free_port():
 
 
 def test_two_machines_train_on_a_list_that_does_not_divide(tmp_path):
-    """Two agents on one machine. Nine images fill two steps of 2 x 2; the ninth waits for another epoch."""
+    """Two agents on one machine. Nine images fill two steps of 2 x 2; the ninth is skipped in that epoch."""
     data = make_training_data(tmp_path, count=9)
     common = {"save_minutes": 1000.0, "freeze_batch_norm": True, "frozen_stages": 0, "dropout": (0.0, 0.0)}
     torch.manual_seed(1)
@@ -76,20 +76,20 @@ def test_two_machines_train_on_a_list_that_does_not_divide(tmp_path):
         for rank in (0, 1)
     ]  # fmt: skip
     shown = "".join(output_of(agent) for agent in agents)
-    assert shown.count("2 steps per epoch on 2 x cpu") == 1  # the main process alone
+    assert shown.count("2 steps per epoch on 2 x cpu") == 1  # only the main process
     found = read_checkpoint(tmp_path / "runs" / "two" / "model" / "toy_epoch_0.pth")
     alone = read_checkpoint(train.run(small_options(data, experiment_name="one", batch_size=4, **common)))
     assert found["step"] == alone["step"] == 2 and found["facts"]["number of processes"] == 2
     for name, value in alone["state_dict"].items():
         assert torch.allclose(found["state_dict"][name], value, rtol=1e-3, atol=1e-5), name
-    # the run is refused to another number of processes, whose steps would draw other images
+    # resuming with another number of processes is refused, since its steps would draw other images
     resumed = small_options(data, experiment_name="two", batch_size=2, epochs=2, resume=True, **common)
     with pytest.raises(UserError, match="number of processes: was 2, is 1"):
         train.run(resumed)
 
 
 def test_a_process_that_dies_ends_the_others_and_shows_its_own_error(tmp_path):
-    """One image is damaged behind its header: the process that draws it ends, in the middle of an epoch."""
+    """One image is damaged after its header: the process that reads it ends in the middle of an epoch."""
     data = make_training_data(tmp_path, count=12)
     path = data / "JPEGImages" / "p7.png"
     path.write_bytes(path.read_bytes()[:1500])

@@ -1,4 +1,4 @@
-"""README and docs are true: their commands name programs and options that exist, their links lead somewhere."""
+"""README and docs are correct: programs, options and link targets exist."""
 
 import re
 import shlex
@@ -51,7 +51,7 @@ OPTIONS = {
     "scripts/check_data.py": CheckOptions,
     "deeplabv2/eval.py": ArchiveSettings,
 }
-# the segmentation trainer's commands name a step
+# commands of the segmentation trainer contain a step
 STEPS = {
     "train": TrainSettings,
     "test": StepSettings,
@@ -59,7 +59,7 @@ STEPS = {
     "predict": PredictSettings,
     "cams": CamSettings,
 }
-# not of a program: pip, torchrun, test.sh, and what every program has
+# options of pip, torchrun and test.sh, and those of every program
 OTHER_FLAGS = {
     "help",
     "print_config",
@@ -79,7 +79,7 @@ OTHER_FLAGS = {
     "config",
     "config_path",
 }
-# pages and the number of lines that they may have
+# pages and their maximal number of lines
 LONGEST = {"README.md": 150, "CONTRIBUTING.md": 70}
 
 
@@ -88,12 +88,12 @@ def short(page: Path) -> str:
 
 
 def prose(page: Path) -> str:
-    """A page without the generated table of published flags, which has tests of its own."""
+    """Read a page without the generated table of published flags, which has its own tests."""
     return re.sub(r"<!-- flags: .*?<!-- end of flags -->", "", page.read_text(), flags=re.DOTALL)
 
 
 def commands() -> list[tuple[str, ...]]:
-    """Every command of the pages' shell blocks and inline code, split into words, comments dropped."""
+    """Yield every command in the pages' shell blocks and inline code, split into words, without comments."""
     found = {}
     for page in PAGES:
         text = prose(page)
@@ -139,7 +139,7 @@ def test_links_lead_to_files_and_headings(page: Path):
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings of a page as GitHub names them in links."""
+    """Return the headings of a page as GitHub's link anchors."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     titles = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
@@ -188,7 +188,7 @@ def test_every_bibtex_entry_is_complete_and_in_the_table_of_methods():
     assert set(re.findall(r"`([a-z0-9]+\d{4}\w+)`", text)) == {key for key, _ in entries}
 
 
-# what the pages and --help say instead: dataset, an RGB image, valid values, resumes, reports, missing, permanently
+# use instead: dataset, an RGB image, valid values, resumes, reports, missing, permanently
 NOT_ENGLISH = r"data set|\ba RGB\b|\blegal\b|\bgo(es)? on\b|there already|is no file|\black(s|ing)?\b|for ever\b|nobody"
 
 

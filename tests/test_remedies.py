@@ -1,4 +1,4 @@
-"""What messages advise exists: every option, command and setting that an error names is one."""
+"""Remedies are valid: every option, command and setting named in an error exists."""
 
 import ast
 import re
@@ -58,7 +58,7 @@ PROGRAMS = {
     "scripts/prepare_voc.py": (PrepareVocOptions,),
     "scripts/show_scores.py": (ShowOptions,),
 }
-# a module that one program alone runs -> that program's options; those of other modules may be any program's
+# modules of a single program -> its options; other modules may name any program's options
 OWN = {
     "scripts/train.py": (TrainOptions,),
     "scripts/make_cams.py": (CamOptions,),
@@ -76,13 +76,13 @@ FOREIGN = {"nproc_per_node", "shm"}  # torchrun's; docker's --shm-size, up to it
 
 
 def is_error(node):
-    """Whether a call makes an error that a person sees."""
+    """Return whether a call creates an error that users see."""
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     return name.endswith(("Error", "refusal")) or name == "exit"
 
 
 def texts(path):
-    """The texts of a file's errors and remedies: each expression's constants, joined, with its line."""
+    """Yield the texts of a file's errors and remedies (the joined constants of each expression) with their lines."""
     for node in ast.walk(ast.parse(path.read_text())):
         found = []
         if isinstance(node, ast.Call) and is_error(node):
@@ -122,7 +122,7 @@ def test_every_option_of_a_message_exists(file):
     own = names_of(OWN.get(file) or (options for all_of in PROGRAMS.values() for options in all_of))
     published = {flag.name.removeprefix("--") for flags in FLAGS_OF.values() for flag in flags}
     if file.startswith("utils/config/published"):
-        own |= published  # here they are what is given
+        own |= published  # here these are the given values
     wrong = []
     for other, line, text in ADVICE:
         if other == file:

@@ -1,4 +1,4 @@
-"""Steps that need no network run where torch cannot be imported: they start in a second, on any machine."""
+"""Steps that need no network run without torch, and therefore start within a second."""
 
 import os
 import subprocess

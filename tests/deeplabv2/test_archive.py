@@ -1,4 +1,4 @@
-"""The archive for the evaluation server: what is in it, and what is refused."""
+"""The archive for the evaluation server: its content, and which labels are refused."""
 
 import tarfile
 

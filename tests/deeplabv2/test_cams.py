@@ -1,4 +1,4 @@
-"""Class maps of a trained network: the tags alone compete, and what is written goes through gen_gt.py's rule."""
+"""Class maps of a trained network: only tags compete, and gen_gt.py can read the written maps."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from utils.errors import UserError
 
 
 def logits_of(**probabilities):
-    """One pixel with these probabilities of labels l0, l1, ..."""
+    """One pixel with the given probabilities of labels l0, l1, ..."""
     labels = np.array([int(name[1:]) for name in probabilities], np.uint8)
     return StoredLogits(labels, np.log(np.array(list(probabilities.values()), np.float16))[:, None, None], (1, 1))
 
@@ -27,7 +27,7 @@ def test_only_background_and_tags_share_the_probability():
     # without label 3: background 0.2, class 0 0.5, class 1 0.1, which are 0.25, 0.625, 0.125 of 0.8
     stored = logits_of(l0=0.2, l1=0.5, l2=0.1, l3=0.2)
     maps = class_maps(stored, np.array([0, 1]))[:, 0, 0]
-    # the strongest says how much is no background, the other keeps its fifth of it
+    # the strongest has the value of the total foreground, the other a fifth of it
     assert maps == pytest.approx([0.75, 0.15], abs=2e-3)
 
 
@@ -41,7 +41,7 @@ def test_one_file_an_image_of_the_list_and_another_network_is_refused(tmp_path, 
     monkeypatch.setattr("utils.runs.segmentation.locate.PROJECT_ROOT", tmp_path / "project")
     data = make_segmentation_data(tmp_path)
     train.run(small_settings(data, Settings, SOLVER__ITER_MAX=1))
-    # t0 shows a cat, t1 a dog, and t2 by its tags both
+    # t0 shows a cat, t1 a dog, and t2 is tagged with both
     (data / "train_cls.txt").write_text("t0 0\nt1 1\nt2 0 1\n")
     options = {"out": str(tmp_path / "maps"), "num_workers": 1}
     folder = cams.run(small_settings(data, CamSettings, **options))

@@ -1,4 +1,4 @@
-"""Training samples of the segmentation trainer: alignment, padding, and what their randomness follows from."""
+"""Training samples of the segmentation trainer: alignment, padding, and randomness."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from utils.data.images import write_image, write_label_png
 
 @pytest.fixture
 def make(tmp_path):
-    """A dataset of one image 8 x 10 whose red channel says its label: 40 * label, in four blocks."""
+    """A dataset of one image 8 x 10 whose red channel encodes its label: 40 * label, in four blocks."""
     label = np.zeros((8, 10), np.uint8)
     label[:4, 5:], label[4:, :5], label[4:, 5:] = 1, 2, 3
     image = np.stack([label * 40, np.full_like(label, 9), np.full_like(label, 7)], axis=-1)

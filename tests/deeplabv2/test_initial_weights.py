@@ -1,4 +1,4 @@
-"""Initial weights: every file that fits fills the whole backbone, every other file is an error."""
+"""Initial weights: a matching file fills the complete backbone, any other file is an error."""
 
 import socket
 
@@ -28,7 +28,7 @@ def build(name=PUBLISHED, num_labels=4, **options):
 
 
 def other_state(net, *, head=True):
-    """Another value for every tensor of one scale's network, as a published base file names them."""
+    """A different value for every tensor of a single-scale network, with the names of a published base file."""
     state = net.single_scale().state_dict()
     return {n: t + 1 for n, t in state.items() if (head or not n.startswith("aspp.")) and "num_batches" not in n}
 
@@ -69,7 +69,7 @@ def test_a_checkpoint_for_other_labels_leaves_the_head_new():
 
 
 def torchvision_names(net):
-    """The published names of one scale's backbone -> torchvision's, written out as a second way to the same table."""
+    """The published names of a single-scale backbone -> torchvision's, written independently of the tested table."""
     layers = {"reduce.conv": "conv1", "reduce.bn": "bn1", "conv3x3.conv": "conv2", "conv3x3.bn": "bn2"}
     layers |= {
         "increase.conv": "conv3",
@@ -79,7 +79,7 @@ def torchvision_names(net):
     }
     result = {}
     for name in net.single_scale().state_dict():
-        if name.endswith("num_batches_tracked"):  # nothing uses it, older files lack it: it is left alone
+        if name.endswith("num_batches_tracked"):  # unused and missing in older files, so it is ignored
             continue
         if name.startswith("layer1.conv1."):
             kind, leaf = name.split(".")[2:]
@@ -114,7 +114,7 @@ def test_torchvision_stem_sees_the_same_through_the_published_input():
     with torch.no_grad():
         expected = theirs.relu(theirs.bn1(theirs.conv1(IMAGENET.prepare(picture))))
         found = ours.layer1.conv1(CAFFE.prepare(picture))
-    # at the edge both pad with 0, which is not quite the same colour in both
+    # both pad with 0 at the border, which is a slightly different colour in each
     torch.testing.assert_close(found[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.1)
 

@@ -1,4 +1,4 @@
-"""Images as each network wants them."""
+"""The input formats of the networks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What published YAML files say of the data: names, missing lists of classes, VOC's own folder."""
+"""Data settings in published YAML files: names, missing class lists, VOC's own folder."""
 
 import pytest
 
@@ -59,6 +59,6 @@ def test_a_missing_list_of_classes_stops_only_what_knows_no_classes(tmp_path, ca
 def test_an_empty_side_of_crops_is_one_error_of_training(tmp_path):
     data = make_segmentation_data(tmp_path)
     settings = small_settings(data, Settings, IMAGE__SIZE__TRAIN=None)
-    inputs.open_data(settings.DATASET)  # what does not crop runs
+    inputs.open_data(settings.DATASET)  # commands that do not crop work
     with pytest.raises(UserError, match=r"IMAGE\.SIZE\.TRAIN.*--IMAGE\.SIZE\.TRAIN=321"):
         train.run(settings)

@@ -1,4 +1,4 @@
-"""Stored logits: size on disk, what is left out, what is refused."""
+"""Stored logits: size on disk, which labels are dropped, which files are refused."""
 
 import numpy as np
 import pytest

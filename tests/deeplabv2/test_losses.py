@@ -1,4 +1,4 @@
-"""Losses against numbers worked out by hand, and where nothing is labelled."""
+"""Losses compared with hand-computed numbers, and without labelled pixels."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The segmentation trainer as a user runs it: programs and shell scripts on files, and exactly the files they leave."""
+"""The segmentation trainer as users run it: programs and shell scripts on files, and the exact files they write."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.small_segmentation import make_segmentation_data, small_flags, small_
 from utils.files.locate import PROJECT_ROOT
 from utils.training.checkpoint import read_checkpoint
 
-# whole programs, minutes of them
+# complete programs, which take minutes
 pytestmark = pytest.mark.slow
 
 TINY = [
@@ -31,7 +31,7 @@ TINY = [
 
 
 def program(folder, *command, check=True):
-    """Runs a program from `folder`, in which no relative path leads to the project."""
+    """Run a program from `folder`, where no relative path leads to the project."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
     environment.pop("EXP", None)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
@@ -49,7 +49,7 @@ def files_below(folder):
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """The project's files without data, results and environment, as a fresh clone has them."""
+    """Copy the project's files without data, results and environment, like a fresh clone."""
     made = shutil.ignore_patterns(".venv", ".git", "runs", "data", "__pycache__", ".*_cache")
 
     def ignored(folder, names):
@@ -68,7 +68,7 @@ def test_the_published_script_says_at_once_what_is_missing_and_where_it_goes(clo
 
 @pytest.fixture(scope="module")
 def finished(clone, tmp_path_factory):
-    """The clone after the published script has run on made-up data from another folder, and what it printed."""
+    """The clone after running the published script on synthetic data from another folder, and its output."""
     folder = tmp_path_factory.mktemp("elsewhere")
     shutil.copytree(make_segmentation_data(folder), clone / "data" / "voc12")
     shutil.copytree(folder / "labels", clone / "data" / "voc12" / "pseudo_seg_labels_mine")
@@ -92,7 +92,7 @@ def test_the_published_script_leaves_exactly_these_files(finished):
     }  # fmt: skip
     assert sum(line.startswith("mIoU  ") for line in done.stdout.splitlines()) == 2
     assert "test.txt is missing: results.tar.gz will contain labels of the val images" in done.stdout
-    assert "3 kept" in done.stderr  # the archive takes what the CRF has made
+    assert "3 kept" in done.stderr  # the archive uses the CRF's labels
 
 
 def test_archive_holds_the_labels_of_the_crf(finished):
@@ -131,7 +131,7 @@ def test_an_unknown_command_names_those_that_there_are(tmp_path, words):
 def test_two_processes_give_the_losses_and_weights_of_one(tmp_path):
     data = make_segmentation_data(tmp_path)
     start = tmp_path / "start.pth"
-    # batch norms that learn see the batch of their own process; padding gives images different shares in a mean
+    # trainable batch norms use the batch of their process; padding gives images different weights in a mean
     common = {"MODEL__FREEZE_BATCH_NORM": "true", "DATASET__SCALES": [1.0]}
     common |= {"MODEL__INIT_MODEL": str(start), "SOLVER__ITER_MAX": 2}
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Photographs of any size seen at the size that the network was trained for, and labels at their own."""
+"""Photographs of any size are scaled to the network's training size, and labels have the photographs' size."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from utils.metrics import ConfusionMatrix
 
 
 class Brightness(nn.Module):
-    """Logits at stride 4 that follow brightness: cat where it is high, dog where it is low. Keeps the sizes seen."""
+    """Logits at stride 4 that depend on brightness: cat if it is high, dog if it is low. Records the input sizes."""
 
     normalisation = IMAGENET
 
@@ -45,7 +45,7 @@ def network(monkeypatch):
 
 @pytest.fixture
 def segment(tmp_path, network):
-    """predict on a folder of images -> name -> label; options as settings, K the enlargement of the photographs."""
+    """Run predict on a folder of images -> name -> label. Options are settings; K is the scale of the photographs."""
     data = make_segmentation_data(tmp_path)
     (tmp_path / "final.pth").touch()
 
@@ -70,7 +70,7 @@ def segment(tmp_path, network):
         (SizeSettings(BASE=200), (300, 400), (150, 200)),
         (SizeSettings(BASE=200), (40, 50), (160, 200)),
         (SizeSettings(BASE=200, TEST=100), (400, 300), (100, 75)),
-        (SizeSettings(TEST=513), (375, 500), (375, 500)),  # as the published files have it
+        (SizeSettings(TEST=513), (375, 500), (375, 500)),  # as in the published files
         (SizeSettings(TEST=513), (1026, 1000), (513, 500)),
     ],
 )

@@ -1,4 +1,4 @@
-"""The configuration: published files and flags are read, everything else is an error that names what is legal."""
+"""The configuration: published files and flags are read; anything else is an error that lists the valid names."""
 
 from dataclasses import dataclass
 from operator import attrgetter
@@ -206,7 +206,7 @@ def test_configurations_parse_differ_from_the_defaults_and_build(path):
     settings = parse_settings([f"--config-path={path}"])
     assert settings != Settings()
     model = settings.MODEL
-    if model.NAME.startswith("DeepLabV2_timm") or model.WIDTH < 1:  # the full one is built elsewhere
+    if model.NAME.startswith("DeepLabV2_timm") or model.WIDTH < 1:  # the full-size network is tested elsewhere
         net = build_segmenter(
             model.NAME,
             settings.DATASET.N_CLASSES or 21,

@@ -23,7 +23,7 @@ from utils.training.checkpoint import read_checkpoint, write_checkpoint
 
 @pytest.fixture(autouse=True)
 def notes(tmp_path, monkeypatch):
-    """Where the results went is noted beside them, not in the project."""
+    """The output folder is recorded beside the results, not in the project."""
     monkeypatch.setattr("utils.runs.segmentation.locate.PROJECT_ROOT", tmp_path / "project")
 
 
@@ -36,7 +36,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def make(trained, tmp_path):
-    """Settings of a step after training, in a folder of its own."""
+    """Settings of a step after training, in a separate folder."""
     shutil.copytree(trained.parent / "out", tmp_path / "out")
 
     def settings(settings_class=StepSettings, **changes):

@@ -1,4 +1,4 @@
-"""Training of the segmentation network: resumption, accumulation, records, refusals."""
+"""Training of the segmentation network: resuming, accumulation, records, refusals."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def assert_same_training(one, other):
     ("step", "left"), [(1, "checkpoint_step_1.pth"), (2, "checkpoint_step_2.pth"), (4, "checkpoint_iter_4.pth")]
 )
 def test_a_stopped_and_resumed_training_is_the_uninterrupted_one(make, monkeypatch, step, left):
-    """Inside an interval of records, at its end, and at a checkpoint that stays. The rate changes each step."""
+    """Within an interval of records, at its end, and at a permanent checkpoint. The learning rate changes each step."""
     whole, stopped = make(EXP__ID="whole"), make(SOLVER__RESUME=True)
     train.run(whole)
     with monkeypatch.context() as patch:
@@ -82,7 +82,7 @@ def test_a_killed_training_goes_on_from_its_newest_checkpoint(make, monkeypatch)
     whole, killed = make(EXP__ID="whole", **common), make(SOLVER__RESUME=True, **common)
     train.run(whole)
     with monkeypatch.context() as patch:
-        at_step(patch, 4, be_killed)  # in step 3, after the line of metrics of step 2
+        at_step(patch, 4, be_killed)  # in step 3, after the metrics of step 2 were written
         with pytest.raises(Killed):
             train.run(killed)
     assert "checkpoint_step_3.pth" in os.listdir(paths_of(killed).root)

@@ -1,4 +1,4 @@
-"""CAMs, labels and logits from a CUDA device are those of the CPU."""
+"""CAMs, labels and logits from a CUDA device equal those of the CPU."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Training steps on a CUDA device: against the CPU, in each precision and form, without waiting, within the plan."""
+"""Training steps on a CUDA device: compared with the CPU, in each precision, without waiting, within the plan."""
 
 import copy
 import logging
@@ -110,7 +110,7 @@ def test_other_forms_of_a_network_give_the_same_step(kind, form):
 
 
 def trainer_of(kind, tmp_path, *, process=ALONE, **more):
-    """A trainer of some hundred steps whose batches are on the CPU, in page-locked memory."""
+    """A trainer of a few hundred steps whose batches are in pinned memory."""
     task = task_of(kind, **more)
     if kind == "classifier":
         options = TrainOptions(**NARROW, **more, batch_size=2, log_every=100)
@@ -133,7 +133,7 @@ def trainer_of(kind, tmp_path, *, process=ALONE, **more):
 def test_twenty_steps_wait_for_nothing(kind, amp, tmp_path):
     more = {"clip_grad": 1.0} if kind == "classifier" else {}
     trainer = trainer_of(kind, tmp_path, amp=amp, **more)
-    trainer.step(1)  # the libraries start, and cuDNN chooses its algorithms
+    trainer.step(1)  # the libraries are initialised, and cuDNN chooses its algorithms
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -148,7 +148,7 @@ def test_twenty_steps_wait_for_nothing(kind, amp, tmp_path):
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("amp", ["off", "bf16"])
 def test_memory_is_what_the_plan_says(amp, recompute, tmp_path):
-    """At a size at which activations are most of it. What libraries take for themselves is no tensor."""
+    """At a size at which activations dominate. Memory of the libraries themselves is not in tensors."""
     options = TrainOptions(width=0.5, amp=amp, batch_size=2, checkpoint_activations=recompute)
     task = classifier_task(options, values=True)
     settings = train.make_settings(options, num_images=100, world_size=1)
@@ -181,7 +181,7 @@ def test_a_repeatable_run_is_resumed_to_the_same_bytes(tmp_path, monkeypatch):
 
 
 def test_one_process_trains_over_nccl(tmp_path, monkeypatch):
-    """The gradient goes through NCCL, to this process alone."""
+    """The gradient is reduced by NCCL, with only this process."""
     for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517", "RANK": "0", "WORLD_SIZE": "1"}.items():
         monkeypatch.setitem(os.environ, name, value)
     dist.init_process_group("cpu:gloo,cuda:nccl", rank=0, world_size=1)

@@ -61,7 +61,7 @@ def test_transfer_step_gives_the_published_numbers():
 
 @pytest.fixture(scope="module")
 def published_saliency():
-    """The stored arrays and the inputs that they were made of."""
+    """The stored arrays and their inputs."""
     golden, inputs = golden_arrays("saliency_patches.npz"), saliency_patch_inputs("open-sal")
     assert (golden["saliency"] == inputs["saliency"][:, 0].numpy()).all()
     assert (golden["boxes"] == inputs["boxes"].numpy()).all()
@@ -108,7 +108,7 @@ def test_haze_beside_an_object_stays_haze_and_empty_crops_stay_empty():
 
 
 def maps(*rows):
-    """One image of one row of pixels: a list a channel -> (1, C + 1, 1, w)."""
+    """One image of one row of pixels: a list per channel -> (1, C + 1, 1, w)."""
     return torch.tensor(rows, dtype=torch.float32)[None, :, None]
 
 
@@ -257,7 +257,7 @@ def test_an_unknown_loss_is_refused_by_name():
 
 
 def test_cross_entropy_learns_where_mse_has_given_up():
-    """A network that says background everywhere, with confidence, while half of the image is a cat."""
+    """A network that confidently predicts background everywhere, while half of the image is a cat."""
     norms = {}
     for kind in ("mse", "cross_entropy", "balanced"):
         logits = constant_logits(0.0, 0.0, 6.0)
@@ -296,7 +296,7 @@ def test_patches_are_cut_at_their_boxes_image_by_image():
 
 
 class Fixed(nn.Module):
-    """A network that always shows the same maps."""
+    """A network that always returns the same maps."""
 
     def __init__(self, *values):
         super().__init__()
@@ -339,7 +339,7 @@ def test_training_divides_saliency_by_the_maximum_of_the_crop():
     model = l2g(Fixed(0.0, 0.0, 0.0), Fixed(1.0, 1.0, -1.0))
     dim = torch.full((2, 1, 32, 32), 0.25)
     assert model(*BATCH, dim).losses["transfer"].item() == pytest.approx(10 * 2 / 9, rel=1e-5)
-    dim[:, :, 16:, 16:] = 0.01  # the second patch holds haze beside an object: it is no object
+    dim[:, :, 16:, 16:] = 0.01  # the second patch only contains haze beside an object
     haze = target_of(0) * 0.04
     expected = (2 / 9 + loss_of(constant_logits(0.0, 0.0, 0.0), haze, "mse").item()) / 2
     assert model(*BATCH, dim).losses["transfer"].item() == pytest.approx(10 * expected, rel=1e-5)

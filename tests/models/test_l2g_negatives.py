@@ -1,4 +1,4 @@
-"""Images without any class: their target is background everywhere, and every figure stays finite."""
+"""Images without any class: their target is background everywhere, and all values stay finite."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""CAMs along the borders: the energy of what is not in the image, against the interior's."""
+"""CAMs along the borders: energy of border artefacts relative to the interior."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from models import build_cam_net
 from models.errors import ModelOptionError
 
-RING = 4  # cells: the dilation of the last stages, which is as far inside as they repeat the border
+RING = 4  # cells: the dilation of the last stages, the distance at which they repeat the border
 NARROW = 1 / 16
 
 
@@ -19,7 +19,7 @@ def cams_of(padding: str, images: torch.Tensor) -> torch.Tensor:
 
 
 def border_energy(maps: torch.Tensor) -> float:
-    """Mean square of the maps minus their interior's mean, in the border's ring, over the square of that mean."""
+    """Mean square of the maps minus the interior's mean, in the border's ring, divided by the square of that mean."""
     interior = maps[..., RING:-RING, RING:-RING].mean((2, 3), keepdim=True)
     ring = torch.ones(maps.shape[2:], dtype=torch.bool)
     ring[RING:-RING, RING:-RING] = False
@@ -38,7 +38,7 @@ def test_a_uniform_image_has_no_stripes_along_its_borders(skies):
 
 
 def test_published_padding_prints_the_border_into_the_map(skies):
-    # part of the published numbers, and what the test above would fail with
+    # part of the published numbers, with which the test above would fail
     assert border_energy(cams_of("zeros", skies)) > 1e-3
 
 

@@ -10,7 +10,7 @@ from models.errors import ModelOptionError, WeightsError
 from tests.golden_recipe import assert_matches, golden_arrays, golden_input, golden_shapes, golden_state
 
 NARROW = 1 / 16
-# a softmax does not see what is added to all its inputs alike, so these learn nothing whatever the network
+# a softmax is invariant to a constant added to its inputs, so these never get a gradient
 WITHOUT_EFFECT = ("key_conv.bias", "ch_wq.bias")
 
 
@@ -55,7 +55,7 @@ def test_every_trainable_parameter_gets_a_gradient(attention, suppression):
     net = narrow(attention=attention, suppression=suppression).eval()
     for name, parameter in net.named_parameters():
         if name.endswith("gamma"):
-            parameter.data.fill_(0.7)  # at its initial 0 the rest of the module would wait for the second step
+            parameter.data.fill_(0.7)  # at its initial 0, the others would get no gradient in the first step
     cams, scores = net(image(32, batch=1))
     assert cams.shape == (1, 4, 4, 4) and scores.shape == (1, 3)
     (cams.square().mean() + scores.square().mean()).backward()
@@ -160,7 +160,7 @@ def test_published_gates_of_attention_learn_as_pretrained_layers_or_not(attentio
     assert {name.split(".")[2] for name in gates} == convolutions
     assert gates <= names["pretrained"]
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    net.train()(image())  # batch norms of attention keep their statistics too
+    net.train()(image())  # batch norms of attention also keep their statistics
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 

@@ -1,4 +1,4 @@
-"""The feature extractor of both networks: sizes that a model cannot take, and maps of padded images."""
+"""The feature extractor of both networks: sizes that a model does not accept, and maps of padded images."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from models.timm_features import cropped, measure, padded
 from models.weights import without_step_counts
 
 LITE = "timm:tf_efficientnet_lite0"
-CHOOSY = "timm:dla34"  # joins maps of several strides, so that it takes multiples of 32 alone
+CHOOSY = "timm:dla34"  # combines maps of several strides, so it only accepts multiples of 32
 
 
 def images(height, width):

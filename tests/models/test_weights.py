@@ -1,4 +1,4 @@
-"""State dicts of any origin: containers, prefixes, foreign names, and what is said where they do not fit."""
+"""State dicts of any origin: containers, prefixes, foreign names, and error messages."""
 
 import pytest
 import torch

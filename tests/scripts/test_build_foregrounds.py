@@ -231,7 +231,7 @@ def test_preview_shows_what_is_pasted(options):
 
 @pytest.fixture
 def published(tmp_path):
-    """Two cats and a traffic light that is nowhere salient."""
+    """Two cats, and a traffic light that is not salient."""
     mask = np.zeros((8, 6), np.uint8)
     mask[1:7, 1:5] = 1
     for name, saliency in (("cat/a", 1.0), ("cat/b", 0.9), ("traffic light/c", 0.1)):

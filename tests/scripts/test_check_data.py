@@ -1,4 +1,4 @@
-"""All that is wrong with a dataset is told at once, and the status says whether training can start."""
+"""All faults of a dataset are reported together, and the exit status shows whether training can start."""
 
 import json
 import subprocess

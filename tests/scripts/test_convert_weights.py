@@ -1,4 +1,4 @@
-"""Weights of every form come out as the .pth that training reads."""
+"""Weights of every format are converted to the .pth that training reads."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def published(tmp_path, content):
-    """The content of the file that --to=published makes of a checkpoint."""
+    """Convert a checkpoint with --to=published and return the content."""
     write_checkpoint(tmp_path / "ours.pth", content)
     out = run(ConvertOptions(str(tmp_path / "ours.pth"), str(tmp_path / "theirs.pth"), to="published"))
     return torch.load(out, weights_only=True)
@@ -46,14 +46,14 @@ def shapes():
 
 def classifier(shapes):
     """A checkpoint of train_l2g.py: two networks of the published names, and what resuming needs."""
-    # without memory for their values: counts and names are what is converted
+    # without memory for values: only names and counts matter
     networks = [{name: torch.zeros(()).expand(shape) for name, shape in shapes.items()} for _ in range(2)]
     own = {"optimizer": {"state": {}, "param_groups": []}, "scaler": {}, "step": 20, "steps_per_epoch": 2}
     return {"state_dict": networks[0], "local_dict": networks[1], **own, "options": {"lr": 0.002}, "epoch": 9}
 
 
 class Wrapped(nn.Module):
-    """The published way to load: inside DataParallel, strictly."""
+    """Load like the published code: inside DataParallel, strictly."""
 
     def __init__(self, shapes):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The strips of the README: chosen by a rule, a column each image, a row each kind of picture."""
+"""The strips of the README: images chosen by a rule, a column per image, a row per kind of picture."""
 
 import numpy as np
 import pytest

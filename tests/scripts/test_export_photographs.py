@@ -1,4 +1,4 @@
-"""The photographs of the README's strip come from installed packages, each with its row in the table of tags."""
+"""The photographs of the README's strip come from installed packages, each with a row in the tag table."""
 
 import pytest
 

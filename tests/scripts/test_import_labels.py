@@ -1,4 +1,4 @@
-"""Labels of other programs become a label folder."""
+"""Labels of other programs are converted to a label folder."""
 
 import json
 
@@ -16,7 +16,7 @@ from utils.errors import UserError
 
 @pytest.fixture
 def imported(tmp_path):
-    """Imports labels[name] for the images a, b, c of the small dataset -> the folder."""
+    """Import labels[name] for the images a, b, c of the small dataset. Returns the folder."""
     data = make_small_run(tmp_path)["dataset"]
 
     def make(labels, **options):

@@ -1,4 +1,4 @@
-"""CAMs are judged without masks: those that are everywhere, and saliency that shows other things."""
+"""CAMs are judged without masks: those that cover everything, and saliency that does not match."""
 
 import json
 

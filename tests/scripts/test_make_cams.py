@@ -177,7 +177,7 @@ def test_a_mirrored_image_has_mirrored_cams(trained):
 
 def test_a_voc_sized_artefact_of_two_classes_takes_less_than_200_kilobytes(tmp_path):
     torch.manual_seed(0)
-    # noise on the network's grid: rougher than any trained network's maps
+    # noise on the network's grid, rougher than the maps of any trained network
     maps = [torch.randn(3, round(375 * s / 8), round(500 * s / 8)) for s in (0.5, 1.0, 1.5, 2.0) for _ in range(2)]
     cams = (merge_scales(maps, (375, 500)) * 255).round().to(torch.uint8).numpy()
     write_cam(tmp_path / "a.npz", [0, 1], cams)

@@ -1,4 +1,4 @@
-"""The demo data: repeatable, in VOC's layout, and as difficult as it says."""
+"""The demo data: reproducible, in VOC's layout, and as difficult as documented."""
 
 import hashlib
 import json
@@ -115,7 +115,7 @@ def test_two_classes_share_each_body():
     for body in set(BODY_OF_CLASS):
         pair = [name for name, owned in zip(CLASS_NAMES, BODY_OF_CLASS, strict=True) if owned == body]
         assert len(pair) == 2
-        # the same randomness draws the same body: what differs is the part
+        # the same random numbers draw the same body; only the part differs
         one, other = (draw_sprite(name, np.random.default_rng(1)).regions for name in pair)
         either_part = (one == PART) | (other == PART)
         assert np.array_equal(one[~either_part], other[~either_part])

@@ -154,7 +154,7 @@ def test_labels_of_changed_segments_are_made_again_and_other_settings_are_refuse
     make(segmented)
     assert row(folder, "b") == [1, 1, 1, 2, 2, 2]  # one segment, half of either
     assert (folder / "a.png").stat().st_mtime_ns == stamp
-    with pytest.raises(UserError, match=r"segments: .* then, None now"):
+    with pytest.raises(UserError, match=r"segments: was .*, is None"):
         make({**segmented, "segments": None})
 
 

@@ -1,4 +1,4 @@
-"""Saliency maps that a dataset lacks are made by others' detectors, once."""
+"""Missing saliency maps of a dataset are created by pretrained detectors, once."""
 
 import sys
 import types
@@ -17,14 +17,14 @@ PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1), "min_max": False}
 
 @pytest.fixture
 def data(tmp_path):
-    """Three images of 44 x 36; p0 has a saliency map already."""
+    """Three images of 44 x 36; p0 already has a saliency map."""
     folder = make_training_data(tmp_path, count=3, saliency=False)
     write_image(folder / "Sal" / "p0.png", np.full((36, 44), 7, np.uint8))
     return folder
 
 
 def model(path, *, weights=(1.0, 0.0, 0.0), bias=0.0, channels=1, side="side"):
-    """A model file that adds up the channels with these weights; the test is skipped where the extras are absent."""
+    """A model file that sums the channels with these weights. Skips the test if optional packages are missing."""
     pytest.importorskip("onnxruntime", reason="pip install onnxruntime: it runs the model file")
     onnx = pytest.importorskip("onnx", reason="pip install onnx: the test writes a model file of one layer")
     helper, kinds = onnx.helper, onnx.TensorProto
@@ -125,7 +125,7 @@ def test_a_file_that_is_no_model_and_missing_images_are_named(data, tmp_path):
 
 
 def fake_rembg(monkeypatch, *, is_local=True):
-    """The parts of rembg's interface that are used: new_session(name), remove(image, session=…, only_mask=True)."""
+    """A stub of rembg's interface: new_session(name), remove(image, session=…, only_mask=True)."""
     session = types.SimpleNamespace(is_local=lambda: is_local)
 
     def remove(image, *, session, only_mask):
@@ -141,7 +141,7 @@ def fake_rembg(monkeypatch, *, is_local=True):
 def test_rembg_makes_the_maps_where_no_file_is_given(data, monkeypatch):
     fake = fake_rembg(monkeypatch)
     exif = Image.Exif()
-    exif[0x0112] = 6  # rembg would turn this photo
+    exif[0x0112] = 6  # rembg would rotate this photo
     read_rgb(data / "JPEGImages" / "p1.png").save(data / "JPEGImages" / "p1.png", exif=exif)
     folder = make(data, rembg_model="isnet-general-use")
     green = read_rgb(data / "JPEGImages" / "p1.png").getchannel("G")

@@ -1,4 +1,4 @@
-"""Segments are made without a model, and of masks."""
+"""Segments are created without a model, and from masks."""
 
 import sys
 

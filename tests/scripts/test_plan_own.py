@@ -1,4 +1,4 @@
-"""The plan of the one command: times follow from what was measured on this machine."""
+"""The plan of train_test_L2G_own.sh: estimates follow from durations measured on this machine."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_times_are_in_proportion_to_what_was_measured(tmp_path):
     first = plan(tmp_path, done="saliency", seconds=100)
     assert first > 0
     assert plan(tmp_path, done="saliency", seconds=200) == pytest.approx(2 * first)
-    assert plan(tmp_path, done="saliency", seconds=1) == pytest.approx(2 * first)  # found what was there
+    assert plan(tmp_path, done="saliency", seconds=1) == pytest.approx(2 * first)  # only found existing files
 
 
 def test_presets_take_longer_the_better_they_are(tmp_path):

@@ -1,4 +1,4 @@
-"""COCO as it is downloaded becomes the folder that the scripts read."""
+"""COCO's downloads are converted to the folder that the scripts read."""
 
 import json
 

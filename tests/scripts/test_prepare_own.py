@@ -1,4 +1,4 @@
-"""Somebody's own photos become a dataset, or all that keeps them from it is told and nothing is written."""
+"""The user's photos are converted to a dataset, or all faults are reported and nothing is written."""
 
 import csv
 import unicodedata
@@ -97,7 +97,7 @@ def test_negatives_with_tags_in_the_table_are_refused(folder):
 def test_masks_and_saliency_come_along_under_the_same_names(folder):
     for name in ("a", "Türme im Mai", "c"):
         write_image(folder / "maps" / f"{name}.png", block_mask(255))
-    write_label_png(folder / "photos" / "masks" / "Türme im Mai.png", block_mask(3))  # below the photos, and none
+    write_label_png(folder / "photos" / "masks" / "Türme im Mai.png", block_mask(3))  # not a photo
     out = with_csv(folder, GOOD, saliency=str(folder / "maps"), masks=str(folder / "photos" / "masks"))
     assert lines(out / "train.txt") == ["Türme_im_Mai"]
     assert len(lines(out / "train_cls.txt")) == 3

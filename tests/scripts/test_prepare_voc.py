@@ -1,4 +1,4 @@
-"""VOC and SBD as they are downloaded become the folder that the scripts read."""
+"""The downloads of VOC and SBD are converted to the folder that the scripts read."""
 
 import shutil
 

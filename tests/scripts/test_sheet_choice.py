@@ -1,4 +1,4 @@
-"""The contact sheet shows typical images: those at the median of their class."""
+"""The contact sheet shows typical images: those nearest to the median of their class."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ RIGHT = {"a": 8, "b": 2, "c": 5, "d": 7, "e": 1}  # pixels of the object that th
 
 @pytest.fixture
 def sources(tmp_path):
-    """Five images of class one, the last two of class two as well."""
+    """Five images of class one; the last two are also of class two."""
     paths = RunPaths.of(str(tmp_path / "runs"), "exp")
     for name, right in RIGHT.items():
         keys = [0, 1] if name in "de" else [0]

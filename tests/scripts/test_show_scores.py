@@ -1,4 +1,4 @@
-"""The table of runs prints what evaluate.py stored, and refuses what is not there."""
+"""The table of runs prints the scores stored by evaluate.py, and missing ones are an error."""
 
 import json
 import re
@@ -13,7 +13,7 @@ NETWORK = ["network", "network + CRF"]
 
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
-    """The project's own experiments, whatever their names, are no results of these runs."""
+    """Results of the project's own experiments must not be taken for those of these runs."""
     monkeypatch.setattr("utils.runs.segmentation.locate.PROJECT_ROOT", tmp_path / "project")
 
 

@@ -1,4 +1,4 @@
-"""Training as a whole: gradients, records, interruption and resumption, refusals."""
+"""Complete trainings: gradients, records, interruption and resuming, refusals."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def options(data, tmp_path):
 
 @pytest.fixture
 def fast_steps(monkeypatch):
-    """Replaces the network's steps by given numbers."""
+    """Replaces the network's steps with given numbers."""
 
     def give(active_tags=1.0, transfer=lambda: 0.5):
         def losses(task, network, batch):
@@ -95,13 +95,13 @@ def test_every_trainable_parameter_is_in_one_group_and_gets_a_gradient(options, 
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in trainable.values())
     batch = {
-        # small, as maps of an untrained network grow from block to block and would saturate the softmaxes
+        # small, because the maps of an untrained network grow with every block and would saturate the softmaxes
         "images": 0.01 * torch.randn(2, 3, 32, 32),
         "tags": torch.eye(2),
         "boxes": torch.tensor([[0, 0, 24, 24], [8, 8, 32, 32]]).expand(2, 2, 4),
         "saliency": torch.rand(2, 1, 32, 32),
     }
-    for _ in range(2):  # DANet's gates start at zero: what is behind them learns from the second step on
+    for _ in range(2):  # DANet's gates start at zero, so the layers behind them get gradients from the second step on
         optimizer.zero_grad()
         sum(model(**batch).losses.values()).backward()
         optimizer.step()
@@ -114,7 +114,7 @@ def test_every_trainable_parameter_is_in_one_group_and_gets_a_gradient(options, 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 4, 6])
 def test_a_stopped_and_resumed_run_is_the_uninterrupted_run(options, monkeypatch, step):
-    """Four steps an epoch: in the middle of an epoch, at its end, and after the rate's decay. Dropout is on."""
+    """Four steps per epoch: within an epoch, at its end, and after the decay of the learning rate. With dropout."""
     common = {"epochs": 2, "decay_epochs": (1,), "flip": 0.5}
     whole = options(experiment_name="whole", **common)
     train.run(whole)
@@ -394,14 +394,14 @@ def test_saliency_of_another_size_and_broken_images_are_named_before_training(tm
 
 
 def rate_factors(chosen):
-    """The factor on the learning rate in each epoch."""
+    """Return the learning rate factor of each epoch."""
     schedule = train.make_settings(chosen, num_images=8, world_size=1).schedule
     epoch = schedule.steps // chosen.epochs
     return [schedule.factor(epoch * number) for number in range(chosen.epochs)]
 
 
 def test_decay_points_before_the_start_of_a_new_run_do_not_count(options):
-    """The published second stage, epochs 10 to 12 from the checkpoint of epoch 9, ran at a constant rate."""
+    """The published second stage, epochs 10 to 12 from the checkpoint of epoch 9, ran at a constant learning rate."""
     whole = options(epochs=13, decay_epochs=(5, 11))
     assert rate_factors(whole) == pytest.approx([1] * 5 + [0.1] * 6 + [0.01] * 2)
     second = options(epochs=13, decay_epochs=(5, 11), load_checkpoint="first.pth", start_epoch=10)
@@ -529,7 +529,7 @@ def test_pasting_by_saliency_needs_saliency(options):
 
 
 def published_checkpoint_of(path, target):
-    """The checkpoint as the published programs write it: other groups in its optimiser, no state of a run here."""
+    """A checkpoint of the published programs: other optimiser groups, no state of a run."""
     state = read_checkpoint(path)
     content = {f"module.{name}": tensor for name, tensor in state["state_dict"].items()}
     local = {f"module.{name}": tensor for name, tensor in state["local_dict"].items()}
@@ -545,7 +545,7 @@ def published_checkpoint_of(path, target):
 @pytest.mark.parametrize("way", ["load_checkpoint", "resume"])
 def test_published_weights_start_the_second_stage(options, tmp_path, way, caplog, capsys):
     first = train.run(options(experiment_name="first"))
-    if way == "resume":  # laid in where the run's own checkpoint would be
+    if way == "resume":  # put where the run's own checkpoint would be
         target = first.parents[2] / "second" / "model" / first.name
         published_checkpoint_of(first, target)
         second = options(experiment_name="second", epochs=2, resume=True, lr=1e-20)

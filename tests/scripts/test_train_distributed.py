@@ -1,4 +1,4 @@
-"""Training on two processes is training on one with the same global batches."""
+"""Training on two processes equals training on one with the same global batches."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def test_two_processes_give_the_losses_and_weights_of_one(tmp_path):
     common = {
         "accumulate": 2,
         "dropout": (0.0, 0.0),
-        "freeze_batch_norm": True,  # live ones see the batch
+        "freeze_batch_norm": True,  # trainable ones use the batch
         "init_weights": str(tmp_path / "init.pth"),
     }
     one = small_options(data, experiment_name="one", batch_size=2, **common)
@@ -61,4 +61,4 @@ def test_two_processes_give_the_losses_and_weights_of_one(tmp_path):
         for key, value in state_one[name].items():
             assert torch.allclose(state_two[name][key], value, rtol=1e-3, atol=1e-5), key
     log = RunPaths.of(two.runs_dir, "two").log.read_text()
-    assert log.count("epoch 0:") == 1  # the main process alone writes
+    assert log.count("epoch 0:") == 1  # only the main process writes

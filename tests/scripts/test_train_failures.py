@@ -1,4 +1,4 @@
-"""Training as a program ends soon after a fatal error, with its workers, and in one line for what can be fixed."""
+"""After a fatal error, training ends quickly with its workers, with one line if the user can fix it."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from utils.data.images import write_image
 from utils.files.locate import PROJECT_ROOT
 from utils.runs.paths import RunPaths
 
-# importing torch and starting take most of it; on a busy machine much of it
+# mostly for importing torch and starting on a busy machine
 STARTING_SECONDS = 120
 
 
@@ -77,7 +77,7 @@ def test_training_ends_with_its_workers_when_one_is_killed(tmp_path):
         workers = workers_of(process)
         assert len(workers) == 2
         os.kill(workers[0], signal.SIGKILL)
-        process.communicate(timeout=STARTING_SECONDS)  # on a busy machine the interpreter takes its time to end
+        process.communicate(timeout=STARTING_SECONDS)  # on a busy machine the interpreter needs time to exit
     finally:
         process.kill()
     assert process.returncode == 1

@@ -1,4 +1,4 @@
-"""Training on negatives: photos of one class and photos without it teach where the class is not."""
+"""Training with negatives: photos with and without a class teach where the class is not."""
 
 import json
 
@@ -16,7 +16,7 @@ from utils.training.checkpoint import read_checkpoint
 
 @pytest.fixture
 def data(tmp_path):
-    """Eight red squares on noise, tagged cat, with their saliency, and eight pictures of noise where all is salient."""
+    """Eight red squares on noise, tagged cat, with their saliency, and eight salient pictures of noise."""
     folder, rng, entries = tmp_path / "one", np.random.default_rng(0), []
     for number in range(16):
         image, saliency = rng.integers(0, 128, (36, 44, 3), dtype=np.uint8), np.full((36, 44), 255, np.uint8)
@@ -35,7 +35,7 @@ def data(tmp_path):
 
 
 def background_of(checkpoint, options, folder):
-    """Mean probability of background in a negative's map, which the global network gives."""
+    """Mean background probability of the global network on a negative."""
     network = build_network(options, 1)
     load_file(network, checkpoint, read_checkpoint(checkpoint), which="state_dict")
     pixels = torch.from_numpy(np.array(read_rgb(folder / "JPEGImages" / "p1.png"))).permute(2, 0, 1)[None] / 255

@@ -1,1 +1,1 @@
-"""Bad inputs by the hundred and kills at random moments: `python -m tests.stress`. The suite does not collect it."""
+"""Hundreds of bad inputs, and kills at random moments: `python -m tests.stress`. Not collected by the test suite."""

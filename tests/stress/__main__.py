@@ -1,4 +1,4 @@
-"""Runs the table of bad inputs and the kills at random moments, and prints what each came to.
+"""Run the table of bad inputs and the kills at random moments, and print the results.
 
 python -m tests.stress [--only TEXT] [--list] [--kills N] [--seed N] [--report FILE] [--keep FOLDER]
 """
@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import numba  # noqa: F401  every case is a fork of this process: what is slow to import is imported once
+import numba  # noqa: F401  every case is a fork of this process, so slow imports are done once
 import torch
 import torchvision  # noqa: F401
 
@@ -51,7 +51,7 @@ def main() -> int:
     return int(failed > 0)
 
 
-Row = tuple[str, str, str | None, float, str]  # name, expected, what went wrong, seconds, what was said
+Row = tuple[str, str, str | None, float, str]  # name, expectation, what went wrong, seconds, output
 
 
 def _run(case: Case, worlds: Worlds, folder: Path, *, keep: bool) -> Row:

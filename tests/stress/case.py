@@ -1,4 +1,4 @@
-"""A row of the table: how to make a bad input, what to run, what is expected; and the running of one."""
+"""A row of the table (how to make a bad input, what to run, what is expected), and running it."""
 
 import os
 import re
@@ -12,17 +12,17 @@ from pathlib import Path
 
 from utils.files.locate import PROJECT_ROOT
 
-SECONDS = 60  # after which a case counts as hanging
-ENDING = 5.0  # seconds in which the processes of a program that ended must be gone
-LINES = 12  # that an error may have, its list of options among them
+SECONDS = 60  # seconds after which a case counts as hanging
+ENDING = 5.0  # seconds within which all processes of an ended program must have exited
+LINES = 12  # lines of an error, including its list of options
 MOST_OUTPUT = 1_000_000  # bytes
 
-Check = Callable[[Path, str], str | None]  # the case's folder and what was printed -> what is wrong
+Check = Callable[[Path, str], str | None]  # the case's folder and the output -> what is wrong
 
 
 @dataclass(frozen=True)
 class Expected:
-    """How a program must end. words: what it must say (regular expressions); check: what else must be true."""
+    """How a program must end. words: regular expressions for its output; check: further conditions."""
 
     what: str
     statuses: tuple[int, ...]
@@ -31,7 +31,7 @@ class Expected:
 
 
 def refused(*words: str, check: Check | None = None) -> Expected:
-    """One error without a traceback that says all of `words`."""
+    """One error without a traceback that matches all of `words`."""
     return Expected("refused", (1, 2), words, check)
 
 
@@ -40,13 +40,13 @@ def works(*words: str, check: Check | None = None) -> Expected:
 
 
 def either(*words: str, check: Check | None = None) -> Expected:
-    """Refused or done, never a traceback or a hang."""
+    """Success or an error, but no traceback and no hang."""
     return Expected("refused or works", (0, 1, 2), words, check)
 
 
 @dataclass(frozen=True)
 class Case:
-    """world: the folder that it begins with (see worlds.py); make: changes it.
+    """world: the initial folder (see worlds.py); make: changes it.
 
     run: words of a program, or a shell line, in which $PY is the interpreter and $ROOT the project's folder.
 
@@ -64,7 +64,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended. status None: it was killed after its time."""
+    """How a program ended. status None: it was killed after its timeout."""
 
     status: int | None
     output: str
@@ -73,7 +73,7 @@ class Ended:
 
 
 def start(run: Sequence[str] | str, folder: Path, output: Path) -> int:
-    """Starts words of a program in a fork of this process, or a line in a shell -> the id of its own session."""
+    """Start a program in a fork of this process, or a shell line. Returns the id of its session."""
     child = os.fork()
     if child:
         return child
@@ -105,7 +105,7 @@ def start(run: Sequence[str] | str, folder: Path, output: Path) -> int:
 
 
 def run(words: Sequence[str] | str, folder: Path, output: Path, *, seconds: float = SECONDS) -> Ended:
-    """Runs to the end, or kills what takes too long."""
+    """Wait for the end, or kill it after the timeout."""
     begun = time.monotonic()
     child = start(words, folder, output)
     status = None
@@ -124,7 +124,7 @@ def run(words: Sequence[str] | str, folder: Path, output: Path, *, seconds: floa
 
 
 def _left(session: int, seconds: float) -> int:
-    """How many processes of the session live on after so many seconds."""
+    """Return how many processes of the session are still alive after so many seconds."""
     deadline = time.monotonic() + seconds
     while (members := members_of(session)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -132,7 +132,7 @@ def _left(session: int, seconds: float) -> int:
 
 
 def members_of(session: int) -> list[int]:
-    """Processes of a session, those that ended and wait for their parent left out."""
+    """Return the processes of a session without zombies."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -153,7 +153,7 @@ def end_session(session: int) -> None:
 
 
 def judge(case: Case, folder: Path) -> tuple[str | None, Ended]:
-    """What went wrong, None if nothing did."""
+    """Return what went wrong, or None."""
     case.make(folder)
     for number, words in enumerate(case.before):
         ended = run(words, folder, folder / f".before{number}.txt")

@@ -1,4 +1,4 @@
-"""Makers of bad inputs: each takes the case's folder and changes what lies in it."""
+"""Functions that make bad inputs: each changes the content of a case's folder."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def remove(path: str) -> Make:
 
 
 def cut(path: str, count: int = 30) -> Make:
-    """Without its last bytes, as a broken download or a power failure leaves it."""
+    """Truncate the file, like a broken download or a power failure."""
     return lambda folder: (folder / path).write_bytes((folder / path).read_bytes()[:-count])
 
 
@@ -58,7 +58,7 @@ def only_checkpoint(folder: Path) -> Path:
 
 
 def checkpoint(change: Callable[[dict[str, Any]], Any]) -> Make:
-    """The run's checkpoint, changed in place or replaced by what `change` returns."""
+    """Change the run's checkpoint in place, or replace it with the result of `change`."""
 
     def make(folder: Path) -> None:
         path = only_checkpoint(folder)
@@ -70,7 +70,7 @@ def checkpoint(change: Callable[[dict[str, Any]], Any]) -> Make:
 
 
 def with_value(value: float) -> Make:
-    """One weight of the run's classifier is `value`."""
+    """Set one weight of the run's classifier to `value`."""
 
     def change(content: dict[str, Any]) -> None:
         tensor = next(t for t in content["state_dict"].values() if t.is_floating_point() and t.numel() > 9)
@@ -100,7 +100,7 @@ def picture(path: str, mode: str, *, size: tuple[int, int] = (44, 36), **options
 
 
 def masks_of(change: Callable[[np.ndarray], Image.Image]) -> Make:
-    """Every mask of the dataset, drawn anew from its indices."""
+    """Replace every mask of the dataset, given its indices."""
 
     def make(folder: Path) -> None:
         for path in (folder / "toy/SegmentationClass").glob("*.png"):
@@ -110,7 +110,7 @@ def masks_of(change: Callable[[np.ndarray], Image.Image]) -> Make:
 
 
 def maps_of(change: Callable[[np.ndarray], Image.Image]) -> Make:
-    """Every saliency map of the dataset, drawn anew from its values."""
+    """Replace every saliency map of the dataset, given its values."""
 
     def make(folder: Path) -> None:
         for path in (folder / "toy/Sal").glob("*.png"):
@@ -132,7 +132,7 @@ def dated(pattern: str, stamp: float) -> Make:
 
 
 def coco(change: Callable[[dict[str, Any]], None]) -> Make:
-    """COCO's folders with one image each, whose annotations of training `change` spoils."""
+    """COCO's folders with one image each; `change` corrupts the training annotations."""
     from utils.data.catalog import COCO_CLASSES
 
     def make(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Kills at random moments of every stage: what runs again ends in the same bytes."""
+"""Kills every stage at random moments: running it again must end in identical bytes."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ import numpy as np
 from tests.stress.case import end_session, run, start
 from tests.stress.worlds import CAMS, LABELS, PREPARE, SCORE, TRAIN, Worlds, segment
 
-# stage -> world, and what runs, and runs again after a kill
-LONGER = [*TRAIN, "--epochs=3", "--resume"]  # the options that a run began with are in its checkpoints
+# stage -> world, and the commands that run, and run again after a kill
+LONGER = [*TRAIN, "--epochs=3", "--resume"]  # checkpoints contain the options that a run started with
 STAGES = {
     "train": ("toy", [*LONGER, "--save_minutes=0"]),
     "train, two workers": ("toy", [*LONGER, "--num_workers=2"]),
@@ -24,7 +24,7 @@ STAGES = {
     "segmentation test": ("tested", "rm -rf out/features; " + segment("test", "--num_workers=1")),
     "segmentation crf": ("tested", segment("crf", "--num_workers=1")),
 }  # fmt: skip
-# what holds times, speeds, or the machine
+# files that contain times, speeds, or the machine
 CHANGING = ("log.txt", "metrics.jsonl", "versions.json", "scores.json", "names.csv")
 
 
@@ -37,7 +37,7 @@ def results_below(folder: Path) -> dict[str, bytes]:
 def run_kills(
     worlds: Worlds, folder: Path, *, count: int, seed: int, only: str
 ) -> list[tuple[str, str, str | None, float, str]]:
-    """Kills each stage `count` times -> a row a stage."""
+    """Kill each stage `count` times. Returns a row per stage."""
     rows = []
     for stage, (world, words) in STAGES.items():
         if count and only in f"kill {stage}":
@@ -75,7 +75,7 @@ def _kill(worlds: Worlds, folder: Path, world: str, words, count: int, seed: lis
 
 
 def _kill_main(child: int) -> None:
-    """SIGKILL for the program alone, as the kernel sends it for want of memory; its workers must end by themselves."""
+    """Send SIGKILL only to the program, like the kernel when memory runs out; its workers must end by themselves."""
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     time.sleep(1.0)

@@ -1,4 +1,4 @@
-"""The table: a row per kind of fault that was seen in this software or is told of such software."""
+"""The table: a row per kind of fault, seen in this software or known from similar software."""
 
 from tests.stress.case import Case
 from tests.stress.table_data import DATA

@@ -1,4 +1,4 @@
-"""Rows about what people have: photos, maps, lists, tables, annotations of other tools."""
+"""Rows about users' data: photos, maps, lists, tables, annotations of other tools."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rows about options: every number has a range, every text reads back."""
+"""Rows about options: every number has a range, every text is read back unchanged."""
 
 from pathlib import Path
 

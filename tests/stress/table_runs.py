@@ -1,4 +1,4 @@
-"""Rows about runs: weights, checkpoints, records, CAMs and what one step hands to the next."""
+"""Rows about runs: weights, checkpoints, records, CAMs, and files passed between steps."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ SAFE = [*TRAIN, "--init_weights=w.safetensors"]
 
 
 def _prefixed(prefix: str, container: str | None, name: str) -> Any:
-    """The classifier's backbone under another program's names, in one of the two formats."""
+    """The classifier's backbone with another program's names, in one of the two formats."""
 
     def make(folder: Path) -> None:
         from safetensors.torch import save_file
@@ -151,7 +151,7 @@ RUNS = (
 
 
 def _replace(folder: Path) -> None:
-    """One image is replaced by an older file of another content."""
+    """Replace one image by an older file with different content."""
     import os
 
     from PIL import Image

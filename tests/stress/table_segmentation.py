@@ -23,7 +23,7 @@ def _pictures(folder: Path, printed: str) -> str | None:
 
 
 def _small_object(folder: Path, printed: str) -> str | None:
-    """A red square of 6 x 6 pixels in a grey photograph, with a network that is sure of it, after the CRF."""
+    """A red square of 6 x 6 pixels in a grey photograph, with a confident network, after the CRF."""
     label = np.asarray(Image.open(folder / "label.png"))
     return None if 30 <= (label == 1).sum() <= 42 else f"{(label == 1).sum()} of 36 pixels are left"
 

@@ -1,4 +1,4 @@
-"""Rows about where programs run: disks, terminals, variables, containers, networks, other processes."""
+"""Rows about the environment: disks, terminals, variables, containers, networks, other processes."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ FULL = "mkdir full && mount -t tmpfs -o size={size} tmpfs full && "
 
 
 def apart(commands: str) -> str:
-    """A shell line whose mounts nobody else sees."""
+    """A shell line with private mounts."""
     return f"unshare -m bash -c '{commands}'"
 
 

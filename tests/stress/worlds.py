@@ -1,4 +1,4 @@
-"""The folders that cases begin with: a dataset, a run with CAMs, a segmentation network, photos. Paths are relative."""
+"""The initial folders of cases: a dataset, a run with CAMs, a segmentation network, photos. Paths are relative."""
 
 import shutil
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ LABELS = ["gen_gt.py", *RUN, "--label_dir=labels", "--num_workers=1"]
 PREPARE = ["scripts/prepare_own.py", "--images=photos", "--out=mine", "--num_workers=1"]
 CHECK = ["scripts/check_data.py", "--dataset=toy", "--num_workers=1"]
 SEGMENT = [flag.replace("/nowhere/", "") for flag in small_flags(Path("/nowhere/toy"))]
-# output beside the data: a relative folder would lie in the project
+# output beside the data, since a relative folder would be in the project
 SEGMENT = [flag for flag in SEGMENT if not flag.startswith("--EXP.OUTPUT_DIR")]
 
 
 def segment(command: str, *flags: str) -> str:
-    """A shell line: the output folder is absolute, and so known only where it runs."""
+    """A shell line, because the absolute output folder is only known where it runs."""
     words = " ".join(f"'{flag}'" for flag in (*SEGMENT, *flags))
     return f"$PY $ROOT/deeplabv2/main.py {command} --EXP.OUTPUT_DIR=$PWD/out {words}"
 
@@ -84,7 +84,7 @@ WORLDS = {
 
 
 class Worlds:
-    """Makes each world once, and copies of it."""
+    """Creates each world once, and copies it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""Training samples: what their randomness follows from, what stays aligned, what is refused."""
+"""Training samples: randomness, alignment, errors."""
 
 from dataclasses import asdict
 
@@ -156,7 +156,7 @@ def written_photograph(folder, size):
 
 
 def places_of(crop, whole):
-    """Where the crop (h, w) stands in the whole map (H, W): a list of (top, left)."""
+    """Return the positions (top, left) at which the crop (h, w) occurs in the map (H, W)."""
     height, width = crop.shape
     tops, lefts = (side - own + 1 for side, own in zip(whole.shape, crop.shape))
     return [
@@ -200,8 +200,8 @@ def test_crops_are_cut_from_what_pil_makes_of_image_and_saliency(tmp_path, size,
 
 @pytest.mark.parametrize("size", [(40, 160), (160, 40)])
 def test_crops_reach_the_whole_of_the_long_side_and_never_lie_outside(tmp_path, size):
-    """The published crop took width for height: what lies beyond the short side's length of the long one was never
-    seen, and crops reached past the short side, where image and saliency were 0."""
+    """The published crop swapped width and height: the part of the long side beyond the short side's length was never
+    used, and crops extended beyond the short side, where image and saliency were 0."""
     along = np.arange(max(size), dtype=np.uint8) + 50  # each step of the long side has its own value
     values = np.broadcast_to(along if size[1] > size[0] else along[:, None], size)
     write_image(tmp_path / "JPEGImages" / "a.png", np.stack([values] * 3, axis=2))
@@ -263,7 +263,7 @@ PLAIN_COLORS = {"color_jitter": (0, 0, 0, 0)}
 
 
 def shows(sample, channel):
-    """Whether a sample has pixels of one pure colour."""
+    """Return whether a sample has pixels of one pure colour."""
     image = sample["images"]
     others = [c for c in range(3) if c != channel]
     return bool(((image[channel] > 0.99) & (image[others] < 0.01).all(0)).any())
@@ -281,7 +281,7 @@ def test_twin_changes_image_saliency_and_tags_together(data, paster):
 
 
 def test_pasting_never_touches_the_tags_of_the_data_set(data, paster):
-    """The published dataset kept the pasted tag for ever, also on the image that nothing was pasted into."""
+    """The published dataset permanently kept the pasted tag, also on the image without a pasted object."""
     dataset = make_dataset(data, paster=paster)
     entries = list(dataset.entries)
     before = dataset[0, 0, PLAIN]
@@ -297,7 +297,7 @@ def test_the_untouched_image_is_the_same_with_and_without_a_bank(data, paster):
 
 
 def test_an_object_that_is_cut_away_leaves_no_tag(tmp_path, paster):
-    """A crop of a sixth of a wide image mostly misses what was pasted: tag and pixels go together."""
+    """A crop of a sixth of a wide image mostly misses the pasted object: tag and pixels must agree."""
     write_image(tmp_path / "JPEGImages" / "a.png", np.full((36, 216, 3), 100, np.uint8))
     dataset = make_dataset(
         tmp_path, saliency=False, entries=[ImageEntry("a", (0,))], paster=paster, min_visible=0.0, **PLAIN_COLORS

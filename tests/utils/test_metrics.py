@@ -130,7 +130,7 @@ def test_sizes_that_differ_are_refused():
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_one_pass_gives_exactly_the_labels_of_every_threshold(dtype):
     rng = np.random.default_rng(1)
-    # k / 255 meets CAM values exactly: there "above" and "at least" differ
+    # k / 255 equals CAM values exactly, so "above" and "at least" differ
     thresholds = sorted({*THRESHOLDS, *(k / 255 for k in (0, 1, 85, 254, 255))})
     totals = ThresholdScores(6, thresholds)
     expected = [ConfusionMatrix(6) for _ in thresholds]

@@ -19,7 +19,7 @@ from utils.errors import UserError
 PUBLISHED = "DeepLabV2_ResNet101_MSC"
 KEYS = "deeplabv2_resnet101_msc_keys.tsv"
 SMALL = {"n_blocks": (1, 1, 1, 1), "width": 1 / 8}
-# name, options that make it small
+# name, options for a small network
 NETWORKS = [
     ("DeepLabV2_ResNet101", SMALL),
     (PUBLISHED, SMALL),
@@ -148,7 +148,7 @@ def test_live_batch_norms_learn():
 
 
 def test_features_are_those_of_torchvision_but_for_strides():
-    """Without strides and dilation the published blocks compute what torchvision's do."""
+    """Without strides and dilation, the published blocks are equal to torchvision's."""
     torch.manual_seed(0)
     theirs, ours = resnet101().eval(), build("DeepLabV2_ResNet101").eval()
     ours.load_state_dict(ours.translate(theirs.state_dict()), strict=False)

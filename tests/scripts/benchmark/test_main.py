@@ -29,7 +29,7 @@ def test_both_ways_give_the_same_cams():
     given = cams_of_image(net, image, keys, scales=(0.5, 1.0, 1.5, 2.0), mean=net.mean, std=net.std)
     assert given.shape == (2, 40, 56)
     assert (given - expected).abs().max() < benchmark.TOLERANCE
-    # zeros would agree whatever the network
+    # zeros would agree for any network
     assert (expected.amax((1, 2)) == 1).all() and (expected.std((1, 2)) > 0.01).all()
 
 

@@ -1,4 +1,4 @@
-"""Files are linked or copied to where a dataset has them, once."""
+"""Files are linked or copied into a dataset, once."""
 
 import os
 

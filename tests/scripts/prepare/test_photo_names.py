@@ -1,4 +1,4 @@
-"""Which photo a table means, in the ways that people write paths; and names that never collide."""
+"""Matching of paths in tables to photos, and unique names."""
 
 import time
 

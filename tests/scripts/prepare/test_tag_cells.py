@@ -1,4 +1,4 @@
-"""Names of classes: what cannot be one, and which spellings are one."""
+"""Class names: which are invalid, and which spellings are equal."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tables of tags in the dialects that people and programs write: the same rows out of all."""
+"""Tables of tags in the dialects of people and programs, which all give the same rows."""
 
 import codecs
 import importlib

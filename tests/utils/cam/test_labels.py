@@ -1,4 +1,4 @@
-"""The rule that makes labels: CAMs alone, and joined with saliency."""
+"""The rule that creates labels: only CAMs, and combined with saliency."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_joined_strength_is_the_weighted_mean_and_the_class_the_strongest_cams()
     joined = foreground_strength(CAMS.max(0), SALIENCY, 0.5)
     assert joined.dtype == np.uint8
     assert joined.tolist() == [[128, 178, 15], [228, 64, 148]]
-    # the CAM is sure where saliency is silent (255), and saliency where the CAM is weak (40)
+    # the CAM is certain where saliency is 0 (255), and saliency is certain where the CAM is weak (40)
     assert to_label([0, 4], CAMS, 0.3, saliency=SALIENCY, saliency_weight=0.5).tolist() == [[5, 5, 0], [1, 0, 1]]
 
 

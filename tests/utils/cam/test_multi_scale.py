@@ -1,4 +1,4 @@
-"""Images at several scales: those that PIL makes, which published scores were made on, and the labels they give."""
+"""Images at several scales equal those of PIL, on which published scores are based, and give the same labels."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_scaled_images_are_those_of_pil(factor):
     (size,) = scaled_sizes(pixels.shape[:2], [factor])
     scaled = scaled_images(torch.from_numpy(pixels).permute(2, 0, 1)[None], size)[0].permute(1, 2, 0)
     levels = (scaled * 255).numpy()
-    assert np.abs(levels - levels.round()).max() < 1e-3  # 8 bits, as PIL gives them
+    assert np.abs(levels - levels.round()).max() < 1e-3  # 8 bits, like PIL's
     difference = np.abs(levels.round() - resized_by_pil(pixels, size).astype(float))
     assert difference.max() <= 2
     assert (difference > 0).mean() < 0.01
@@ -66,7 +66,7 @@ def published(tmp_path_factory):
 
 @torch.inference_mode()
 def published_cams(network, pixels):
-    """The published way from a photograph to 8-bit CAMs: PIL's resize, one view at a time, all classes at full size."""
+    """Compute 8-bit CAMs like the published code: PIL's resize, one view at a time, all classes at full size."""
     height, width = pixels.shape[:2]
     mean, std = (np.array(values, np.float32) for values in (network.mean, network.std))
     views = []
@@ -98,7 +98,7 @@ def test_labels_of_a_published_checkpoint_are_those_of_a_pipeline_on_pil(publish
     keys, cams = read_cam(paths.cam_dir / "b.npz")
     assert keys.tolist() == [0, 1]
     expected = published_cams(network, pixels)
-    assert (expected.max((1, 2)) == 255).all()  # both classes are there to compare
+    assert (expected.max((1, 2)) == 255).all()  # both classes are present
     threshold = 0.5  # random weights activate everywhere: at 0.35 hardly a pixel is background
     label = to_label(keys, cams, threshold)
     reference = np.where(expected.max(0) > threshold * 255, expected.argmax(0) + 1, 0)

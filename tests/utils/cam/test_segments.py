@@ -1,4 +1,4 @@
-"""Labels snapped to segments: which class a segment takes, what lies over what, and files that are none."""
+"""Labels snapped to segments: the class of a segment, overlaps, and invalid files."""
 
 import json
 
@@ -59,7 +59,7 @@ def test_a_segment_that_holds_most_of_a_class_takes_it_on_request():
 
 def test_an_object_lies_over_background_and_the_smaller_object_over_the_larger():
     label = row([1, 1, 1, 1, 2, 0, 0, 0, 0, 0])
-    # the whole is object 1, the part of it that its label misses is background, a part inside is object 2
+    # all of it is object 1, the part that its label misses is background, a part inside is object 2
     found = snap(label, masks((0, 7), (5, 7), (4, 5), (5, 10)), SnapRule())
     assert found.tolist() == [[1, 1, 1, 1, 2, 1, 1, 0, 0, 0]]
 

@@ -1,4 +1,4 @@
-"""The end of a program: one line for what a person can fix, a traceback for a bug, no worker left behind."""
+"""The end of a program: one line for mistakes of the user, a traceback for bugs, no worker left behind."""
 
 import json
 import multiprocessing

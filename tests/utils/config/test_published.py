@@ -1,4 +1,4 @@
-"""Command lines of the published programs pass the parsers here, and mean what they meant."""
+"""Command lines of the published programs are parsed here with the same meaning."""
 
 import re
 import shlex
@@ -35,7 +35,7 @@ PROGRAMS = {
 
 
 def calls(name):
-    """Program, flags, what stands behind `=>`."""
+    """Program, flags, and the text after `=>`."""
     lines = (Path(__file__).parent / name).read_text().splitlines()
     found = []
     for line in lines:

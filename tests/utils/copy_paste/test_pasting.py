@@ -1,4 +1,4 @@
-"""Pasting: what is written where, in which order of channels, and what stays as it was."""
+"""Pasting: what is written where, channel order, and what stays unchanged."""
 
 import builtins
 import os
@@ -36,7 +36,7 @@ def test_paste_leaves_its_inputs_alone(max_overlap):
 
 @pytest.mark.parametrize("max_overlap", [None, 0.2])
 def test_paste_keeps_the_order_of_the_channels(max_overlap):
-    """The published CDA+ gave blue back as red."""
+    """The published CDA+ returned BGR images as RGB."""
     image, saliency = scene()
     pasted = paste(image, saliency, block(color=(250, 120, 10)), rng=rng(), max_overlap=max_overlap)
     assert pasted.mask.any()
@@ -91,7 +91,7 @@ def test_places_reach_every_border():
 
 
 def test_bounded_paste_takes_the_first_place_under_the_bound():
-    """By the same draws one at a time: the first of the ten places with little under it, else the least."""
+    """With the same draws one at a time: the first of the ten positions with little overlap, else the smallest."""
     image, saliency = scene()
     saliency[:, 20:] = 255
     foreground, bound, firsts, leasts = block(12, 12), 0.2, 0, 0
@@ -160,7 +160,7 @@ def test_an_object_without_trusted_pixels_changes_nothing():
 
 
 class Bank:
-    """Gives the first class that is asked for."""
+    """Returns the first requested class."""
 
     def __init__(self, num_classes):
         self.tags = tuple(range(num_classes))
@@ -189,7 +189,7 @@ def test_paster_gives_the_image_itself_where_no_class_is_left_or_chance_says_so(
 
 
 def lines_run(height, width):
-    """Lines of Python that one paste of a large object into an image of this size runs through."""
+    """Return the number of Python lines executed by one paste of a large object into an image of this size."""
     image, saliency = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
     foreground, count = block(height // 2, width // 2), 0
 
@@ -208,12 +208,12 @@ def lines_run(height, width):
 
 
 def test_pasting_has_no_loop_over_pixels():
-    """The published one ran through every pixel in Python, at each place that it tried."""
+    """The published code looped over every pixel in Python, at each position it tried."""
     assert 20 < lines_run(40, 60) == lines_run(400, 600) < 400
 
 
 def test_pasting_writes_no_file(monkeypatch, tmp_path):
-    """The published one wrote four JPEG files a try."""
+    """The published code wrote four JPEG files per position."""
     image, saliency = scene()
     for owner, name in ((cv2, "imwrite"), (Image.Image, "save"), (builtins, "open")):
         monkeypatch.setattr(owner, name, lambda *args, **_: pytest.fail(f"wrote {args}"))

@@ -41,7 +41,7 @@ def test_both_backends_agree(labels, strengths):
     )
     assert given.dtype == expected.dtype == np.float32
     np.testing.assert_allclose(given.sum(axis=0), 1, rtol=1e-5)
-    # ten iterations amplify the last digits where two labels are as good
+    # ten iterations amplify the last digits where two labels are equally good
     assert np.quantile(np.abs(given - expected), 0.999) < 1e-4
     assert (given.argmax(axis=0) == expected.argmax(axis=0)).mean() > 0.9999
 
@@ -103,7 +103,7 @@ def test_label_of_one_class_stays():
 
 
 def scene(seed=0):
-    """Image, probabilities (21, 90, 120) like a trained network's, unsure at edges, and the truth of three labels."""
+    """Image, probabilities (21, 90, 120) like a trained network's, uncertain at edges, and true labels."""
     rng = np.random.default_rng(seed)
     truth = np.zeros((90, 120), np.uint8)
     truth[20:70, 15:60], truth[30:80, 70:110] = 7, 15

@@ -11,7 +11,7 @@ def points(seed, count, size, spread):
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_points_far_from_each_other_keep_their_values(size):
-    # every point has all its corners to itself: many more corners than points
+    # no two points share a vertex: many more vertices than points
     place = 50 * np.indices((4,) * size).reshape(size, -1).T.astype(np.float32)
     values = np.random.default_rng(0).random((3, len(place)), dtype=np.float32)
     np.testing.assert_allclose(PermutohedralLattice(place).filter(values), values, rtol=1e-5)

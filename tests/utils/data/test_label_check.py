@@ -1,4 +1,4 @@
-"""The look at all labels before training: what is refused, what is pointed out, what is said."""
+"""The check of all labels before training: errors, warnings and log lines."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What tags cannot teach is said before training, with the classes named."""
+"""Uninformative tags are reported before training, with the names of the classes."""
 
 from utils.data.image_list import ImageEntry
 from utils.data.learnable import tag_faults, tag_warnings

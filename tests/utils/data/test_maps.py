@@ -1,4 +1,4 @@
-"""Every pixel format of PNG as a saliency map and as a label map: the value that is read, or a refusal."""
+"""Every pixel format of PNG as a saliency map and as a label map: the value that is read, or an error."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def save(path, image, **options):
 
 
 def grey_png(path, values, bits):
-    """A grey PNG of few bits a pixel, which Pillow does not write."""
+    """A grey PNG with few bits per pixel, which Pillow cannot write."""
     import struct
     import zlib
 

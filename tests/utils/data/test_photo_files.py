@@ -1,4 +1,4 @@
-"""One finder of photos: what counts as one, and that nothing is left out in silence."""
+"""Finding photos: what counts as one, and that nothing is skipped silently."""
 
 import os
 

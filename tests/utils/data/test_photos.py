@@ -1,4 +1,4 @@
-"""Photographs of every form become upright RGB, and what is done to them is said."""
+"""Photographs of every format are converted to upright RGB, and the changes are reported."""
 
 import sys
 

@@ -11,14 +11,14 @@ from utils.files.atomic import append_line, atomic_path, read_json, temporary_na
 
 @pytest.fixture
 def ended_process():
-    """The number of a process that has ended."""
+    """Return the id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
 
 
 def left_by(folder, pid, host=None):
-    """A temporary file as another process would have named it."""
+    """A temporary file with the name that another process would use."""
     name = temporary_name(folder / "a.png").name.replace(str(os.getpid()), str(pid))
     path = folder / (name.replace(f"@{atomic._HOST}", f"@{host}") if host else name)
     path.touch()

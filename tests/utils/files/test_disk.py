@@ -1,4 +1,4 @@
-"""What the file system refuses, each refusal a real one."""
+"""Errors of the file system, each caused by a real refusal."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ WRITERS = {
     "png": "Image.fromarray(noise).save(path)",
     "jpg": "Image.fromarray(noise).save(path, quality=100)",
 }
-# a limit on the size of files ends a write in its middle as a full disk does; libraries report both alike
+# a file size limit interrupts a write like a full disk does, and libraries report both in the same way
 PROGRAM = """
 import resource, sys
 import numpy as np, torch

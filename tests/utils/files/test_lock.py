@@ -8,7 +8,7 @@ from utils.files.lock import LOCK, hold
 
 
 def child_that_holds(folder):
-    """A process that holds the folder until it is killed -> its id."""
+    """Start a process that locks the folder until it is killed. Returns its id."""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:

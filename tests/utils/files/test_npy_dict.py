@@ -22,7 +22,7 @@ class Malicious:
 
 
 def save_pickled(path, content, *, protocol=4, module=None):
-    """What numpy.save does, with the protocol and the module name of older versions."""
+    """Like numpy.save, with the protocol and the module name of older versions."""
     wrapper = np.empty((), dtype=object)
     wrapper[()] = content
     data = pickle.dumps(wrapper, protocol=protocol)
@@ -137,7 +137,7 @@ def test_writing_what_could_not_be_read_is_refused(tmp_path):
 
 
 def published_irn():
-    """What the published programs hand to numpy.save for IRN: tensors under keys and cam, an array under high_res."""
+    """The dictionary that the published programs save for IRN: tensors keys and cam, an array high_res."""
     cam = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
     return {"keys": torch.tensor([0, 14]), "cam": cam, "high_res": np.ones((2, 5, 6), np.float32)}
 
@@ -167,7 +167,7 @@ def test_tensors_of_every_layout_are_read(tmp_path, tensor):
 
 
 def rebuilt(storage, offset, size, stride):
-    """A pickle's instruction to make a tensor of these parts, whatever they are."""
+    """A pickle's instruction to build a tensor from these parts."""
 
     class Rebuilt:
         def __reduce__(self):

@@ -14,7 +14,7 @@ from utils.files.parallel import parallel_map
 
 
 def slow_square(number, *, pause=0.0):
-    time.sleep(pause * (5 - number))  # the first finish last
+    time.sleep(pause * (5 - number))  # the first items finish last
     return number * number, os.getpid()
 
 
@@ -98,7 +98,7 @@ def test_a_handful_of_items_starts_no_processes_unless_told_to():
 
 
 def test_processes_start_in_a_folder_with_modules_of_the_same_name(tmp_path):
-    """A user's own utils/ in the current folder must not take the place of the project's."""
+    """A user's own utils/ in the current folder must not replace the project's."""
     (tmp_path / "utils").mkdir()
     (tmp_path / "utils" / "__init__.py").touch()
     (tmp_path / "program.py").write_text(

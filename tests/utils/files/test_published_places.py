@@ -1,4 +1,4 @@
-"""What lies where the published programs keep it is found there, after the places here."""
+"""Files in the published locations are found there, after this project's own locations."""
 
 import pytest
 
@@ -17,7 +17,7 @@ RESNET38 = "data/weights/ilsvrc-cls_rna-a1_cls1000_ep-0001.params"
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """An empty project, seen from another folder."""
+    """An empty project, with another current folder."""
     root, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
     root.mkdir(), elsewhere.mkdir()
     monkeypatch.setattr("utils.files.locate.PROJECT_ROOT", root)

@@ -20,7 +20,7 @@ FOLDERS = ("accu_att_zoom", "overlay")
 
 @pytest.fixture
 def report(tmp_path):
-    """The run's folder, and a function that makes the report with more options and returns its page."""
+    """The run's folder, and a function that writes the report with more options and returns its page."""
     options = make_report_run(tmp_path)
 
     def make(**more):

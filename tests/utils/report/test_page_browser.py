@@ -1,4 +1,4 @@
-"""The report in a real browser: Chromium without a window, from file://."""
+"""The report in a real browser: headless Chromium, from file://."""
 
 import shutil
 from pathlib import Path
@@ -61,13 +61,13 @@ def choose(driver, control, text):
 
 
 def shown(driver) -> list[str]:
-    """Numbers of the images in the gallery, in their order."""
+    """Return the numbers of the images in the gallery, in order."""
     script = "return [...document.querySelectorAll('.card:not([hidden]) h3')].map((title) => title.textContent)"
     return [int(name.removeprefix("image_")) for name in driver.execute_script(script)]
 
 
 def right_rows(index: int) -> int:
-    """By which the IoU of make_long_run's image rises."""
+    """The order in which the IoU of make_long_run's images increases."""
     return (index * 7) % COUNT
 
 
@@ -101,7 +101,7 @@ def test_pictures_are_decoded_as_they_come_into_view(opened):
     opened.execute_script("arguments[0].scrollIntoView()", card)
     complete = "return [...arguments[0].querySelectorAll('img')].map((image) => image.complete && image.naturalWidth)"
     sizes = WebDriverWait(opened, 10).until(lambda d: (found := d.execute_script(complete, card)) and found)
-    assert sizes == [16] * len(sizes) and len(sizes) == 7  # photo; and it under CAM, label and mask
+    assert sizes == [16] * len(sizes) and len(sizes) == 7  # the photo, alone and under CAM, label and mask
     filled = "return document.querySelectorAll('.cells').length"
     assert 0 < opened.execute_script(filled) < COUNT
 

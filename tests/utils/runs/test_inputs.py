@@ -1,4 +1,4 @@
-"""What a later step takes over from a run: what it names itself, else what the run was trained on, read once."""
+"""Inputs of later steps: given explicitly, else those the run was trained on, read once."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_what_is_named_comes_first(paths, tmp_path):
 
 
 def test_another_dataset_brings_its_own_lists_and_folders(paths, tmp_path):
-    paths.config.unlink()  # nothing of the run's training is read
+    paths.config.unlink()  # no files of the run's training are read
     run = open_run(paths, str(tmp_path / "toy"))
     assert run.train_list(None) == run.data.train_list and run.sal_dir(None) == run.data.sal_dir
 

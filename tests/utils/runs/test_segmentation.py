@@ -1,4 +1,4 @@
-"""The segmentation network's results are found wherever its settings put them."""
+"""The segmentation network's results are found in any output folder."""
 
 import pytest
 

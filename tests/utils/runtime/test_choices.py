@@ -1,4 +1,4 @@
-"""What is set on a CUDA device, and that a CPU is left alone."""
+"""Settings of a CUDA device; a CPU is not affected."""
 
 import os
 

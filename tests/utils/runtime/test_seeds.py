@@ -1,4 +1,4 @@
-"""Seeds that follow from whole numbers, and blocks of seeded randomness."""
+"""Seeds derived from integers, and temporary seeding."""
 
 import pytest
 import torch

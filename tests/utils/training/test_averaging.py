@@ -1,4 +1,4 @@
-"""The moving average of weights: its numbers, and what a checkpoint holds of it."""
+"""The moving average of weights: its values, and its state in checkpoints."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_checkpoint_holds_the_average_as_the_network_and_what_moves_beside_it(tm
     assert not torch.allclose(state["state_dict"]["weight"], task.network.weight)
     plain = Linear()
     make_trainer(tmp_path / "plain", plain).fit()
-    assert torch.equal(plain.network.weight, task.network.weight)  # averaging moves nothing
+    assert torch.equal(plain.network.weight, task.network.weight)  # averaging has no effect
 
 
 def test_resumed_average_is_the_uninterrupted_one_bit_for_bit(tmp_path):

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, found again, thinned out, and never executed."""
+"""Checkpoints: atomic writing, finding, pruning, and no code execution."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Worker processes that read samples: they outlive signals to the run, and nothing else of it."""
+"""Worker processes that read samples ignore signals to the run, but end with it."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from utils.training.settings import Sampling
 
 
 class Numbers:
-    """Sample `index` holds its number; `broken` raises, `slow` never ends."""
+    """Sample `index` contains its number; `broken` raises, `slow` never ends."""
 
     def __init__(self, count, *, broken=None, slow=None):
         self.count, self.broken, self.slow = count, broken, slow
@@ -40,7 +40,7 @@ def reading(samples, *, workers, steps=50):
 
 
 def children():
-    """Process ids of this process's children."""
+    """Return the process ids of this process's children."""
     path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     return {int(pid) for pid in path.read_text().split()}
 
@@ -127,7 +127,7 @@ def test_workers_end_with_a_killed_parent():
     parent.kill()
     parent.wait()
     assert len(workers) == 2
-    deadline = time.monotonic() + 3  # torch's own watchdog looks every five seconds
+    deadline = time.monotonic() + 3  # torch's own watchdog checks every five seconds
     while any(map(is_running, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert [pid for pid in workers if is_running(pid)] == []

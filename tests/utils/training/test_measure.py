@@ -1,4 +1,4 @@
-"""What a batch needs: the published sizes' figures, and a narrow network against a step that really runs."""
+"""Requirements of a batch: figures of the published sizes, and a narrow network compared with a real step."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_the_published_segmentation_network_needs_what_its_table_says():
 
 
 def saved_by_a_real_step(task, *, amp, recompute):
-    """Bytes that wait for the backward pass, parameters and images left out, and the loss."""
+    """Return the bytes stored for the backward pass, without parameters and images, and the loss."""
     batch, network = filled(task.example(2)), task.network.train()
     if recompute:
         recompute_blocks(network)

@@ -1,4 +1,4 @@
-"""The plan: its arithmetic, what fits a card, and what both programs print and write."""
+"""The plan: its arithmetic, what fits on a card, and the output of both programs."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_a_run_is_its_steps_and_a_step_is_its_batches():
     assert one.flop_run == one.flop_step * 600 and two.flop_run == two.flop_step * 80
     assert two.flop_step == 3 * one.flop_step and two.flop_forward == 3 * one.flop_forward
     assert one.hours(2.0) == pytest.approx(one.flop_run / 2e12 / 3600)
-    assert two.memory.peak > one.memory.peak  # gradients wait for the next batch
+    assert two.memory.peak > one.memory.peak  # gradients are kept during the next batch
 
 
 def test_optimisers_and_averages_have_their_state():
@@ -60,7 +60,7 @@ def test_a_pasted_twin_is_an_image_too():
 @pytest.mark.slow
 @pytest.mark.parametrize(("planned", "fits"), [(1, 3), (4, 2), (4, 9)])
 def test_the_largest_batch_fits_and_the_next_does_not(planned, fits):
-    """The card is one between the needs of two batches, plain or, below the planned batch, accumulated."""
+    """The card's memory is between the requirements of two batches, accumulated if below the planned batch."""
     plan = plan_of("--resize=128", "--input_size=128", "--crop_size=96", f"--batch_size={planned}")
     accumulate = 1 if fits > planned else 2
     needs = [plan.memory_of(plan.measure(batch_size=n), accumulate=accumulate).peak for n in (fits, fits + 1)]

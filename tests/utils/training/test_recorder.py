@@ -1,4 +1,4 @@
-"""What a run leaves behind while it trains: averages, metrics.jsonl, silence beside the main process."""
+"""Records of a training run: averages, metrics.jsonl, silence in other processes."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Which images a step draws: epochs without a gap, or whole steps of each epoch."""
+"""The images of a step: contiguous epochs, or complete steps of each epoch."""
 
 from collections import Counter
 

@@ -34,7 +34,7 @@ def test_warm_up_rises_linearly_and_ends():
 
 def test_rate_is_a_function_of_the_step_alone():
     schedule = Schedule(100, kind="step", decay_steps=(50,))
-    # asked in any order, from anywhere, as a resumed run asks
+    # called in any order, like in a resumed run
     assert [schedule.factor(step) for step in (50, 99, 49)] == pytest.approx([0.1, 0.1, 1])
 
 

@@ -1,4 +1,4 @@
-"""The engine on a linear network: accumulation, clipping, when values are read, losses that are not finite."""
+"""The engine on a linear network: accumulation, clipping, reading of values, non-finite losses."""
 
 import json
 import logging
@@ -28,13 +28,13 @@ from utils.training.trainer import MOST_SKIPPED, NonFiniteLossError, Trainer
 
 @dataclass
 class Options:
-    """What a run is made with."""
+    """The settings of a run."""
 
     name: str = "toy"
 
 
 class Linear:
-    """Brings a linear layer's outputs to 0. `bad` maps a step to the factor on its loss."""
+    """Trains a linear layer to output 0. `bad` maps a step to the factor on its loss."""
 
     def __init__(self, *, bad=None):
         torch.manual_seed(0)
@@ -153,14 +153,14 @@ def test_no_value_is_read_between_the_reading_points(tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "step", step)
     monkeypatch.setattr(trainer.run.paths.__class__, "model_dir", tmp_path)
     trainer.fit()
-    # step 0 is a reading point; a checkpoint is due by the clock after it, and every second step
+    # values are read at step 0; a checkpoint is due after it by the clock, and every second step
     assert unread == [[], [1], [2]]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize(("read_every", "seen"), [(1, 4), (100, 4)])
 def test_a_loss_that_is_not_finite_is_named_and_never_saved(tmp_path, bad, read_every, seen):
-    """Of accumulated batches, the second of step 3 is bad."""
+    """With accumulation, the second batch of step 3 is bad."""
     task = Linear(bad={7: bad})
     trainer = make_trainer(tmp_path, task, accumulate=2, steps=6)
     trainer.read_every = read_every
@@ -198,7 +198,7 @@ def test_a_step_that_overflows_in_half_precision_is_skipped_and_counted(tmp_path
     assert state["skipped"] == 1 and state["step"] == 6 and state["scaler"]["scale"] == 8.0
     assert state["state_dict"]["weight"].isfinite().all()
     states = [read_checkpoint(tmp_path / "model" / f"toy_iter_{step}.pth")["state_dict"] for step in (2, 4)]
-    assert not torch.equal(states[0]["weight"], states[1]["weight"])  # step 2 moved it, step 3 did not
+    assert not torch.equal(states[0]["weight"], states[1]["weight"])  # step 2 updated it, step 3 did not
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["skipped_steps"] for row in rows] == [1, 1]
     assert all(math.isfinite(row["first"]) for row in rows)

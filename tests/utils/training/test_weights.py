@@ -1,4 +1,4 @@
-"""Weight files of every kind: read, refused by name."""
+"""Weights files of every kind: read, or refused by name."""
 
 import re
 
