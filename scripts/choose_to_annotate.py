@@ -1,4 +1,4 @@
-"""Choose the photos that are most worth a hand-made mask, so that scores on them are honest estimates for all.
+"""Choose the photos for which masks are most useful, such that scores on them are valid estimates for all photos.
 
 python scripts/choose_to_annotate.py --experiment_name=mine --number=12
 """
@@ -6,8 +6,8 @@ python scripts/choose_to_annotate.py --experiment_name=mine --number=12
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.own import AnnotateOptions
     from utils.config.program import main
 
@@ -23,24 +23,26 @@ from utils.runs.paths import RunPaths
 
 
 def run(options: AnnotateOptions) -> Path:
-    """Prints the photos and writes them, with their weights, to runs/EXP/to_annotate.json.
+    """Print the photos and write them with their weights to runs/EXP/to_annotate.json. Returns its path.
 
-    Raises UserError where the labels were not judged yet, and where a sample was drawn before: masks may already be
-    drawn for it, and its weights belong to it.
+    Raises UserError if the labels have not been judged, or if there is an earlier sample: masks may already be drawn
+    for it, and its weights belong to it.
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     judgement = read_label_judgement(paths.root)
     if judgement is None:
         remedy = f"run scripts/judge_labels.py --experiment_name {options.experiment_name} first"
-        raise UserError("the labels are not judged yet", paths.root, remedy=remedy)
+        raise UserError("the labels have not been judged", paths.root, remedy=remedy)
     file = paths.root / FILE
     if file.exists() and not options.overwrite:
         rule = "masks may already be drawn for these photos, and the weights belong to them"
-        raise UserError("photos are chosen already", file, rule, "give --overwrite to choose again")
+        raise UserError("photos are already chosen", file, rule, "give --overwrite to choose again")
     data = open_run(paths, options.dataset).data
     sample = draw_sample(judgement.photos, options.number, seed=options.seed, files=source_files(data.root))
     write_sample(paths.root, sample)
-    print(f"{len(sample.photos)} of {sum(sample.strata)} photos with tags; weight: how many photos each stands for")
+    print(
+        f"{len(sample.photos)} of {sum(sample.strata)} photos with tags; weight: number of photos that each represents"
+    )
     for photo in sample.photos:
         where = f"{STRATA[photo.stratum]}, doubt {photo.doubt:.2f}, weight {photo.weight:.1f}"
         print(f"  {photo.file}  ({', '.join(photo.tags)}; {where})")

@@ -6,8 +6,8 @@ python scripts/judge_labels.py --experiment_name=mine
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # before the imports below, which --help and a mistyped option do not need
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run by path, Python sees this folder only
+if __name__ == "__main__":  # before the slow imports below, which --help does not need
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
     from utils.config.options.own import JudgeLabelsOptions
     from utils.config.program import main
 
@@ -37,15 +37,15 @@ from utils.runs.inputs import check_present, open_run
 from utils.runs.label_judgement import Figures, LabelJudgement, PhotoFigures, percent, write_label_judgement
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
-SALIENT = 127  # of 255: saliency above it shows an object
-OFTEN = 0.3  # fraction of a class's photos without a pixel of it, from which on something is wrong
-HARDLY = 0.1  # IoU of network and labels, below which the network hardly draws a class
+SALIENT = 127  # of 255: saliency above this shows an object
+OFTEN = 0.3  # warn if more than this fraction of a class's photos have no pixel of it
+HARDLY = 0.1  # warn if the IoU between network and labels is below this
 NETWORK_FOLDER = "network_masks"
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One image, and its files; None is what there is not. `network`: where its mask is written at the image's size."""
+    """One image and its files, None if missing. network: path at which its mask is written at the image's size."""
 
     entry: ImageEntry
     label: Path
@@ -57,7 +57,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Found:
-    """One image's figures, and its counts against the first round and of the network, (L, L) or None."""
+    """One image's figures, and its confusion matrices with the first round and the network, (L, L) or None."""
 
     missing: tuple[int, ...]
     saliency: float | None
@@ -66,10 +66,10 @@ class _Found:
 
 
 def run(options: JudgeLabelsOptions) -> Path:
-    """Prints a table and writes runs/EXP/label_judgement.json, which the report and choose_to_annotate.py read.
+    """Print a table and write runs/EXP/label_judgement.json, which the report and choose_to_annotate.py read.
 
-    The network's masks, where given, are written to runs/EXP/network_masks at the labels' sizes, under the images'
-    names. Raises UserError, with the remedy, where labels are missing.
+    The network's masks, if given, are written to runs/EXP/network_masks with the labels' sizes and the images' names.
+    Raises UserError with the remedy if labels are missing.
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     trained = open_run(paths, options.dataset)
@@ -112,29 +112,29 @@ def _folder(given: str | None, option: str) -> Path | None:
 
 
 def _predictions(names: Sequence[str], folder: Path, data: Dataset) -> dict[str, Path]:
-    """The network's mask of each image: NAME.png, or of own photos the photo's path, as `predict` names it.
+    """Find the network's mask of each image: NAME.png, or, for own photos, the photo's path, as named by `predict`.
 
-    Photos of elsewhere (--negatives) have none, which is said. Raises UserError where no image has one.
+    Prints how many have none, such as photos from another folder (--negatives). Raises UserError if no image has one.
     """
     sources, files = source_files(data.root), {}
     for name in names:
         choices = [name]
         if name in sources:
             photo = PurePosixPath(sources[name])
-            # predict keeps the suffix in the name where two photos share the rest
+            # predict keeps the suffix in the name if two photos only differ in it
             choices = [f"{photo.with_suffix('')}_{photo.suffix[1:]}", str(photo.with_suffix(""))]
         there = [path for choice in choices if (path := folder / f"{choice}.png").is_file()]
         if there:
             files[name] = there[0]
     if not files:
-        raise UserError("holds no mask of an image of the training list", folder, remedy="check --prediction_dir")
+        raise UserError("contains no mask of an image in the training list", folder, remedy="check --prediction_dir")
     if len(files) < len(names):
-        print(f"{len(names) - len(files)} images have no mask of the network")
+        print(f"{len(names) - len(files)} images have no mask from the network")
     return files
 
 
 def compare(job: _Job, *, num_labels: int) -> _Found:
-    """One image's figures; its mask of the network, made at the photo's size, is scaled to the label's."""
+    """Compute one image's figures. The network's mask, which has the photo's size, is scaled to the label's size."""
     label = read_label(job.label)
     there = set(np.unique(label).tolist())
     missing = tuple(tag for tag in job.entry.tags if tag + 1 not in there)
@@ -159,10 +159,10 @@ def _counts(prediction: np.ndarray, label: np.ndarray, num_labels: int, files: t
 
 
 def _agreement(label: np.ndarray, saliency: np.ndarray, job: _Job) -> float | None:
-    """IoU of the label's objects and the salient pixels, without ignored ones; None where neither has any."""
+    """Return the IoU between the label's objects and the salient pixels, without ignored ones; None if both empty."""
     if saliency.shape != label.shape:
         where = f"{job.saliency} against {job.label}"
-        raise UserError(f"the map is {saliency.shape}, the label {label.shape}", where, "they must have one size")
+        raise UserError(f"the map is {saliency.shape}, the label {label.shape}", where, "expected equal sizes")
     kept = label != IGNORE_INDEX
     objects, salient = (label > 0) & kept, (saliency > SALIENT) & kept
     either = np.count_nonzero(objects | salient)
@@ -172,7 +172,7 @@ def _agreement(label: np.ndarray, saliency: np.ndarray, job: _Job) -> float | No
 def judge(
     entries: Sequence[ImageEntry], found: Sequence[_Found], classes: Sequence[str], *, made_of: Mapping[str, str | None]
 ) -> LabelJudgement:
-    """The figures of every photo, of every class that is a tag of one, and of all."""
+    """Compute the figures of every photo, of every tagged class, and of all photos."""
     photos = tuple(
         PhotoFigures(
             entry.name,
@@ -222,7 +222,7 @@ def _known(value: float) -> float | None:
 
 
 def _warnings(figures: Mapping[str, Figures], photos: Sequence[PhotoFigures]) -> list[str]:
-    """What looks wrong, each with what to do."""
+    """Return warnings with remedies."""
     warnings = []
     lost = {name: of_class for name, of_class in figures.items() if (of_class.missing or 0) > OFTEN}
     if lost:
@@ -230,7 +230,7 @@ def _warnings(figures: Mapping[str, Figures], photos: Sequence[PhotoFigures]) ->
         some = first_few(photo.name for photo in photos if set(photo.missing) & set(lost))
         warnings.append(
             f"labels have no pixel of their tag in many photos of {shares} (e.g. {some}): inspect the heat maps in the "
-            "report; if these are right, take a lower threshold, THRESHOLD=0.2 or gen_gt.py --threshold"
+            "report; if they are right, use a lower threshold, THRESHOLD=0.2 or gen_gt.py --threshold"
         )
     weak = [
         f"{name} {percent(of_class.network)}"
@@ -239,8 +239,8 @@ def _warnings(figures: Mapping[str, Figures], photos: Sequence[PhotoFigures]) ->
     ]
     if weak:
         warnings.append(
-            f"the network hardly draws what its labels show of {first_few(weak, 10)} (IoU with the labels): it needs "
-            "more photos of them, or more epochs"
+            f"the network hardly predicts {first_few(weak, 10)} (IoU with the labels): it needs more photos of them, "
+            "or more epochs"
         )
     return warnings
 

@@ -222,7 +222,7 @@ step_masks() {
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" predict "${SEG[@]}" "${flags[@]}"
 }
 
-# What can be said of the labels, and of the network, without masks; where there are some, the scores as well
+# Judges labels and network without masks, and scores them if there are masks
 step_judge() {
   "$PYTHON" "$ROOT/scripts/judge_labels.py" --experiment_name="$NAME" --label_dir="${LABELS}_2" --first_dir="$LABELS" \
     --prediction_dir="$RUN/photos/labels"
@@ -278,7 +278,7 @@ for path in sys.argv[1:]:
     print(*filter(None, [found.get("summary")]), *(f"WARNING: {text}" for text in found["warnings"]), sep="\n")' \
     "$RESULTS/label_judgement.json" "$RESULTS/judgement.json"
   if [[ -z "${MASKS:-}" ]]; then
-    echo "to measure how good they are, draw masks of the photos that this chooses, and run the command with MASKS=FOLDER:"
+    echo "to score the masks, draw some for the photos that this command chooses, and run it again with MASKS=FOLDER:"
     echo "  $(printf '%q ' "$PYTHON" "$ROOT/scripts/choose_to_annotate.py")--experiment_name=$NAME"
   fi
   echo "to label more photos (also in label_more.txt):"

@@ -1,4 +1,4 @@
-"""Error bars of scores that rest on few photos, and scores of all photos estimated from a sample: the bootstrap."""
+"""Bootstrap: error bars of scores on few photos, and scores of all photos estimated from a sample."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,12 +9,12 @@ import numpy as np
 
 from utils.runs.annotation_sample import Weights, read_sample
 
-MOST = 300  # photos, above which a bar is smaller than what differs between two trainings, and the work grows
+MOST = 300  # photos; with more, error bars are smaller than differences between trainings, and take longer
 DRAWS, SEED, LEVEL = 2000, 0, 95
-AT_ONCE = 250  # draws whose confusion matrices are in memory together
+AT_ONCE = 250  # draws whose confusion matrices are in memory at the same time
 METHOD = (
-    f"{LEVEL} % percentile interval of {DRAWS} bootstrap samples of the photos; it is the spread between photos alone, "
-    "not between trainings, and somewhat too narrow for fewer than 20 photos"
+    f"{LEVEL} % percentile interval of {DRAWS} bootstrap samples of the photos; it is only the spread between photos, "
+    "not between trainings, and slightly too narrow for fewer than 20 photos"
 )
 OF_ALL = (
     "photos of to_annotate.json, weighted by the number of photos that each stands for, resampled within strata; the "
@@ -23,10 +23,10 @@ OF_ALL = (
 
 
 class PhotoMatrices:
-    """Each photo's confusion matrix (L, L) by its name, as long as there are few photos."""
+    """Each photo's confusion matrix (L, L) by name, kept if there are few photos."""
 
     def __init__(self, count: int) -> None:
-        """count: how many photos will come."""
+        """count: number of photos that will be added."""
         self.are_kept = 2 <= count <= MOST
         self._of_photo: dict[str, np.ndarray] = {}
 
@@ -35,9 +35,9 @@ class PhotoMatrices:
             self._of_photo[name] = matrix
 
     def as_json(self, classes: Sequence[str], run: Path) -> dict[str, Any]:
-        """error_bars of the scores, and estimate_of_all where the run's folder holds a sample that the photos cover.
+        """Return error_bars of the scores, and estimate_of_all if the run's folder has a sample covered by the photos.
 
-        Empty where there are too many photos for it, or one. classes without background.
+        Empty for too many photos, or a single one. classes: without background.
         """
         if len(self._of_photo) < 2:
             return {}
@@ -62,10 +62,10 @@ def intervals(
     weights: Sequence[float] | None = None,
     strata: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """[low, high] of mean_iou, pixel_accuracy, photo_mean_iou and each of class_iou; None where nothing is known.
+    """Compute [low, high] of mean_iou, pixel_accuracy, photo_mean_iou and each of class_iou; None if unknown.
 
-    matrices (N, L, L), rows are the masks; weights: photos that each stands for; strata: within which photos are drawn.
-    photo_mean_iou is the mean over photos of each one's mean IoU, over the labels that its mask or prediction holds.
+    matrices (N, L, L): rows are the masks. weights: number of photos that each represents. strata: photos are drawn
+    within these. photo_mean_iou: mean over photos of each photo's mean IoU over the labels in its mask or prediction.
     """
     stacked = np.stack(matrices).astype(np.float64)
     used = np.flatnonzero(stacked.sum(axis=(0, 1)) + stacked.sum(axis=(0, 2)))  # absent labels have no IoU anyway
@@ -90,7 +90,7 @@ def intervals(
 
 
 def estimate(matrices: Mapping[str, np.ndarray], sample: Weights, classes: Sequence[str]) -> dict[str, Any]:
-    """Scores of all photos that the sample stands for, with their intervals under `error_bars`."""
+    """Estimate the scores of all photos that the sample represents, with their intervals under `error_bars`."""
     names = list(sample.weights)
     weights = np.array([sample.weights[name] for name in names])
     stacked = np.stack([matrices[name] for name in names]).astype(np.float64)
@@ -106,7 +106,7 @@ def estimate(matrices: Mapping[str, np.ndarray], sample: Weights, classes: Seque
 
 
 def lines(content: Mapping[str, Any]) -> Iterable[str]:
-    """What as_json gave, for people."""
+    """Format the result of as_json as text."""
     if bars := content.get("error_bars"):
         found = _shown(bars["mean_iou"])
         yield f"mIoU on these {bars['photos']} photos: {found} ({LEVEL} % interval, bootstrap over photos)"
@@ -124,7 +124,7 @@ def _shown(interval: Sequence[float] | None) -> str:
 
 
 def _resamples(strata: np.ndarray) -> np.ndarray:
-    """(DRAWS, N): how often each photo is in each sample, drawn with replacement within its stratum."""
+    """Draw samples with replacement within strata. Returns (DRAWS, N): how often each photo is in each sample."""
     generator = np.random.default_rng(SEED)
     counts = np.zeros((DRAWS, len(strata)))
     for stratum in np.unique(strata):
@@ -134,7 +134,7 @@ def _resamples(strata: np.ndarray) -> np.ndarray:
 
 
 def _scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
-    """Of (B, L, L): mean_iou (B,), pixel_accuracy (B,) and class_iou (B, L), nan where nothing is known."""
+    """Compute mean_iou (B,), pixel_accuracy (B,) and class_iou (B, L) of (B, L, L); nan if unknown."""
     hit = np.diagonal(matrices, axis1=1, axis2=2)
     union = matrices.sum(axis=1) + matrices.sum(axis=2) - hit
     iou = np.divide(hit, union, out=np.full(hit.shape, np.nan), where=union > 0)
@@ -149,7 +149,7 @@ def _scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _weighted_mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(N,) values, nan ones left out, by (B, N) counts -> (B,)."""
+    """Average values (N,), ignoring nan, weighted by counts (B, N) -> (B,)."""
     known = ~np.isnan(values)
     total = counts[:, known].sum(axis=1)
     sums = counts[:, known] @ values[known]

@@ -78,7 +78,7 @@ def test_a_class_that_the_labels_lose_is_warned_of_with_photos(options):
 def test_a_class_that_the_network_does_not_draw_is_warned_of(options, tmp_path):
     write_label_png(tmp_path / "labels" / "b.png", stripes(1, 1, 1, 2, 2, 2))
     (warning,) = judged(options).warnings
-    assert "hardly draws" in warning and "dog 0 %" in warning
+    assert "hardly predicts" in warning and "dog 0 %" in warning
 
 
 def test_the_networks_masks_are_written_under_the_images_names(options, tmp_path):

@@ -1,4 +1,4 @@
-"""names.csv of a dataset of own photos: which file each of its images was made from."""
+"""names.csv of a dataset of own photos: the source file of each image."""
 
 import csv
 from pathlib import Path
@@ -10,9 +10,9 @@ SOURCES_FILE = "names.csv"
 
 
 def source_files(root: Path) -> dict[str, str]:
-    """Image's name -> its photo's path in the folder of photos, with `/`; empty for a dataset without names.csv.
+    """Map each image's name to its photo's path in the folder of photos, with `/`; {} without names.csv.
 
-    Raises UserError where the file lacks a column.
+    Raises UserError if a column is missing.
     """
     path = root / SOURCES_FILE
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""A random sample of photos to draw masks for, with the weights that make it stand for all photos."""
+"""A random sample of photos to draw masks for, with weights such that it represents all photos."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -14,9 +14,9 @@ from utils.runs.label_judgement import PhotoFigures
 
 FILE = "to_annotate.json"
 STRATA = ("most doubtful third", "middle third", "least doubtful third")
-# fractions of the sample: where labels differ most, a photo tells most
+# fractions of the sample: photos are most informative where labels differ most
 PARTS = (1 / 2, 1 / 3, 1 / 6)
-LEAST = 2  # photos of a stratum: fewer show no spread
+LEAST = 2  # photos per stratum, the minimum for estimating a spread
 FEWEST = LEAST * len(STRATA)
 RULE = (
     "photos with tags, sorted by doubt, in three strata of equal size; half of the sample from the most doubtful one, "
@@ -27,7 +27,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class ChosenPhoto:
-    """A photo of the sample. file: its path in the folder of photos; weight: how many photos it stands for."""
+    """A photo of the sample. file: its path in the folder of photos. weight: the number of photos it represents."""
 
     name: str
     file: str
@@ -39,16 +39,16 @@ class ChosenPhoto:
 
 @dataclass(frozen=True)
 class AnnotationSample:
-    """The photos of a sample, and the number of photos of each stratum that it was drawn from."""
+    """The photos of a sample, and the number of photos in each stratum from which it was drawn."""
 
     seed: int
     strata: tuple[int, ...]
     photos: tuple[ChosenPhoto, ...]
 
     def weights_of(self, names: Collection[str]) -> "Weights | None":
-        """The weights of those photos of the sample that are among the names; None unless each stratum has some.
+        """Return the weights of the sample's photos among the names; None unless each stratum has some.
 
-        Where not all of a stratum's photos are there, the others stand for them.
+        If some photos of a stratum are missing, the others represent them.
         """
         there = [photo for photo in self.photos if photo.name in names]
         counts = Counter(photo.stratum for photo in there)
@@ -60,7 +60,7 @@ class AnnotationSample:
 
 @dataclass(frozen=True)
 class Weights:
-    """Photo's name -> the number of photos that it stands for, and its stratum."""
+    """Photo's name -> the number of photos it represents, and its stratum."""
 
     weights: Mapping[str, float]
     strata: Mapping[str, int]
@@ -69,10 +69,10 @@ class Weights:
 def draw_sample(
     photos: Sequence[PhotoFigures], number: int, *, seed: int, files: Mapping[str, str] | None = None
 ) -> AnnotationSample:
-    """Draws `number` of the photos that have tags, by RULE. files: name -> file, default the names themselves.
+    """Draw `number` photos with tags by RULE. files: name -> file, default the names themselves.
 
-    Each photo of a stratum has the same chance, so that weighted sums over the sample are unbiased. Raises UserError
-    where there are too few photos.
+    All photos of a stratum have the same probability, so that weighted sums over the sample are unbiased. Raises
+    UserError if there are too few photos.
     """
     tagged = sorted((photo for photo in photos if photo.tags), key=lambda photo: (-photo.doubt, photo.name))
     if number > len(tagged):
@@ -98,7 +98,7 @@ def _rarest(photo: PhotoFigures, frequency: Mapping[str, int]) -> tuple[int, str
 
 
 def _counts(number: int, sizes: Sequence[int]) -> list[int]:
-    """How many photos each stratum gives: by PARTS, at least LEAST, at most all of it; together `number`."""
+    """Return the number of photos per stratum: by PARTS, at least LEAST, at most all of it, `number` in total."""
     counts = [max(LEAST, round(number * part)) for part in PARTS]
     counts[0] = max(LEAST, number - sum(counts[1:]))
     for place, size in enumerate(sizes):
@@ -112,13 +112,13 @@ def _counts(number: int, sizes: Sequence[int]) -> list[int]:
 
 
 def write_sample(folder: Path, sample: AnnotationSample) -> Path:
-    """Writes to_annotate.json into the run's folder and returns its path."""
+    """Write to_annotate.json into the run's folder and return its path."""
     write_json(folder / FILE, {"rule": RULE, "strata_names": STRATA, **asdict(sample)})
     return folder / FILE
 
 
 def read_sample(folder: Path) -> AnnotationSample | None:
-    """The sample of a run; None where none was drawn. Raises UserError naming the file."""
+    """Read the sample of a run; None if none was drawn. Raises UserError naming the file."""
     path = folder / FILE
     if not path.is_file():
         return None

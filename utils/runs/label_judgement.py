@@ -1,4 +1,4 @@
-"""What is known of a run's labels without masks: figures per photo and per class, from scripts/judge_labels.py."""
+"""Judgement of a run's labels without masks: figures per photo and per class, from scripts/judge_labels.py."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,22 +10,22 @@ from utils.files.atomic import read_json, write_json
 
 FILE = "label_judgement.json"
 MISSING, SALIENCY, ROUNDS, NETWORK = "missing", "saliency", "rounds", "network"
-# figure -> what it says, stored with every file and shown above every table
+# figure -> its meaning, stored in every file and shown above every table
 RULES = {
     MISSING: "fraction of the photos with a tag whose label has no pixel of it (overall: of any of its tags)",
     SALIENCY: "IoU of a label's objects with the salient pixels, mean over the photos with tags",
     ROUNDS: "IoU of the labels with those of the first round, pooled over the pixels of all photos; overall the mean "
     "over the classes and background",
-    NETWORK: "IoU of the network's masks, which know no tags, with the labels, pooled in the same way",
+    NETWORK: "IoU of the network's masks, which do not use tags, with the labels, pooled in the same way",
     "doubt": "the mean of the fraction of its tags without a pixel, 1 - IoU of label and saliency, 1 - mean IoU of the "
     "two rounds' labels, and 1 - mean IoU of network and label, as far as they are known; a mean IoU is over the "
-    "classes in either, background among them",
+    "classes in either, including background",
 }
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures in 0..1 of one class or of all photos, see RULES; None where there is nothing to compare with."""
+    """Figures in 0..1 of one class or of all photos, see RULES; None if there is nothing to compare with."""
 
     photos: int
     missing: float | None
@@ -36,9 +36,9 @@ class Figures:
 
 @dataclass(frozen=True)
 class PhotoFigures:
-    """One photo: its tags, those without a pixel in its label, and IoUs in 0..1, None without anything to compare.
+    """One photo: its tags, those without a pixel in its label, and IoUs in 0..1, None if there is nothing to compare.
 
-    A negative, which has no tags, is judged by the network alone.
+    A negative, which has no tags, is only judged by the network.
     """
 
     name: str
@@ -50,7 +50,7 @@ class PhotoFigures:
 
     @property
     def doubt(self) -> float:
-        """How doubtful the label is, in 0..1 (see RULES); 0 where nothing is known of it."""
+        """How doubtful the label is, in 0..1 (see RULES); 0 if nothing is known."""
         doubts = [1 - value for value in (self.saliency, self.rounds, self.network) if value is not None]
         if self.tags:
             doubts.append(len(self.missing) / len(self.tags))
@@ -59,7 +59,7 @@ class PhotoFigures:
 
 @dataclass(frozen=True)
 class LabelJudgement:
-    """All figures of a run's labels; `made_of`: the folders that were compared, None where there is none."""
+    """All figures of a run's labels. made_of: the compared folders, None if not given."""
 
     made_of: Mapping[str, str | None]
     overall: Figures
@@ -68,15 +68,15 @@ class LabelJudgement:
     warnings: tuple[str, ...] = ()
 
     def most_doubtful(self) -> list[PhotoFigures]:
-        """The photos, most doubtful first, equal ones by name."""
+        """Return the photos, most doubtful first, ties by name."""
         return sorted(self.photos, key=lambda photo: (-photo.doubt, photo.name))
 
     def doubts(self) -> dict[str, float]:
-        """Image's name -> doubt."""
+        """Map each image's name to its doubt."""
         return {photo.name: photo.doubt for photo in self.photos}
 
     def summary(self) -> str:
-        """One line of the figures that there are."""
+        """Summarise the known figures in one line."""
         found = self.overall
         parts = [f"a tag without a pixel in {percent(found.missing)} of the photos"]
         for value, text in (
@@ -90,12 +90,12 @@ class LabelJudgement:
 
 
 def percent(value: float | None) -> str:
-    """`12 %`, or a dash."""
+    """Format as `12 %`, or a dash for None."""
     return "-" if value is None else f"{value:.0%}".replace("%", " %")
 
 
 def write_label_judgement(folder: Path, judgement: LabelJudgement) -> Path:
-    """Writes label_judgement.json into the run's folder, with the rules, and returns its path."""
+    """Write label_judgement.json with the rules into the run's folder and return its path."""
     content = {
         "rules": RULES,
         "summary": judgement.summary(),
@@ -107,7 +107,7 @@ def write_label_judgement(folder: Path, judgement: LabelJudgement) -> Path:
 
 
 def read_label_judgement(folder: Path) -> LabelJudgement | None:
-    """What the run's folder holds of it; None where its labels were not judged. Raises UserError naming the file."""
+    """Read the judgement in the run's folder; None if its labels were not judged. Raises UserError naming the file."""
     path = folder / FILE
     if not path.is_file():
         return None
@@ -121,7 +121,7 @@ def read_label_judgement(folder: Path) -> LabelJudgement | None:
             tuple(content["warnings"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"lacks {error}", path, remedy="run scripts/judge_labels.py again") from error
+        raise UserError(f"is missing {error}", path, remedy="run scripts/judge_labels.py again") from error
 
 
 def _photo(row: dict[str, Any]) -> PhotoFigures:

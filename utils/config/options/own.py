@@ -9,7 +9,7 @@ from utils.config.valid import NotNegative, SampleSize, Seed
 
 @dataclass(frozen=True)
 class JudgeOptions(RunOptions, WorkerOptions):
-    """Judge a run's CAMs without masks: CAMs that cover everything, saliency that does not fit the tags."""
+    """Judge a run's CAMs without masks: CAMs that cover everything, saliency that does not match the tags."""
 
     dataset: str | None = None
     """Default: the dataset that the run was trained on."""
@@ -19,14 +19,14 @@ class JudgeOptions(RunOptions, WorkerOptions):
 
 @dataclass(frozen=True)
 class JudgeLabelsOptions(RunOptions, WorkerOptions):
-    """Judge a run's labels without masks: by tags, saliency, an earlier round, and the segmentation network."""
+    """Judge a run's labels without masks, with tags, saliency, an earlier round, and the segmentation network."""
 
     dataset: str | None = None
     """Default: the dataset that the run was trained on."""
     label_dir: str | None = None
     """Folder of the labels to judge; default data/NAME/pseudo_seg_labels_EXP in the project."""
     first_dir: str | None = None
-    """Folder of the first round's labels, where label_dir has those of a second one."""
+    """Folder of the first round's labels, if label_dir contains those of a second one."""
     prediction_dir: str | None = None
     """Folder of the network's masks, OUT/labels of deeplabv2/main.py predict, where own photos keep their own names."""
     sal_dir: str | None = None
@@ -35,7 +35,7 @@ class JudgeLabelsOptions(RunOptions, WorkerOptions):
 
 @dataclass(frozen=True)
 class AnnotateOptions(RunOptions):
-    """Choose photos to draw masks for: a random sample, denser among doubtful photos, with weights."""
+    """Choose photos to draw masks for: a weighted random sample with more of the doubtful photos."""
 
     dataset: str | None = None
     """Default: the dataset that the run was trained on."""
