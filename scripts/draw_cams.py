@@ -81,7 +81,7 @@ def _some_of(names: Sequence[str], sources: Sources, count: int) -> list[str]:
 
 
 def draw_image(sources: Sources, name: str) -> None:
-    """Writes one image's heat map a tag, and its overlays side by side."""
+    """Write a heat map per tag of an image, and its overlays side by side."""
     sources, _ = with_drawable_classes(sources)
     photo, keys, cams = sources.photo_and_cams(name)
     cells = [Cell(photo, name)]

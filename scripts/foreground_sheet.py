@@ -24,7 +24,7 @@ def bank_sheet(bank: ForegroundBank, *, title: str) -> Image.Image:
         cells = [Cell(pasted_part(bank.read(entry)), entry.source) for entry in shown]
         rows.append([Cell(None, f"{names[tag]}: {len(entries)}"), *cells])
     missing = [names[bank.classes.index(name)] for name in bank.missing(bank.classes)]
-    notes = [f"pale: not the object; red: the object, but not salient (up to {SALIENT} of 255), which is not pasted"]
+    notes = [f"pale: not the object; red: object pixels that are not pasted (saliency up to {SALIENT} of 255)"]
     notes += [f"no foreground of: {', '.join(missing)}"] if missing else []
     notes += more_notes
     return visual.sheet(rows, cell_size=CELL, title=title, notes=notes)

@@ -70,9 +70,9 @@ def run(options: SaliencyOptions) -> Path:
         nothing = _make_maps(detector, {name: images[name] for name in todo}, folder)
     if nothing:
         print(
-            f"{nothing} of {len(todo)} maps stay below {NOTHING_SALIENT:g} of white: nothing is salient in these photos"
+            f"{nothing} of {len(todo)} maps are below {NOTHING_SALIENT:g} of white: nothing is salient in these photos"
         )
-    print(f"{len(todo)} saliency maps made, {len(names) - len(todo)} kept: {folder}")
+    print(f"{len(todo)} saliency maps written, {len(names) - len(todo)} kept: {folder}")
     return folder
 
 
@@ -98,7 +98,7 @@ def _detector(options: SaliencyOptions) -> saliency_models.Detector:
 
 
 def _make_maps(detector: saliency_models.Detector, images: dict[str, Path], folder: Path) -> int:
-    """One image after the other: the model itself uses all cores. Returns how many maps show nothing."""
+    """Process one image at a time, since the model itself uses all cores. Returns the number of empty maps."""
     nothing = 0
     for name, path in tqdm(images.items(), "making saliency maps", unit="image", mininterval=_interval()):
         photo = read_rgb(path)

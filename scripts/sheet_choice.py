@@ -15,8 +15,8 @@ MOST_CLASSES = "those that show the most classes"
 def typical_images(sources: Sources, names: Sequence[str], count: int) -> tuple[list[str], str]:
     """Select at most `count` names: equally many per class, those with median mIoU. Also returns the rule in words.
 
-    Images without a pseudo label or a mask have no score: their classes show evenly over the list. Where classes are
-    more than images to show, those images are taken that show the most classes.
+    Images without a pseudo label or a mask have no score; images of their classes are selected evenly over the list. If
+    there are more classes than images to show, the images with the most classes are selected.
     """
     tags_of = {name: sources.tags_of(name) for name in names}
     classes = sorted({tag for tags in tags_of.values() for tag in tags})

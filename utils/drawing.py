@@ -64,7 +64,7 @@ def fit(image: np.ndarray, size: tuple[int, int], *, is_label: bool = False) -> 
 
 
 def shortened(text: str, width: int, size: int = TEXT) -> str:
-    """The text, or as much of its beginning as fits into `width` pixels, and an ellipsis; ? for what no font has."""
+    """Truncate the text with an ellipsis to fit into `width` pixels; ? replaces letters that no font has."""
     text = drawable(text)
     font = font_for(text, size)
     if font.getlength(text) <= width:

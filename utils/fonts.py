@@ -1,4 +1,4 @@
-"""Fonts that have the letters of a text: Pillow's own, matplotlib's DejaVu Sans, then those of the system."""
+"""Finds a font that has the letters of a text: Pillow's own, matplotlib's DejaVu Sans, then the system's fonts."""
 
 import importlib.util
 import os
@@ -12,9 +12,9 @@ from PIL import ImageFont
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 SUFFIXES = (".ttf", ".otf", ".ttc")
-NO_CHARACTER = "\uffff"  # no font has it: what is drawn for it stands for all that a font lacks
+NO_CHARACTER = "\uffff"  # in no font: its glyph is the one for missing characters
 UNKNOWN = "?"
-# where the systems keep their fonts: Linux, macOS, Windows
+# folders of the systems' fonts: Linux, macOS, Windows
 FOLDERS = (
     "/usr/share/fonts",
     "/usr/local/share/fonts",
@@ -28,12 +28,12 @@ FOLDERS = (
 
 
 def font_for(text: str, size: int) -> Font:
-    """The first font that has every letter of the text; Pillow's own where none has them (see drawable)."""
+    """Return the first font that has every letter of the text, or Pillow's own if none has (see drawable)."""
     return next((found for found in _fonts(size) if _has_all(found, text)), _own(size))
 
 
 def drawable(text: str) -> str:
-    """The text, with ? for letters that no single font has together with the others."""
+    """Replace letters that no single font has together with the others by ?."""
     if is_drawable(text):
         return text
     return "".join(letter if is_drawable(letter) else UNKNOWN for letter in text)
@@ -41,23 +41,23 @@ def drawable(text: str) -> str:
 
 @cache
 def is_drawable(text: str) -> bool:
-    """Whether one of the fonts has every letter of the text."""
+    """Return whether one of the fonts has every letter of the text."""
     return any(_has_all(found, text) for found in _fonts(12))
 
 
 def class_labels(classes: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Class names as pictures can show them, and a note where a number stands for a name: 1 is the first class."""
+    """Replace class names that no font can draw by numbers (1 is the first class). Also returns a note if any."""
     shown = tuple(name if is_drawable(name) else f"class {number}" for number, name in enumerate(classes, 1))
     count = sum(one != other for one, other in zip(shown, classes))
     note = (
-        f"{count} class names are shown by their line in classes.txt: no font here has their letters "
+        f"{count} class names are shown as their line number in classes.txt: no font here has their letters "
         "(e.g. Noto Sans CJK has Chinese, Japanese and Korean)"
     )
     return shown, [note] if count else []
 
 
 def _fonts(size: int) -> Iterator[Font]:
-    """Pillow's own first, so that pictures look the same on every machine; the system is searched last."""
+    """Yield Pillow's own font first, so that pictures look the same on every machine, and the system's fonts last."""
     yield _own(size)
     for files in (dejavu_files, system_files):
         yield from filter(None, (_opened(path, size) for path in files()))
@@ -70,7 +70,7 @@ def _own(size: int) -> Font:
 
 @cache
 def _opened(path: Path, size: int) -> Font | None:
-    """None where it cannot be read, or has no outlines of this size, as fonts of emoji."""
+    """Open a font; None if it cannot be read, or has no outlines of this size, like emoji fonts."""
     try:
         return ImageFont.truetype(str(path), size)
     except OSError:
@@ -79,7 +79,7 @@ def _opened(path: Path, size: int) -> Font | None:
 
 @cache
 def system_files() -> tuple[Path, ...]:
-    """Fonts of the system, plain upright ones first."""
+    """Return the system's fonts, plain upright ones first."""
     found = [path for folder in FOLDERS for path in _below(os.path.expanduser(folder))]
     return tuple(sorted(found, key=lambda path: (*_style(path.stem.lower()), path.name, str(path))))
 
@@ -90,13 +90,13 @@ def _style(name: str) -> tuple[bool, bool, int]:
 
 
 def _below(folder: str) -> Iterator[Path]:
-    for root, _, names in os.walk(folder):  # what may not be listed is passed over
+    for root, _, names in os.walk(folder):  # unreadable folders are skipped
         yield from (Path(root, name) for name in names if name.lower().endswith(SUFFIXES))
 
 
 @cache
 def dejavu_files() -> tuple[Path, ...]:
-    """DejaVu Sans inside matplotlib, without importing it: it has Latin, Greek, Cyrillic, Hebrew and Arabic."""
+    """Find matplotlib's DejaVu Sans without importing it. It has Latin, Greek, Cyrillic, Hebrew and Arabic letters."""
     spec = (
         importlib.util.find_spec("matplotlib")
         if "matplotlib" not in sys.modules

@@ -1,4 +1,4 @@
-"""A salient-object detector in an ONNX file, given each photo in the type and layout that it asks for."""
+"""Runs a salient-object detector in an ONNX file, with photos in the type and layout that it expects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,15 +14,15 @@ from utils.errors import UserError
 
 ACTIVATIONS = {"none": lambda x: x, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 DEFAULT_SIDE = 320
-NOTHING_SALIENT = 0.1  # a map in 0..1 that stays below it is not stretched: it would show noise
+NOTHING_SALIENT = 0.1  # a map in 0..1 below this is not stretched, since it would only show noise
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 PIXELS = "tensor(uint8)"
-FATAL = 4  # of onnxruntime's log levels: errors arrive as exceptions
+FATAL = 4  # onnxruntime's log level: errors are raised as exceptions
 
 
 @dataclass(frozen=True)
 class Input:
-    """What a model takes: axes in its order, e.g. NHWC or CHW; size (height, width); type as onnxruntime names it."""
+    """A model's input. axes: their order, e.g. NHWC or CHW; size: (height, width); type: onnxruntime's name."""
 
     name: str
     type: str
@@ -30,7 +30,7 @@ class Input:
     size: tuple[int, int]
 
     def array(self, photo: Image.Image, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-        """An RGB photo as the model takes it: floats are normalised, uint8 are the pixels themselves."""
+        """Convert an RGB photo to the model's input: floats are normalised, uint8 are the pixels themselves."""
         resized = np.asarray(photo.resize(self.size[::-1], Image.Resampling.BILINEAR))
         if self.type != PIXELS:
             normalised = (resized.astype(np.float32) / 255 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
@@ -50,11 +50,11 @@ def onnx_detector(
     activation: str,
     min_max: bool,
 ) -> Detector:
-    """A model in an ONNX file, from one RGB image to one map; input_size 0: the model's own, else 320.
+    """Load an ONNX model: one RGB image -> one map. input_size: side of the input; 0 is the model's own, else 320.
 
-    The input's type (float16, float32, float64, uint8) and layout are the model's. mean and std are of RGB in 0..1.
-    min_max stretches each map over 0..1, see to_map. The model is tried once, on an empty image.
-    Raises UserError that names the file and what does not fit.
+    Type (float16, float32, float64, uint8) and layout of the input are read from the model. mean, std: of RGB in 0..1.
+    min_max: stretch each map to 0..1, see to_map. The model is first run on an empty image. Raises UserError naming the
+    file and what does not fit.
     """
     session = _session(path)
     count = len(session.get_outputs())
@@ -62,7 +62,7 @@ def onnx_detector(
         raise UserError(f"--output={output}", path, f"the model has outputs 0..{count - 1}")
     found = _tried(session, _inputs(session, path, input_size), path, input_size, output)
     if found.type == PIXELS:
-        print(f"{path}: takes uint8 pixels as they are: --mean and --std are not used")
+        print(f"{path}: expects uint8 pixels: --mean and --std are not used")
 
     def detect(photo: Image.Image) -> np.ndarray:
         raw = session.run(None, {found.name: found.array(photo, mean, std)})[output]
@@ -77,27 +77,25 @@ def _session(path: Path) -> Any:
     settings.log_severity_level = FATAL
     try:
         return runtime.InferenceSession(str(path), settings, providers=runtime.get_available_providers())
-    except Exception as error:  # onnxruntime's exceptions share no base class
+    except Exception as error:  # onnxruntime's exceptions have no common base class
         raise UserError(f"is not a model that onnxruntime can run ({_first_line(error)})", path) from error
 
 
 def _inputs(session: Any, path: Path, side: int) -> list[Input]:
-    """The ways in which the model may want an image; several only where its shape does not say. side 0: its own."""
+    """Return the input formats that the model may expect; several if its shape is ambiguous. side: 0 is its own."""
     inputs = session.get_inputs()
     if len(inputs) != 1:
-        raise UserError(
-            f"takes {len(inputs)} inputs ({', '.join(i.name for i in inputs)})", path, "it must be one image"
-        )
+        raise UserError(f"has {len(inputs)} inputs ({', '.join(i.name for i in inputs)})", path, "expected one image")
     first = inputs[0]
-    shape = [size if isinstance(size, int) else None for size in first.shape]  # None, or a name: any size
-    where = f"takes {first.type} of shape {first.shape}"
+    shape = [size if isinstance(size, int) else None for size in first.shape]  # None or a name means any size
+    where = f"its input is {first.type} of shape {first.shape}"
     if first.type not in (*FLOATS, PIXELS):
-        raise UserError(where, path, "it must be an image of float16, float32, float64 or uint8")
+        raise UserError(where, path, "expected an image of float16, float32, float64 or uint8")
     layouts = {4: ("NCHW", "NHWC"), 3: ("CHW", "HWC")}.get(len(shape), ())
     fitting = [axes for axes in layouts if shape[axes.index("C")] in (3, None) and _one(shape, axes)]
     exact = [axes for axes in fitting if shape[axes.index("C")] == 3]
     if not fitting:
-        raise UserError(where, path, "it must be one RGB image, (1, 3, height, width) or (1, height, width, 3)")
+        raise UserError(where, path, "expected one RGB image, (1, 3, height, width) or (1, height, width, 3)")
     return [_sized(Input(first.name, first.type, axes, (0, 0)), shape, path, side) for axes in exact or fitting]
 
 
@@ -110,13 +108,13 @@ def _sized(found: Input, shape: Sequence[int | None], path: Path, side: int) -> 
     height, width = (size or side or max(filter(None, own), default=DEFAULT_SIDE) for size in own)
     if side and (height, width) != (side, side):
         raise UserError(
-            f"--input_size={side}", path, f"the model takes images of {height} x {width}", "omit --input_size"
+            f"--input_size={side}", path, f"the model expects images of {height} x {width}", "omit --input_size"
         )
     return replace(found, size=(height, width))
 
 
 def _tried(session: Any, candidates: Sequence[Input], path: Path, side: int, output: int) -> Input:
-    """The first that the model runs on, and whose output is one map."""
+    """Return the first input format for which the model runs and returns one map."""
     failed: Exception | None = None
     for found in candidates:
         array = found.array(Image.new("RGB", found.size[::-1]), (0, 0, 0), (1, 1, 1))
@@ -141,16 +139,16 @@ def _first_line(error: Exception | None) -> str:
 
 
 def one_map(raw: Any, where: str | Path, *, outputs: int = 1) -> np.ndarray:
-    """A model's output without its axes of size 1 -> (h, w) float32; whole numbers of 8 bits are taken as 0..1."""
+    """Squeeze a model's output to (h, w) float32; 8-bit integers are scaled to 0..1."""
     if not isinstance(raw, np.ndarray) or raw.dtype.kind not in "fiub":
-        raise UserError(f"its output is {_kind(raw)}", where, "it must be one map of numbers")
+        raise UserError(f"its output is {_kind(raw)}", where, "expected one map of numbers")
     values = raw.astype(np.float32) / (255 if raw.dtype == np.uint8 else 1)
     for axis in reversed(range(values.ndim)):
         if values.ndim > 2 and values.shape[axis] == 1:
             values = values.squeeze(axis)
     if values.ndim != 2 or not values.size:
         remedy = "give another --output" if outputs > 1 else ""
-        raise UserError(f"its output is of shape {raw.shape}", where, "it must be one map", remedy)
+        raise UserError(f"its output is of shape {raw.shape}", where, "expected one map", remedy)
     return values
 
 
@@ -159,10 +157,10 @@ def _kind(raw: Any) -> str:
 
 
 def to_map(raw: Any, size: tuple[int, int], *, activation: str, min_max: bool, where: str) -> np.ndarray:
-    """A saliency map (H, W) uint8 of `size` (width, height) from a model's output of one channel.
+    """Convert a model's one-channel output to a saliency map (H, W) uint8 of `size` (width, height).
 
-    min_max stretches it over 0..255. A map within 0..1 that nowhere reaches NOTHING_SALIENT is black instead:
-    stretched, it would show noise as an object.
+    min_max: stretch it to 0..255. A map in 0..1 that is below NOTHING_SALIENT everywhere becomes black instead, since
+    stretching would show noise as an object.
     """
     values = one_map(raw, where)
     with np.errstate(over="ignore"):  # the sigmoid of a large negative number is 0
@@ -177,7 +175,7 @@ def to_map(raw: Any, size: tuple[int, int], *, activation: str, min_max: bool, w
         raise UserError(
             f"its output is in {low:.3g}..{high:.3g}",
             where,
-            "maps lie in 0..1",
+            "expected maps in 0..1",
             "give --activation=sigmoid for a model without it, or --min_max=true",
         )
     smooth = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)

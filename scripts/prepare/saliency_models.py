@@ -15,7 +15,7 @@ Detector = Callable[[Image.Image], np.ndarray]  # RGB photo -> (H, W) uint8 at i
 
 
 def optional_module(module: str, install: str, note: str = "") -> ModuleType:
-    """An installed extra. Raises UserError that says how to install it."""
+    """Import an optional package. Raises UserError with the installation command."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -34,7 +34,7 @@ def rembg_detector(model: str) -> Detector:
 
     Raises UserError if rembg is not installed, has no such model, or would send photos to a server.
     """
-    rembg = optional_module("rembg", "'rembg[cpu]'", "; it downloads its model when it runs; or give --onnx=FILE")
+    rembg = optional_module("rembg", "'rembg[cpu]'", "; it downloads its model on first use; or give --onnx=FILE")
     try:
         session = rembg.new_session(model)
     except OSError as error:  # network errors of any download library are OSErrors

@@ -68,8 +68,8 @@ def read_batches(
 ) -> Iterator[ImageBatch]:
     """Yield each batch with its images, read by num_workers processes (0: in this process).
 
-    files: name -> image; resize: the size of an image -> the size that it is brought to. Raises UserError where an
-    image cannot be read. What uses the batches stands in worker_ends.
+    files: name -> image path. resize: maps an image's size to its new size. Raises UserError if an image cannot be
+    read. Code that uses the batches must be inside worker_ends.
     """
     check_semaphores(num_workers, remedy=REMEDY)
     loader = DataLoader(

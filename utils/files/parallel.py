@@ -76,14 +76,14 @@ def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator
 
 @contextmanager
 def worker_ends(*, remedy: str) -> Iterator[None]:
-    """Turns the end of a worker process that was killed, or that cannot hand over its work, into a UserError.
+    """Convert the death of a worker process, or its failure to send its work, to a UserError.
 
-    torch notices it by a signal, and raises in whatever the main process is doing: what uses batches stands inside.
+    torch notices it by a signal and raises wherever the main process is, so code that uses batches must be inside.
     """
     try:
         yield
     except BrokenProcessPool as error:
-        raise UserError("a worker process was killed, as systems do where memory is short", remedy=remedy) from error
+        raise UserError("a worker process was killed, as systems do when memory runs out", remedy=remedy) from error
     except RuntimeError as error:
         if not re.search(r"DataLoader worker \(pid", str(error)):
             raise
@@ -123,14 +123,14 @@ _stop: Any = None  # in a worker process: the event that asks it to end
 def _start_worker(stop: Any) -> None:
     global _stop
     _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which then ends its workers
-    # a signal at the parent's death would not do: the parent is the server, which lives as long as its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent, which then ends its workers
+    # a signal on the parent's death would not work: the parent is the forkserver, which lives as long as its workers
     Thread(target=_end_after_parent, daemon=True).start()
     limit_threads(1)
 
 
 def _end_after_parent() -> None:
-    """Waits for the end of the process whose work this one does, and ends too."""
+    """Wait for the end of the main process, then exit."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -47,7 +47,7 @@ class Sources:
         return pixels, keys, cams
 
     def tags_of(self, name: str) -> tuple[int, ...]:
-        """The zero-based tags that an image has CAMs of; none where it has no CAM file."""
+        """Read the zero-based tags of an image's CAMs; none without a CAM file."""
         artefact = self.paths.cam_dir / f"{name}.npz"
         return tuple(read_cam_keys(artefact).tolist()) if artefact.is_file() else ()
 
@@ -94,7 +94,7 @@ def find_sources(paths: RunPaths, options: DrawDataOptions) -> tuple[Sources, li
 
 
 def with_drawable_classes(sources: Sources) -> tuple[Sources, list[str]]:
-    """The sources with class names as pictures can show them, and a note where numbers stand for some."""
+    """Replace class names that pictures cannot show by numbers. Also returns a note if there are any."""
     shown, notes = class_labels(sources.classes)
     return replace(sources, classes=shown), notes
 
@@ -114,7 +114,7 @@ def spread(names: Sequence[str], count: int) -> list[str]:
 def spread_over_classes(
     names: Sequence[str], tags_of: Mapping[str, Sequence[int]], count: int, *, chosen: Sequence[str] = ()
 ) -> list[str]:
-    """`count` of the names that show every class: of each as many, evenly over its images; the rest over all.
+    """Select `count` names that show every class: equally many per class, at even intervals; the rest over all.
 
     Where classes are more than images to show, those images that add most classes. chosen: taken already, and counted.
     -> in the order of names, chosen first.
@@ -125,7 +125,9 @@ def spread_over_classes(
     if len(classes) > count:
         return [*taken, *_most_classes(names, tags_of, count, taken)]
     groups = {tag: [name for name in names if tag in tags_of[name]] for tag in classes}
-    for tag, group in sorted(groups.items(), key=lambda item: len(item[1])):  # rare ones first: they bring others along
+    for tag, group in sorted(
+        groups.items(), key=lambda item: len(item[1])
+    ):  # rare ones first, since their images also show others
         missing = count // len(classes) - sum(tag in tags_of[name] for name in taken)
         rest = [name for name in group if name not in taken]
         if missing > 0 and rest and len(taken) < count:
@@ -140,7 +142,7 @@ def spread_over_classes(
 def _most_classes(
     names: Sequence[str], tags_of: Mapping[str, Sequence[int]], count: int, taken: Sequence[str]
 ) -> list[str]:
-    """As many of the names as are missing to `count`: each next one adds most classes, the first of equals."""
+    """Fill up to `count` names: each one adds the most classes, the first on ties."""
     shown = {tag for name in taken for tag in tags_of[name]}
     rest, added = [name for name in names if name not in set(taken)], set()
     for _ in range(count - len(taken)):

@@ -135,7 +135,7 @@ class SaliencyOptions:
     use_rembg: bool = True
     """Use rembg if it is installed."""
     onnx: str | None = None
-    """A model's ONNX file: one RGB image to one map; type and layout of the image are the model's."""
+    """ONNX file of a model: one RGB image -> one map. Type and layout of the image are read from the model."""
     input_size: PixelsOrOwn = 0
     """Side S of the ONNX model's input, pixels; 0 is the model's own, else 320."""
     mean: Color = (0.485, 0.456, 0.406)
