@@ -12,15 +12,15 @@
 #   MASKS=FOLDER          masks of some photos for scoring: NAME.png, 0 background, 1 the first class, 255 ignored
 #   CLASSES=FILE          names of the classes, one per line, in label order; default sorted
 #   SEPARATOR=";"         separator of the tags in a cell; default whichever of ; | and , occurs
-#   SKIP_MISSING=1        leave out rows of the table whose photo is missing
-#   QUALITY=balanced      fast, balanced or best: less or more training, and for best a larger network; with a GPU each is
-#                         a size larger. See docs/own_photos.md
+#   SKIP_MISSING=1        skip rows of the table whose photo is missing
+#   QUALITY=balanced      fast, balanced or best: amount of training, and for best a larger network; with a GPU, each is one
+#                         size larger. See docs/own_photos.md
 #   EPOCHS=4              epochs of the classifier; default 2, 4 or 8 by QUALITY
 #   SEG_EPOCHS=12         epochs of the segmentation network; default 6, 12 or 30 by QUALITY
-#   CRF=1                 refine the masks by a dense CRF: sharper edges, up to some seconds per photo; 0 disables it
-#   THRESHOLD=0.3         of the labels; default the one at which CAMs and saliency agree best
-#   MAX_SIDE=640          longer side of training photos, pixels; masks have the photos' own size
-#   FORCE=1               continue although the check finds that nothing can be learnt
+#   CRF=1                 refine the masks with a dense CRF: sharper edges, up to a few seconds per photo; 0 disables it
+#   THRESHOLD=0.3         threshold of the labels; default the one at which CAMs and saliency agree best
+#   MAX_SIDE=640          largest longer side of training photos, pixels; masks have the photos' own size
+#   FORCE=1               continue even if the check finds that nothing can be learnt
 #   NPROC=4               number of GPUs
 #   L2G_FLAGS="..." SEG_FLAGS="..."   further flags of train_l2g.py and of deeplabv2/main.py
 set -euo pipefail

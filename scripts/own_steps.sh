@@ -183,7 +183,7 @@ step_threshold() {
 }
 
 step_labels() {
-  # masks measure, and choose nothing: they may be added later, and few are no ground to choose on
+  # masks are only for scoring, not for choosing the threshold: they may be added later, and few are unreliable
   local threshold="${THRESHOLD:-0.3}"
   if [[ -z "${THRESHOLD:-}" && "$SALIENCY" != none ]]; then
     threshold="$("$PYTHON" -c 'import json, sys; print(json.load(open(sys.argv[1]))["best_threshold"])' \

@@ -108,13 +108,13 @@ def _measured(record: Path) -> dict[str, float]:
 
 
 def _expected(name: str, sizes: Mapping[str, float], work: Mapping[str, float]) -> float:
-    """Seconds of a step on the machine of STEPS. work: how many times its own seconds, where it is not once."""
+    """Return the seconds of a step on the reference machine of STEPS. work: factors on the seconds, default 1."""
     step = STEPS[name]
     return START + sizes[step.per] * step.seconds * work.get(name, 1.0)
 
 
 def _factor(measured: Mapping[str, float], sizes: Mapping[str, float], work: Mapping[str, float]) -> float:
-    """How much slower this machine is than the one of STEPS; 0 while nothing is measured."""
+    """Return how much slower this machine is than the reference machine; 0 before anything is measured."""
     expected = {name: _expected(name, sizes, work) for name in measured if name in STEPS}
     total = sum(expected.values())
     return sum(measured[name] for name in expected) / total if total else 0.0

@@ -83,7 +83,7 @@ def whole_command(project: Path, *more: str) -> list[str]:
 
 
 def stop_when_there(words: list[str], folder: Path, run: Path, pattern: str) -> None:
-    """Starts the command, and kills all of it as soon as the run has a file of this pattern."""
+    """Start the command, and kill its processes as soon as the run has a file that matches the pattern."""
     process = subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 600
     while process.poll() is None and not any(run.glob(pattern)) and time.monotonic() < deadline:

@@ -17,8 +17,8 @@ METHOD = (
     "not between trainings, and slightly too narrow for fewer than 20 photos"
 )
 OF_ALL = (
-    "photos of to_annotate.json, weighted by the number of photos that each stands for, resampled within strata; the "
-    "mean over photos is unbiased; the mIoU is not, and leaves out classes that none of them shows"
+    "photos of to_annotate.json, weighted by the number of photos that each represents, resampled within strata; the "
+    "mean over photos is unbiased; the mIoU is not, and excludes classes that none of them shows"
 )
 
 

@@ -46,7 +46,7 @@ def _download(folder: Path, choices: str) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.CalledProcessError as error:
-        raise UserError(f"could not be fetched ({_reason(error.stderr)})", PACKAGE, remedy=choices) from error
+        raise UserError(f"could not be downloaded ({_reason(error.stderr)})", PACKAGE, remedy=choices) from error
     except subprocess.TimeoutExpired as error:
         raise UserError(f"could not be downloaded in {SECONDS} s", PACKAGE, remedy=choices) from error
 

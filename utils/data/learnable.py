@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from utils.data.image_list import ImageEntry
 from utils.files.text import first_few
 
-FEW = 20  # photos of a class, under which its CAMs are chance
-FEW_OTHERS = 0.1  # fraction of the images, below which (and below FEW) those without a class do not show what it is not
+FEW = 20  # with fewer photos of a class, its CAMs are hardly better than chance
+FEW_OTHERS = 0.1  # images without a class are too few if they are less than FEW and less than this fraction
 SHOWN = 10
 
 

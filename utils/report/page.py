@@ -91,9 +91,9 @@ def with_predictions(sources: Sources, prediction_dir: Path | None) -> tuple[Sou
 def choose_images(
     names: Sequence[str], sources: Sources, max_images: int, *, doubts: Mapping[str, float] = MappingProxyType({})
 ) -> list[str]:
-    """At most max_images of the names, 0 is all: those with a mask or a prediction first, over all classes.
+    """Select at most max_images names (0: all), over all classes, those with a mask or a prediction first.
 
-    doubts: name -> doubt of its label; where these are known, the most doubtful images are chosen.
+    doubts: name -> doubt of its label. If known, the most doubtful images are selected.
     """
     if not max_images or len(names) <= max_images:
         return list(names)

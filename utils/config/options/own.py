@@ -60,9 +60,9 @@ class PlanOptions:
     done: str | None = None
     """The step that has just finished; its duration is recorded."""
     seconds: NotNegative = 0.0
-    """Duration of that step."""
+    """Duration of that step in seconds."""
     preset: Literal["fast", "balanced", "best", "large"] = "balanced"
-    """What QUALITY means on this machine: how much work the steps are."""
+    """The preset that QUALITY selects on this machine; it determines the work of the steps."""
     epochs: NotNegative = 0
     """Epochs of the classifier."""
     segmentation_epochs: NotNegative = 0
