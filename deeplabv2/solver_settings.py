@@ -30,7 +30,7 @@ class BatchSettings:
     TRAIN: BatchSize = 5
     """Images per training batch and process."""
     TEST: BatchSizeOrOwn = 0
-    """Images of one size that are tested together; 0 is 4 on CUDA, 1 on a CPU."""
+    """Images of equal size per test batch; 0 is 4 on CUDA, 1 on a CPU."""
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def make_all(
     outputs: CamOutputs,
     process: Process,
 ) -> None:
-    """Reads ahead in worker processes, runs the network, and compresses and writes in threads."""
+    """Prefetch images in worker processes, run the network, and compress and write in threads."""
     batches = batches_of_one_size(entries, files, inference_batch(options.batch_size, process.device))
     bar = tqdm(total=len(entries), desc="CAMs", unit="image", disable=not process.is_main)
     with bar, worker_ends(remedy=REMEDY), device_errors(process.device, "give --batch_size=1, or smaller --scales"):

@@ -227,8 +227,8 @@ class Inputs(NamedTuple):
 def check_input(options: TrainOptions, dataset: Dataset, *, fresh: bool = True) -> Inputs:
     """Check and return the inputs of training. Raises one UserError naming everything that is missing and its location.
 
-    Initial weights are wanted where training is fresh: neither resumed nor started from a checkpoint. Of a few
-    images and saliency maps all is read, of more the headers; scripts/check_data.py reads them whole.
+    fresh: the run is neither resumed nor started from a checkpoint, and needs initial weights. A few images and
+    saliency maps are decoded; of more, only the headers are read. scripts/check_data.py reads them completely.
     """
     image_dir, sal_dir, listing = training_paths(
         dataset, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list

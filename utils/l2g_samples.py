@@ -201,7 +201,7 @@ def check_files(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | 
 
 
 def check_headers(entries: Sequence[ImageEntry], image_dir: Path, sal_dir: Path | None) -> list[str]:
-    """Faults of existing files: no image, another size than its image's; a line each. A few files are read whole."""
+    """Return one line per fault of existing files: not an image, or a map of another size. Decodes only a few files."""
     images, maps = (image_files(folder) if folder and folder.is_dir() else {} for folder in (image_dir, sal_dir))
     listed = [entry.name for entry in entries if entry.name in images]
     return summary(inspect_before_training([ImageFiles(name, images[name], maps.get(name)) for name in listed]))

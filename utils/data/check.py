@@ -180,13 +180,13 @@ def _pixels(size: tuple[int, int]) -> str:
 
 
 def inspect_before_training(items: Sequence[ImageFiles]) -> Iterator[Fault]:
-    """Faults of the files that training reads: of a few files the pixels are read too, of more the headers.
+    """Yield faults of the files that training reads. A few files are decoded; of more, only the headers are read.
 
-    Headers show what is no image or has another size, some thousand images per second.
+    Headers show files that are not images or differ in size, at some thousand images per second.
     """
     whole = are_few([path for item in items for path in (item.image, item.saliency) if path])
     look = partial(inspect_image, num_classes=0, whole=whole)
-    # threads: the files may lie behind a network, and a header costs no computing
+    # threads: the files may be on a network drive, and reading headers needs little CPU time
     with ThreadPoolExecutor(8) as threads:
         bar = tqdm(threads.map(look, items), "checking images", len(items), unit="image", delay=2, mininterval=2)
         for report in bar:

@@ -88,7 +88,7 @@ def check_labels(
 def inspect_label(
     item: tuple[str, Path], *, label_dir: Path, mask_dir: Path | None, num_labels: int, whole: bool = False
 ) -> LabelReport:
-    """One image's label; item: name and image, which is read whole or its header alone."""
+    """Check one image's label. item: (name, image path). whole: decode the image instead of reading its header."""
     name, image_file = item
     path = label_dir / f"{name}.png"
     label = read_label(path)

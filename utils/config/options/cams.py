@@ -41,7 +41,7 @@ class CamMachineOptions:
     """Machine."""
 
     batch_size: BatchSizeOrOwn = 0
-    """Images of one size that go through the network together (each also mirrored); 0 is 4 on CUDA, 1 on a CPU."""
+    """Images of equal size per forward pass (each also mirrored); 0 is 4 on CUDA, 1 on a CPU."""
     device: Device = "auto"
     """auto (CUDA if there is one), cpu, cuda."""
     amp: Precision = "off"
