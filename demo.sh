@@ -51,9 +51,10 @@ copy_paste() {
   second_stage "${EXP}_cda" --cda_bank="$ROOT/sem_seg_fg/$EXP"
 }
 
-# The threshold is fixed, so that masks have no influence.
+# The threshold is fixed, so that masks have no influence. Pixels where the CAMs of two tags are nearly equal are ignored.
 pseudo_labels() {
-  quietly "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" --saliency_weight=0.5 --threshold=0.4 --crf --update
+  quietly "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" --saliency_weight=0.5 --threshold=0.4 --crf \
+    --ignore_ambiguous=0.3 --update
   quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
 }
 

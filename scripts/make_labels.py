@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from utils.cam.folders import CamFiles, CamFolder
-from utils.cam.labels import disagreement, to_label
+from utils.cam.labels import ambiguous, disagreement, to_label
 from utils.cam.segments import SnapRule, find_segments, read_segments, snap
 from utils.config.options import LabelOptions
 from utils.config.valid import CrfBackend
@@ -61,6 +61,7 @@ class _Rule:
     ignore_below: float | None
     saliency_weight: float
     ignore_disagreement: float | None
+    ignore_ambiguous: float | None
     crf: CrfBackend | None
     snapping: SnapRule | None
 
@@ -75,6 +76,7 @@ class _Rule:
             "ignore_below": self.ignore_below,
             "saliency_weight": self.saliency_weight or None,
             "ignore_disagreement": self.ignore_disagreement,
+            "ignore_ambiguous": self.ignore_ambiguous,
             "crf": {**CAM_CRF, "confidence": CAM_CONFIDENCE, **backend_record(self.crf)} if self.crf else None,
         }
 
@@ -134,6 +136,7 @@ def _rule(options: LabelOptions, paths: RunPaths, cam_dir: Path) -> _Rule:
     for name, value in (
         ("saliency_weight", options.saliency_weight),
         ("ignore_disagreement", options.ignore_disagreement),
+        ("ignore_ambiguous", options.ignore_ambiguous),
     ):
         if value is not None and not 0 <= value <= 1:
             raise UserError(f"--{name}={value}", rule="expected a value in 0..1")
@@ -141,7 +144,15 @@ def _rule(options: LabelOptions, paths: RunPaths, cam_dir: Path) -> _Rule:
         check_backend(options.crf_backend)
     crf = options.crf_backend if options.crf else None
     snapping = SnapRule(options.segment_coverage, options.segment_share) if options.segments else None
-    return _Rule(threshold, options.ignore_below, options.saliency_weight, options.ignore_disagreement, crf, snapping)
+    return _Rule(
+        threshold,
+        options.ignore_below,
+        options.saliency_weight,
+        options.ignore_disagreement,
+        options.ignore_ambiguous,
+        crf,
+        snapping,
+    )
 
 
 def _segment_settings(options: LabelOptions, rule: _Rule) -> dict[str, Any] | None:
@@ -263,5 +274,7 @@ def _make_label(job: _Job, *, rule: _Rule, palette: bool) -> None:
     if rule.ignore_below is not None:
         # above the upper threshold: object; below the lower one: background; between them: ignored
         doubtful |= (label == 0) & (refined(rule.ignore_below) != 0)
+    if rule.ignore_ambiguous is not None:
+        doubtful |= ambiguous(label, keys, cams, rule.ignore_ambiguous)
     label = np.where(doubtful, np.uint8(IGNORE_INDEX), label)
     write_label_png(job.label, label, palette=palette, made_from=digest_of(*job.sources(rule)))

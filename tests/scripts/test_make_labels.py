@@ -168,7 +168,16 @@ def test_missing_segments_and_those_of_another_size_are_named_before_any_label(s
     assert not list(Path(segmented["label_dir"]).glob("*.png"))
 
 
-@pytest.mark.parametrize("wrong", [{"saliency_weight": 1.5}, {"ignore_disagreement": -0.1}])
+def test_pixels_of_two_nearly_equal_classes_are_ignored_on_request(named, tmp_path):
+    cat, dog = np.full((HEIGHT, WIDTH), 150, np.uint8), np.full((HEIGHT, WIDTH), 140, np.uint8)
+    cat[:, :2] = 255
+    write_cam(tmp_path / "runs" / "exp" / "cam" / "b.npz", [0, 1], np.stack([cat, dog]))
+    folder = make(named, ignore_ambiguous=0.1)
+    assert row(folder, "b") == [1, 1, 255, 255, 255, 255]
+    assert row(folder, "a") == [1, 1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("wrong", [{"saliency_weight": 1.5}, {"ignore_disagreement": -0.1}, {"ignore_ambiguous": 1.1}])
 def test_weights_outside_0_to_1_are_refused(salient, wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         make(salient, **wrong)

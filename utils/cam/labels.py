@@ -80,3 +80,17 @@ def disagreement(cams: np.ndarray, saliency: np.ndarray, allowed: float) -> np.n
     if len(cams) == 0:
         return np.zeros(saliency.shape, bool)
     return np.abs(cams.max(axis=0).astype(np.int16) - saliency) > 255 * allowed
+
+
+def ambiguous(label: np.ndarray, keys: Sequence[int] | np.ndarray, cams: np.ndarray, margin: float) -> np.ndarray:
+    """Return (H, W) bool: object pixels whose class's CAM exceeds every other tag's by less than `margin` (0..1).
+
+    label (H, W): as to_label returns it, perhaps refined. keys (K,), ascending, and cams (K, H, W) uint8: as for
+    to_label. All False for an image with one tag or none.
+    """
+    if len(keys) < 2:
+        return np.zeros(label.shape, bool)
+    own = (np.asarray(keys) + 1)[:, None, None] == label
+    levels = np.asarray(cams).astype(np.int16)
+    lead = np.where(own, levels, 0).max(axis=0) - np.where(own, -1, levels).max(axis=0)
+    return own.any(axis=0) & (lead < 255 * margin)

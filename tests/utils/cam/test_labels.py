@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.cam.labels import balanced_threshold, disagreement, foreground_strength, to_label
+from utils.cam.labels import ambiguous, balanced_threshold, disagreement, foreground_strength, to_label
 from utils.errors import UserError
 
 # strongest CAM: of class 1 in the first row, of class 0 in the second
@@ -54,3 +54,15 @@ def test_saliency_of_another_size_is_refused():
 
 def test_disagreement_is_where_one_is_sure_of_what_the_other_denies():
     assert disagreement(CAMS, SALIENCY, 0.8).tolist() == [[True, False, False], [False, False, True]]
+
+
+def test_ambiguous_is_where_the_other_tag_is_nearly_as_strong_or_stronger():
+    # leads of the labelled class: -(255 - 0), 90, -; 188, 116, -36: 0.35 and 0.74 and 0.45 of 255
+    label = np.array([[1, 5, 0], [1, 1, 5]], np.uint8)
+    assert ambiguous(label, [0, 4], CAMS, 0.4).tolist() == [[True, True, False], [False, False, True]]
+    assert ambiguous(label, [0, 4], CAMS, 0.5).tolist() == [[True, True, False], [False, True, True]]
+    assert ambiguous(label, [0, 4], CAMS, 0.0).tolist() == [[True, False, False], [False, False, True]]
+
+
+def test_an_image_with_one_tag_has_no_ambiguous_pixel():
+    assert not ambiguous(np.full((2, 3), 5, np.uint8), [4], CAMS[1:], 1.0).any()

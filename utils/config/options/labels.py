@@ -38,6 +38,9 @@ class LabelMethodOptions:
     threshold; 0 uses only the CAMs, as published."""
     ignore_disagreement: Fraction | None = None
     """Pixels whose saliency and strongest CAM differ by more than this (0..1) become 255."""
+    ignore_ambiguous: Fraction | None = None
+    """In images with several tags, object pixels whose class's CAM exceeds those of the other tags by less than this
+    (0..1) become 255."""
     crf: bool = False
     """Refine the labels with a dense CRF."""
     crf_backend: CrfBackend = "lattice"
