@@ -1,6 +1,7 @@
 """Create class-agnostic segments of a dataset's images, to which gen_gt.py --segments snaps labels.
 
 python scripts/make_segments.py --dataset=data/mine                                superpixels, no model
+python scripts/make_segments.py --dataset=data/mine --onnx=segmenter.onnx
 python scripts/make_segments.py --dataset=data/mine --masks=data/mine/SegmentationClass --out=data/mine/regions
 """
 
@@ -21,13 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from scripts.prepare.segment_makers import regions, scikit_image, superpixels
+from scripts.prepare.segment_makers import Segmenter, onnx_segmenter, regions, scikit_image, superpixels
 from utils.cam.segments import FORMS
 from utils.config.options.prepare import SegmentOptions
 from utils.data.dataset import open_dataset
 from utils.data.image_list import read_image_list
 from utils.data.images import image_or_guess, read_label, read_rgb, write_image
 from utils.errors import UserError
+from utils.files.atomic import write_json
 from utils.files.disk import remove_file
 from utils.files.locate import existing_path
 from utils.files.lock import hold
@@ -38,6 +40,7 @@ from utils.runs.inputs import check_present, find_image_dir
 SETTINGS_FILE = "segment_settings.json"
 SEGMENT_FOLDER = "Segments"  # in a dataset
 MOST_IDS = 2**16 - 1  # limit of a 16-bit PNG
+ONNX_OPTIONS = ("input_size", "mean", "std", "output", "mask_threshold", "score_output", "min_score")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,12 @@ def _make_all(todo: list[_Job], options: SegmentOptions, folder: Path) -> None:
     settings = _settings(options)
     record.check(settings, may_replace=options.overwrite)
     make: Callable[[_Job], None]
-    if options.masks:
+    num_workers = options.num_workers
+    if options.onnx:
+        chosen = {name: getattr(options, name) for name in ONNX_OPTIONS}
+        make = partial(_write_masks, segmenter=onnx_segmenter(existing_path(options.onnx, "--onnx"), **chosen))
+        num_workers = 1  # the model itself uses all cores
+    elif options.masks:
         make = _write_regions
     else:
         if options.method != "watershed":
@@ -87,12 +95,14 @@ def _make_all(todo: list[_Job], options: SegmentOptions, folder: Path) -> None:
         make = partial(_write_superpixels, method=options.method, size=options.size, scale=options.scale)
     with hold(folder):
         record.start(settings)
-        for _ in parallel_map(make, todo, num_workers=options.num_workers, description="making segments"):
+        for _ in parallel_map(make, todo, num_workers=num_workers, description="making segments"):
             pass
 
 
 def _settings(options: SegmentOptions) -> dict[str, Any]:
     """Return the settings that determine the segments."""
+    if options.onnx:
+        return {"onnx": Path(options.onnx).name} | {name: getattr(options, name) for name in ONNX_OPTIONS}
     if options.masks:
         return {"masks": str(Path(options.masks).absolute())}
     scale = {"scale": options.scale} if options.method == "felzenszwalb" else {}
@@ -111,7 +121,20 @@ def _write_ids(job: _Job, ids: np.ndarray) -> None:
     if ids.max() > MOST_IDS:
         what = f"has {ids.max()} segments"
         raise UserError(what, job.source, f"a file allows {MOST_IDS}", "raise --size, or prepare smaller images")
-    write_image(job.target.with_name(f"{job.target.name}.png"), ids.astype(np.uint16))
-    other = job.target.with_name(f"{job.target.name}.json")
-    if other.is_file():  # of another program; an image must have a single file of segments
+    write_image(_file(job, ".png"), ids.astype(np.uint16))
+    _remove(_file(job, ".json"))
+
+
+def _write_masks(job: _Job, *, segmenter: Segmenter) -> None:
+    write_json(_file(job, ".json"), segmenter(read_rgb(job.source)), indent=None)
+    _remove(_file(job, ".png"))
+
+
+def _file(job: _Job, form: str) -> Path:
+    return job.target.with_name(f"{job.target.name}{form}")
+
+
+def _remove(other: Path) -> None:
+    """Remove segments of another source: an image must have a single file of segments."""
+    if other.is_file():
         remove_file(other)

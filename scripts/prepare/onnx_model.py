@@ -1,6 +1,6 @@
-"""Runs a salient-object detector in an ONNX file, with photos in the type and layout that it expects."""
+"""Runs models in ONNX files, with photos in the type and layout that they expect; loads salient-object detectors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +11,8 @@ from PIL import Image
 
 from scripts.prepare.saliency_models import Detector, optional_module
 from utils.errors import UserError
+
+Model = Callable[[Image.Image], list[Any]]  # RGB photo -> all outputs
 
 ACTIVATIONS = {"none": lambda x: x, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 DEFAULT_SIDE = 320
@@ -56,19 +58,41 @@ def onnx_detector(
     min_max: stretch each map to 0..1, see to_map. The model is first run on an empty image. Raises UserError naming the
     file and what does not fit.
     """
-    session = _session(path)
-    count = len(session.get_outputs())
-    if not 0 <= output < count:
-        raise UserError(f"--output={output}", path, f"the model has outputs 0..{count - 1}")
-    found = _tried(session, _inputs(session, path, input_size), path, input_size, output)
-    if found.type == PIXELS:
-        print(f"{path}: expects uint8 pixels: --mean and --std are not used")
+
+    def accept(outputs: list[Any]) -> None:
+        one_map(outputs[output], path, outputs=len(outputs))
+
+    model = open_model(path, input_size=input_size, mean=mean, std=std, options={"output": output}, accept=accept)
 
     def detect(photo: Image.Image) -> np.ndarray:
-        raw = session.run(None, {found.name: found.array(photo, mean, std)})[output]
-        return to_map(raw, photo.size, activation=activation, min_max=min_max, where=str(path))
+        return to_map(model(photo)[output], photo.size, activation=activation, min_max=min_max, where=str(path))
 
     return detect
+
+
+def open_model(
+    path: Path,
+    *,
+    input_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    options: Mapping[str, int],
+    accept: Callable[[list[Any]], Any],
+) -> Model:
+    """Load an ONNX model that takes one RGB image, see onnx_detector. Returns a function: photo -> all outputs.
+
+    options: option that selects an output -> its index. accept: raises UserError if the outputs of an empty image do
+    not fit.
+    """
+    session = _session(path)
+    count = len(session.get_outputs())
+    for option, index in options.items():
+        if not 0 <= index < count:
+            raise UserError(f"--{option}={index}", path, f"the model has outputs 0..{count - 1}")
+    found = _tried(session, _inputs(session, path, input_size), path, input_size, accept)
+    if found.type == PIXELS:
+        print(f"{path}: expects uint8 pixels: --mean and --std are not used")
+    return lambda photo: session.run(None, {found.name: found.array(photo, mean, std)})
 
 
 def _session(path: Path) -> Any:
@@ -113,17 +137,19 @@ def _sized(found: Input, shape: Sequence[int | None], path: Path, side: int) -> 
     return replace(found, size=(height, width))
 
 
-def _tried(session: Any, candidates: Sequence[Input], path: Path, side: int, output: int) -> Input:
-    """Return the first input format for which the model runs and returns one map."""
+def _tried(
+    session: Any, candidates: Sequence[Input], path: Path, side: int, accept: Callable[[list[Any]], Any]
+) -> Input:
+    """Return the first input format for which the model runs and returns accepted outputs."""
     failed: Exception | None = None
     for found in candidates:
         array = found.array(Image.new("RGB", found.size[::-1]), (0, 0, 0), (1, 1, 1))
         try:
-            raw = session.run(None, {found.name: array})[output]
+            outputs = session.run(None, {found.name: array})
         except Exception as error:  # see _session
             failed = failed or error
             continue
-        one_map(raw, path, outputs=len(session.get_outputs()))
+        accept(outputs)
         return found
     shown = f"{candidates[0].type} of shape {array.shape}"
     remedy = "give another --input_size" if side or not any(map(_is_fixed, session.get_inputs())) else ""

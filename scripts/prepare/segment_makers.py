@@ -1,18 +1,24 @@
-"""Computes class-agnostic segments: superpixels of photos, and regions of masks."""
+"""Computes class-agnostic segments: superpixels, regions of masks, and masks of a segmenter in an ONNX file."""
 
-import importlib
+from collections.abc import Callable, Sequence
 from itertools import product
+from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
+from scripts.prepare.onnx_model import open_model
+from scripts.prepare.saliency_models import optional_module
 from utils.data.catalog import IGNORE_INDEX
+from utils.data.run_lengths import encode_runs
 from utils.errors import UserError
 
 Superpixels = Literal["watershed", "felzenszwalb", "slic"]
+Segmenter = Callable[[Image.Image], list[dict[str, Any]]]  # RGB photo -> run lengths at its size
 
 SMOOTHING = 1.0  # standard deviation of the watershed's filter, pixels
 
@@ -35,11 +41,8 @@ def superpixels(photo: np.ndarray, method: Superpixels, *, size: int, scale: flo
 
 def scikit_image() -> ModuleType:
     """Import scikit-image's segmentation module. Raises UserError if it is not installed."""
-    try:
-        return importlib.import_module("skimage.segmentation")
-    except ImportError as error:
-        remedy = "run `pip install scikit-image`, or give --method=watershed, which does not need it"
-        raise UserError(f"cannot be imported ({error})", "scikit-image", remedy=remedy) from error
+    note = ", or give --method=watershed, which does not need it"
+    return optional_module("skimage.segmentation", "scikit-image", note)
 
 
 def watershed(photo: np.ndarray, size: int) -> np.ndarray:
@@ -87,3 +90,49 @@ def regions(mask: np.ndarray) -> np.ndarray:
         found, _ = ndimage.label(mask == label)
         ids += np.where(found > 0, found + ids.max(), 0)
     return ids
+
+
+def onnx_segmenter(
+    path: Path,
+    *,
+    input_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    output: int,
+    mask_threshold: float,
+    score_output: int | None,
+    min_score: float,
+) -> Segmenter:
+    """Load an ONNX model: one RGB image -> masks (1, M, h, w) and, with score_output, scores (1, M).
+
+    A pixel is in a mask where its value, enlarged to the photo, exceeds mask_threshold. Raises UserError like
+    open_model, and if outputs have other shapes.
+    """
+    options = {"output": output} | ({"score_output": score_output} if score_output is not None else {})
+
+    def chosen(outputs: list[Any]) -> np.ndarray:
+        """Return the masks (M, h, w) to keep."""
+        masks = np.asarray(outputs[output])
+        if masks.ndim < 3 or masks.size != np.prod(masks.shape[-3:]):
+            rule = "it must be masks (1, M, h, w)"
+            raise UserError(f"--output={output} is of shape {masks.shape}", path, rule, "give another --output")
+        masks = masks.reshape(masks.shape[-3:])
+        if score_output is None:
+            return masks
+        scores = np.asarray(outputs[score_output])
+        if scores.size != len(masks):
+            what = f"--score_output={score_output} is of shape {scores.shape}"
+            raise UserError(what, path, f"it must be a score per mask, of which there are {len(masks)}", "give another")
+        return masks[scores.ravel() >= min_score]
+
+    model = open_model(path, input_size=input_size, mean=mean, std=std, options=options, accept=chosen)
+
+    def segment(photo: Image.Image) -> list[dict[str, Any]]:
+        enlarged = (_enlarged(mask, photo.size) > mask_threshold for mask in chosen(model(photo)))
+        return [encode_runs(mask) for mask in enlarged if mask.any()]
+
+    return segment
+
+
+def _enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))

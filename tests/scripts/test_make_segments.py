@@ -1,5 +1,6 @@
-"""Segments are created without a model, and from masks."""
+"""Segments are created without a model, from masks, and by a segmenter that the user supplies."""
 
+import json
 import sys
 
 import numpy as np
@@ -11,7 +12,8 @@ from scripts.make_segments import SegmentOptions, run
 from scripts.prepare.segment_makers import regions, superpixels
 from tests.small_training import make_training_data
 from utils.cam.segments import read_segments
-from utils.data.images import write_label_png
+from utils.data.images import write_image, write_label_png
+from utils.data.run_lengths import decode_runs
 from utils.errors import UserError
 
 
@@ -94,8 +96,66 @@ def test_segments_of_another_program_make_way_on_request(data):
     assert (folder / "p0.png").exists() and not (folder / "p0.json").exists()
 
 
+def segmenter(path, scores=(0.9, 0.2, 0.8)):
+    """A model file whose masks are red, green and blue over a half, with these scores."""
+    pytest.importorskip("onnxruntime", reason="pip install onnxruntime: it runs the model file")
+    onnx = pytest.importorskip("onnx", reason="pip install onnx: the test writes a model file of one layer")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    graph = helper.make_graph(
+        [helper.make_node("Sub", ["x", "half"], ["masks"]), helper.make_node("Identity", ["s"], ["scores"])],
+        "one",
+        [helper.make_tensor_value_info("x", kinds.FLOAT, [1, 3, 32, 32])],
+        [
+            helper.make_tensor_value_info("masks", kinds.FLOAT, [1, 3, 32, 32]),
+            helper.make_tensor_value_info("scores", kinds.FLOAT, [1, 3]),
+        ],
+        [
+            onnx.numpy_helper.from_array(np.full((1, 1, 1, 1), 0.5, np.float32), "half"),
+            onnx.numpy_helper.from_array(np.array([scores], np.float32), "s"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return str(path)
+
+
+PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
+
+
+def test_a_segmenters_masks_are_written_as_run_lengths(data, tmp_path):
+    photo = np.zeros((36, 44, 3), np.uint8)
+    photo[:, :22, 0] = 255
+    photo[:18, :, 2] = 255
+    write_image(data / "JPEGImages" / "p0.png", photo)
+    make(data)
+    folder = make(data, onnx=segmenter(tmp_path / "a.onnx"), overwrite=True, **PLAIN)
+    assert not (folder / "p0.png").exists()  # an image has one file of segments
+    red, blue = (decode_runs(shape) for shape in json.loads((folder / "p0.json").read_text()))
+    assert red[:, :21].all() and not red[:, 23:].any() and blue[:17].all() and not blue[19:].any()
+    scored = make(data, onnx=str(tmp_path / "a.onnx"), score_output=1, min_score=0.85, out=str(tmp_path / "o"), **PLAIN)
+    (only,) = json.loads((scored / "p0.json").read_text())
+    assert np.array_equal(decode_runs(only), red)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"output": 1}, r"--output=1.*\(1, 3\)"),
+        ({"output": 2}, "--output=2"),
+        ({"score_output": 0}, "--score_output=0"),
+    ],
+)
+def test_outputs_that_do_not_fit_are_named(data, tmp_path, more, message):
+    with pytest.raises(UserError, match=message):
+        make(data, onnx=segmenter(tmp_path / "a.onnx"), **more)
+
+
 def test_a_missing_extra_says_how_to_install_it_before_any_file(data, monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     with pytest.raises(UserError, match=r"`pip install scikit-image`.*--method=watershed"):
         make(data, method="slic")
     assert not (data / "Segments").exists()
+
+
+def test_two_sources_are_refused():
+    with pytest.raises(UserError, match=r"--masks and --onnx"):
+        SegmentOptions(masks="a", onnx="b")

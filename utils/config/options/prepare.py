@@ -10,6 +10,7 @@ from utils.config.valid import (
     Color,
     Count,
     Deviation,
+    Finite,
     LoaderWorkers,
     Pixels,
     PixelsOrOwn,
@@ -173,6 +174,26 @@ class SegmentOptions(WorkerOptions):
     """Scale of felzenszwalb: larger values give larger segments."""
     masks: str | None = None
     """Folder of label masks, NAME.png; the segments are their connected regions, like those of a perfect segmenter."""
+    onnx: str | None = None
+    """A segmenter's ONNX file: one RGB image to masks (1, M, h, w), which may overlap."""
+    input_size: PixelsOrOwn = 0
+    """Side of the ONNX model's input, pixels; 0 is the model's own, else 320."""
+    mean: Color = (0.485, 0.456, 0.406)
+    """Mean of the ONNX model's input, 0..1."""
+    std: Deviation = (0.229, 0.224, 0.225)
+    """Standard deviation of the ONNX model's input."""
+    output: Annotated[int, Range(0, 100)] = 0
+    """Index of the ONNX model's output that holds the masks, counted from 0."""
+    mask_threshold: Finite = 0.0
+    """A pixel is in a mask above this value: 0 for logits, 0.5 for probabilities."""
+    score_output: Annotated[int, Range(0, 100)] | None = None
+    """Index of the ONNX model's output that holds a score per mask, (1, M); default: all masks are kept."""
+    min_score: Finite = 0.5
+    """Masks with lower scores are omitted."""
+
+    def __post_init__(self) -> None:
+        if self.masks and self.onnx:
+            raise UserError("--masks and --onnx are two sources of segments", remedy="give one of them")
 
 
 @dataclass(frozen=True)
