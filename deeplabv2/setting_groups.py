@@ -140,7 +140,7 @@ class ModelSettings:
     """The network and its initial weights."""
 
     NAME: str = "DeepLabV2_ResNet101_MSC"
-    """DeepLabV2_ResNet101, DeepLabV2_timm:NAME, DeepLabV3Plus_timm:NAME (any convolutional timm model) or
+    """DeepLabV2_ResNet101, DeepLabV2_timm:NAME, DeepLabV3Plus_timm:NAME (any timm model with spatial features) or
     DeepLabV3Plus_ResNet101; each also with _MSC."""
     N_BLOCKS: tuple[Blocks, Blocks, Blocks, Blocks] = (3, 4, 23, 3)
     """Residual blocks of layers 2 to 5 of DeepLabV2_ResNet101."""

@@ -14,6 +14,7 @@ from utils.config.valid import (
     NotNegative,
     Pixels,
     Positive,
+    PositiveFraction,
     Precision,
     Range,
     Seed,
@@ -55,6 +56,8 @@ class SolverSettings:
     """Factor on the learning rate for the weights of the head."""
     HEAD_BIAS_FACTOR: Positive = 2.0
     """Further factor for the biases of the head, which have no weight decay."""
+    LAYER_DECAY: PositiveFraction = 1.0
+    """Factor on the learning rate of a timm backbone per layer below the head, e.g. 0.75 for transformers."""
     LR_DECAY: Count = 10
     """Steps between changes of the learning rate."""
     POLY_POWER: Positive = 0.9

@@ -17,12 +17,13 @@ from deeplabv2.losses import MeanOver, total_loss
 from deeplabv2.models import Segmenter
 from deeplabv2.settings import Settings, SolverSettings
 from deeplabv2.step_settings import TrainSettings
+from models.errors import ModelOptionError
 from utils.data.catalog import VOC_CLASSES
 from utils.data.class_names import check_classes
 from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
 from utils.data.label_check import MADE_HERE, LabelSummary, check_labels
-from utils.errors import UserError
+from utils.errors import UserError, as_user_error
 from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
@@ -70,12 +71,14 @@ class SegmentationTask:
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         solver = self.solver
-        return self.segmenter.parameter_groups(
-            lr=solver.LR,
-            head_lr_factor=solver.HEAD_LR_FACTOR,
-            head_bias_factor=solver.HEAD_BIAS_FACTOR,
-            decay_vectors=solver.DECAY_VECTORS,
-        )
+        with as_user_error(ModelOptionError, "--SOLVER.LAYER_DECAY"):
+            return self.segmenter.parameter_groups(
+                lr=solver.LR,
+                head_lr_factor=solver.HEAD_LR_FACTOR,
+                head_bias_factor=solver.HEAD_BIAS_FACTOR,
+                decay_vectors=solver.DECAY_VECTORS,
+                layer_decay=solver.LAYER_DECAY,
+            )
 
     def checkpoint(self) -> dict[str, Any]:
         return {"state_dict": self.segmenter.state_dict()}

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,11 @@ HEAD_LAYERS = ("final_norm", "fc8", "f8_3", "f8_4", "f9")
 # entries of an image's affinity matrix in memory at a time: 64 MiB in float32
 AFFINITY_ENTRIES = 2**24
 
+FrozenStages = int | Literal["backbone"]
+
 
 class Features(NamedTuple):
-    """Feature maps: conv4 (N, C4, h4, w4), conv5 (N, C5, h5, w5), conv6 (N, C6, h, w). conv6 is non-negative."""
+    """Feature maps: conv4 (N, C4, h4, w4), conv5 (N, C5, h5, w5), conv6 (N, C6, h, w)."""
 
     conv4: Tensor
     conv5: Tensor
@@ -68,7 +70,7 @@ class CamNet(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self._frozen_stages = 0
+        self._frozen_stages: FrozenStages = 0
         self._frozen_batch_norm = False
         self._published_gates = False
         self._suppression: dict[int, str] = {}
@@ -80,6 +82,14 @@ class CamNet(nn.Module, ABC):
     @abstractmethod
     def stage_modules(self, stages: int) -> list[nn.Module]:
         """Return the modules of the first `stages` stages, the stem included; none for 0."""
+
+    @abstractmethod
+    def parameter_depths(self) -> dict[str, int]:
+        """Map the backbone's parameters to the number of layers between each and the head. Raises ModelOptionError."""
+
+    def loose_parameters(self) -> list[nn.Parameter]:
+        """Return what belongs to the stem and is in no module of `stage_modules`."""
+        return []
 
     @abstractmethod
     def backbone_state(self) -> dict[str, Tensor]:
@@ -158,21 +168,21 @@ class CamNet(nn.Module, ABC):
         new = tuple(f"{layer}." for layer in HEAD_LAYERS) if self._published_gates else self.new_prefixes()
         return {name: "new" if name.startswith(new) else "pretrained" for name, _ in self.named_parameters()}
 
-    def freeze(self, *, stages: int, batch_norm: bool, published_gates: bool = False) -> None:
+    def freeze(self, *, stages: FrozenStages, batch_norm: bool, published_gates: bool = False) -> None:
         """Freeze the first `stages` stages (1: the stem; published: 2) and the backbone's batch norms.
 
-        batch_norm: freeze statistics, weights and biases. New layers always train, except with published_gates: the
-        published optimiser only collects 2-D convolutions, so those of attention modules train at the pretrained
-        learning rate, while linear layers, 1-D convolutions, norms and factors in attention and suppression keep their
-        initial values. Frozen layers stay frozen after `train()`.
+        stages "backbone": all but the new layers. batch_norm: freeze statistics, weights and biases. New layers always
+        train, except with published_gates: the published optimiser only collects 2-D convolutions, so those of
+        attention modules train at the pretrained learning rate, while linear layers, 1-D convolutions, norms and
+        factors in attention and suppression keep their initial values. Frozen layers stay frozen after `train()`.
         """
         self._frozen_stages, self._frozen_batch_norm = stages, batch_norm
         self._published_gates = published_gates
         new = {id(p) for layer in self.new_layers().values() for p in layer.parameters()}
-        for module in self._frozen_modules():
-            for parameter in module.parameters():
-                if id(parameter) not in new:
-                    parameter.requires_grad_(False)
+        frozen = [p for module in self._frozen_modules() for p in module.parameters()]
+        for parameter in [*frozen, *(self.loose_parameters() if stages else ())]:
+            if id(parameter) not in new:
+                parameter.requires_grad_(False)
         if published_gates:
             for module in self.modules():
                 if not isinstance(module, nn.Conv2d):
@@ -181,7 +191,11 @@ class CamNet(nn.Module, ABC):
         self.train(self.training)
 
     def _frozen_modules(self) -> list[nn.Module]:
-        modules = list(self.stage_modules(self._frozen_stages))
+        if self._frozen_stages == "backbone":
+            new = self.new_prefixes()
+            modules = [m for name, m in self.named_children() if not f"{name}.".startswith(new)]
+        else:
+            modules = list(self.stage_modules(self._frozen_stages))
         return modules + (self._backbone_batch_norms() if self._frozen_batch_norm else [])
 
     def _backbone_batch_norms(self) -> list[nn.Module]:

@@ -24,7 +24,7 @@ def build_cam_net(
     suppression: str = "none",
     suppression_stages: Sequence[int] = (6, 7),
     width: float = 1.0,
-    output_stride: int = 8,
+    output_stride: int | None = None,
     pretrained: bool = False,
     dropout: tuple[float, float] = (0.3, 0.5),
     padding: Padding = "zeros",
@@ -58,7 +58,7 @@ def build_cam_net(
         raise ModelOptionError(
             "backbone", backbone, "expected resnet38 or timm:NAME, such as timm:tf_efficientnet_lite0"
         )
-    elif output_stride != ResNet38Cam.output_stride:
+    elif output_stride not in (None, ResNet38Cam.output_stride):
         raise ModelOptionError(
             "output_stride", output_stride, "resnet38 supports 8 only; use a timm backbone for other strides"
         )

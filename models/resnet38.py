@@ -158,6 +158,12 @@ class ResNet38Cam(CamNet):
             raise ModelOptionError("frozen_stages", stages, "expected 0 (none) to 7, the stages of resnet38")
         return [self.get_submodule(name) for stage in range(1, stages + 1) for name in self._stages[stage]]
 
+    def parameter_depths(self) -> dict[str, int]:
+        stage_of = {name: stage for stage, names in self._stages.items() for name in names}
+        last = max(self._stages)
+        names = [name for name, kind in self.parameter_kinds().items() if kind == "pretrained"]
+        return {name: last - stage_of.get(name.partition(".")[0], last) for name in names}
+
     def backbone_state(self) -> dict[str, Tensor]:
         new = self.new_prefixes()
         return {n: t for n, t in self.state_dict().items() if not n.startswith(new)}

@@ -1,6 +1,6 @@
-"""Any convolutional timm model as the backbone of a CAM network."""
+"""Any timm model with spatial features as the backbone of a CAM network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,21 +10,35 @@ from torch import Tensor, nn
 from models.attention import attention_names, build_attention
 from models.cam_head import CamNet, Features
 from models.errors import ModelOptionError
-from models.timm_features import SUGGESTION, TimmModel, create_timm, cropped, measure, padded
+from models.timm_features import (
+    SUGGESTION,
+    MapForm,
+    TimmModel,
+    check_stride,
+    create_timm,
+    cropped,
+    entries_of,
+    form_of,
+    layer_depths,
+    measure,
+    padded,
+    stage_indices,
+)
 from models.weights import fit, tensors_in, without_step_counts
 
 EMBEDDING = (64, 128)  # channels that the PCM projects conv4 and conv5 to, as in ResNet-38
 LAST_STAGE = 7
+STRIDE = 8  # of convolutional models
 
 
-def taps_of(model: nn.Module, name: str) -> dict[int, tuple[str, int]]:
-    """Map stage -> (module name, channels). The last feature map is stage 7, the one before it 6, and so on."""
-    info = getattr(model, "feature_info", None) or []
-    entries = [(entry["module"], entry["num_chs"]) for entry in getattr(info, "info", info)]
-    modules = dict(model.named_modules())
+def taps_of(
+    entries: Sequence[tuple[str, int]], form: MapForm, name: str, modules: Collection[str]
+) -> dict[int, tuple[str, int]]:
+    """Map stage -> (module name, channels) of the map that ends it: the last one stage 7, the one before it 6, …"""
     if len(entries) < 3 or any(module not in modules for module, _ in entries):
         raise ModelOptionError("backbone", f"timm:{name}", f"it has fewer than three named feature maps; {SUGGESTION}")
-    return {LAST_STAGE - i: entry for i, entry in enumerate(reversed(entries))}
+    ends = stage_indices(len(entries), form)
+    return {LAST_STAGE - i: entries[index] for i, index in enumerate(reversed(ends))}
 
 
 class TimmCam(CamNet):
@@ -40,24 +54,35 @@ class TimmCam(CamNet):
         attention: str = "none",
         suppression: str = "none",
         suppression_stages: Sequence[int] = (6, 7),
-        output_stride: int = 8,
+        output_stride: int | None = None,
         pretrained: bool = False,
     ) -> None:
+        """output_stride: None is 8, or a transformer's own: its patch size, or that of its last stage."""
         super().__init__()
         self.backbone_name = f"timm:{name}"
         self.backbone = create_timm(
-            name, output_stride=output_stride, pretrained=pretrained, num_classes=0, global_pool=""
+            name, output_stride=output_stride or STRIDE, pretrained=pretrained, num_classes=0, global_pool=""
         )
         config = self.backbone.pretrained_cfg
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
-        self._taps = taps_of(self.backbone, name)
+        self._form = form_of(self.backbone)
+        self._entries = entries_of(self.backbone)
+        self._taps = taps_of(self._entries, self._form, name, dict(self.backbone.named_modules()).keys())
+        self._size: tuple[int, ...] = ()  # of the images that the model is run on
         self._tapped: dict[int, Tensor] = {}
         for stage, (module, _) in self._taps.items():
             # unlike a closure, a partial of a method is rebound when the network is deep-copied
             self.backbone.get_submodule(module).register_forward_hook(partial(self._tap, stage))
-        self._multiple = 1
+        self._multiple = self._form.patch
         expected = [channels for _, (_, channels) in sorted(self._taps.items())]
-        layout = measure(self.backbone, self._maps, name=self.backbone_name, channels=[*expected, None])
+        layout = measure(
+            self.backbone,
+            self._maps,
+            name=self.backbone_name,
+            channels=[*expected, None],
+            multiple=self._multiple,
+        )
+        check_stride(name, output_stride, layout.stride)
         self.output_stride, self._multiple = layout.stride, layout.multiple
         self._attention: dict[int, str] = {}
         for stage in (6, 7) if attention_names(attention) else ():
@@ -71,21 +96,27 @@ class TimmCam(CamNet):
 
     def _tap(self, stage: int, module: nn.Module, inputs: Any, x: Tensor) -> Tensor:
         """Forward hook: apply the stage's attention and suppression; the model continues with the result."""
+        found = self._form.to_map(x, self._size)
         # the probe during construction runs before any exist
         name = getattr(self, "_attention", {}).get(stage)
+        changed = found
         if name is not None:
             # ResNet-38 has a shortcut beside its attention. Without one, a gate that starts at 0.5 would halve the
             # activations that the pretrained, frozen batch norms after it expect.
-            x = (x + self.get_submodule(name)(x)) / 2
-        x = self._suppress(stage, x)
-        self._tapped[stage] = x
-        return x
+            changed = (found + self.get_submodule(name)(found)) / 2
+        changed = self._suppress(stage, changed)
+        self._tapped[stage] = changed
+        return x if changed is found else self._form.from_map(changed, x)
 
     def _run(self, image: Tensor) -> tuple[dict[int, Tensor], Tensor]:
         """Return the maps of all stages and the final map of images (N, 3, H, W)."""
         whole = padded(image, self._multiple)
         self._tapped.clear()
-        final = self.backbone(whole)
+        self._size = tuple(whole.shape[2:])
+        if self._form.kind == "maps":
+            final = self.backbone(whole)
+        else:  # without what a head makes of class tokens
+            final = self._form.to_map(self.backbone.forward_features(whole), self._size)
         tapped = {stage: cropped(x, whole, image) for stage, x in self._tapped.items()}
         self._tapped.clear()  # so that no autograd graph outlives the step
         return tapped, cropped(final, whole, image)
@@ -97,23 +128,37 @@ class TimmCam(CamNet):
     def features(self, image: Tensor) -> Features:
         """Return conv4 and conv5, the outputs of stages 5 and 6, and conv6, the final map."""
         tapped, final = self._run(image)
-        # some models end in a sum or another activation; after a ReLU, another one changes nothing
-        return Features(tapped[5], tapped[6], F.relu(self.final_norm(final)))
+        final = self.final_norm(final)
+        if self._form.kind == "maps":
+            # some models end in a sum or another activation; after a ReLU, another one changes nothing
+            final = F.relu(final)
+        return Features(tapped[5], tapped[6], final)
 
     def stage_modules(self, stages: int) -> list[nn.Module]:
-        """Return every layer up to the `stages`-th feature map (1: the stem's, or the first one)."""
-        if not 0 <= stages <= len(self._taps):
+        """Return every layer up to the `stages`-th feature map: the stem's, or a transformer's first block, is 1."""
+        if not 0 <= stages <= len(self._entries):
+            what = "blocks" if self._form.kind == "tokens" else "stages"
             raise ModelOptionError(
-                "frozen_stages", stages, f"expected 0 (none) to {len(self._taps)}, the stages of {self.backbone_name}"
+                "frozen_stages",
+                stages,
+                f"expected 0 (none) to {len(self._entries)}, the {what} of {self.backbone_name}, or backbone",
             )
         if stages == 0:
             return []
-        last = self._taps[min(self._taps) + stages - 1][0]
+        last = self._entries[stages - 1][0]
         names = [name for name, _ in self.backbone.named_modules()]
         end = 1 + max(i for i, name in enumerate(names) if name == last or name.startswith(f"{last}."))
         # layers are registered in execution order; skip parents that also contain later layers
         parents = {name[:i] for name in names[end:] for i, letter in enumerate(name) if letter == "."} | {""}
         return [self.backbone.get_submodule(name) for name in names[:end] if name not in parents]
+
+    def loose_parameters(self) -> list[nn.Parameter]:
+        """Return a transformer's tokens and position embeddings."""
+        return list(self.backbone.parameters(recurse=False)) if self._form.kind == "tokens" else []
+
+    def parameter_depths(self) -> dict[str, int]:
+        depths = layer_depths(self.backbone, self.backbone_name)
+        return {f"backbone.{name}": depth for name, depth in depths.items()}
 
     def backbone_state(self) -> dict[str, Tensor]:
         return self.backbone.state_dict()

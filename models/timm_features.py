@@ -1,21 +1,34 @@
-"""Any convolutional timm model as a feature extractor: build, measure, and pad images to the size it needs."""
+"""Any timm model with spatial features as an extractor: build, measure, and pad images to the size it needs."""
 
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from models.errors import ModelOptionError
 
-SUGGESTION = "choose a convolutional model that can be dilated, such as tf_efficientnet_lite0 or resnet50"
+SUGGESTION = (
+    "choose a convolutional model that can be dilated, such as tf_efficientnet_lite0 or resnet50, "
+    "or a transformer such as vit_small_patch16_224 or swin_tiny_patch4_window7_224"
+)
 # (height, width) in pixels: divisible by every stride that timm offers, and by none of them
 PROBES = ((64, 64), (75, 93))
 COARSEST = 32  # every convolutional timm model accepts multiples of it
+# timm's module of a transformer family -> what makes its models accept images of any size
+ANY_SIZE: dict[str, dict[str, Any]] = {
+    "vision_transformer": {"dynamic_img_size": True},  # position embeddings are resampled to the image's grid
+    "deit": {"dynamic_img_size": True},
+    "eva": {"dynamic_img_size": True},
+    "swin_transformer": {"strict_img_size": False},
+    "swin_transformer_v2": {"strict_img_size": False},
+}
+STAGES_OF_BLOCKS = 4  # stages that the blocks of a plain transformer are counted as
 
 
 @dataclass(frozen=True)
@@ -37,10 +50,81 @@ def split_name(name: str) -> tuple[str, int | None]:
     return plain, int(depth)
 
 
+@dataclass(frozen=True)
+class MapForm:
+    """How a model lays out its maps inside, and how they become (N, C, h, w) and back.
+
+    kind: maps are (N, C, h, w); channels_last (N, h, w, C); tokens (N, prefix + h * w, C), where the prefix holds class
+    and register tokens and a position is one of `patch` pixels a side.
+    """
+
+    kind: Literal["maps", "channels_last", "tokens"] = "maps"
+    prefix: int = 0
+    patch: int = 1
+
+    def to_map(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the model's x as (N, C, h, w). size (height, width) is that of the images that the model is given."""
+        if self.kind == "channels_last":
+            return x.permute(0, 3, 1, 2)
+        if self.kind == "tokens":
+            return x[:, self.prefix :].transpose(1, 2).unflatten(2, [side // self.patch for side in size])
+        return x
+
+    def from_map(self, features: Tensor, x: Tensor) -> Tensor:
+        """Return features (N, C, h, w) laid out as the model's x, whose prefix is kept."""
+        if self.kind == "channels_last":
+            return features.permute(0, 2, 3, 1)
+        if self.kind == "tokens":
+            return torch.cat([x[:, : self.prefix], features.flatten(2).transpose(1, 2)], 1)
+        return features
+
+
+def form_of(model: nn.Module) -> MapForm:
+    """Read from a timm model how it lays out its maps."""
+    prefix, embedding = getattr(model, "num_prefix_tokens", None), getattr(model, "patch_embed", None)
+    if prefix is not None and embedding is not None:
+        return MapForm("tokens", prefix, embedding.patch_size[0])
+    return MapForm("channels_last" if getattr(model, "output_fmt", "") == "NHWC" else "maps")
+
+
+def entries_of(model: nn.Module) -> list[tuple[str, int]]:
+    """List (module name, channels) of the feature maps that a timm model names, finest first."""
+    info = getattr(model, "feature_info", None) or []
+    return [(entry["module"], entry["num_chs"]) for entry in getattr(info, "info", info)]
+
+
+def stage_indices(count: int, form: MapForm) -> list[int]:
+    """Return which of `count` feature maps end a stage: all, or, of a plain transformer's blocks, every quarter."""
+    if form.kind != "tokens" or count <= STAGES_OF_BLOCKS:
+        return list(range(count))
+    return [(stage + 1) * count // STAGES_OF_BLOCKS - 1 for stage in range(STAGES_OF_BLOCKS)]
+
+
+def any_size(name: str) -> dict[str, Any]:
+    """Return the arguments that make a transformer accept images of any size; none for models of other families."""
+    plain, _ = split_name(name)
+    if not timm.is_model(plain):
+        return {}
+    return ANY_SIZE.get(timm.model_entrypoint(plain).__module__.rpartition(".")[2], {})
+
+
+def layer_depths(model: Any, name: str) -> dict[str, int]:
+    """Map every parameter's name to the number of layers, as timm counts them, between it and the model's end.
+
+    Raises ModelOptionError for models whose layers timm does not name.
+    """
+    if not hasattr(model, "group_matcher"):
+        raise ModelOptionError("layer_decay", name, f"timm names no layers of it; {SUGGESTION}, or give 1")
+    layers = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
+    last = max(layers.values())
+    return {parameter: last - layer for parameter, layer in layers.items()}
+
+
 class TimmModel(nn.Module):
     """Type annotation for timm models, which do not inherit from it: attributes that nn.Module does not have."""
 
     feature_info: Any
+    forward_features: Callable[..., Any]
     pretrained_cfg: Any
     forward_intermediates: Callable[..., Any]
 
@@ -59,11 +143,13 @@ def cut(model: TimmModel, name: str, depth: int) -> TimmModel:
     return model
 
 
-def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **form: Any) -> Any:
+def create_timm(name: str, *, output_stride: int | None, pretrained: bool = False, **form: Any) -> Any:
     """Build the timm model `name`; NAME@4 is the model truncated after its fourth feature map.
 
-    form: further arguments of timm.create_model, which decide whether the result is a TimmModel or a feature getter
-    around one. Raises ModelOptionError for unknown names, unsupported strides and weights that cannot be downloaded.
+    output_stride: of convolutional models, None: their own. A transformer has its own, see check_stride, and accepts
+    images of any size. form: further arguments of timm.create_model, which decide whether the result is a TimmModel or
+    a feature getter around one. Raises ModelOptionError for unknown names, unsupported strides and weights that cannot
+    be downloaded.
     """
     name, depth = split_name(name)
     if depth is not None and form.get("features_only"):
@@ -73,7 +159,10 @@ def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **fo
         near = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"did you mean {', '.join(near)}?" if near else SUGGESTION
         raise ModelOptionError("backbone", f"timm:{name}", f"timm has no such model: {hint}")
-    if output_stride != COARSEST:  # the default of every model, and many do not accept the argument
+    fixed = any_size(name)
+    if fixed:
+        form |= fixed
+    elif output_stride not in (None, COARSEST):  # the default of every model, and many do not accept the argument
         form["output_stride"] = output_stride
     try:
         model: Any = timm.create_model(name, pretrained=pretrained, **form)
@@ -88,37 +177,58 @@ def create_timm(name: str, *, output_stride: int, pretrained: bool = False, **fo
         ) from error
     except (TypeError, NotImplementedError, AssertionError, RuntimeError, AttributeError, ValueError) as error:
         reason = str(error) or type(error).__name__
+        if fixed:
+            raise ModelOptionError(
+                "backbone", f"timm:{name}", f"it cannot be built for maps ({reason}); {SUGGESTION}"
+            ) from error
         raise ModelOptionError(
             "output_stride", output_stride, f"timm:{name} cannot be built with it ({reason}); {SUGGESTION}, or use 32"
         ) from error
     return model if depth is None else cut(model, name, depth)
 
 
+def check_stride(name: str, wanted: int | None, stride: int) -> None:
+    """Raises ModelOptionError if another output stride is wanted than a transformer has."""
+    if wanted not in (None, stride) and any_size(name):
+        raise ModelOptionError(
+            "output_stride",
+            wanted,
+            f"timm:{name} is a transformer with a stride of {stride}: give that, or omit the option",
+        )
+
+
 @torch.no_grad()
 def measure(
-    model: nn.Module, maps_of: Callable[[Tensor], Sequence[Tensor]], *, name: str, channels: Sequence[int | None]
+    model: nn.Module,
+    maps_of: Callable[[Tensor], Sequence[Tensor]],
+    *,
+    name: str,
+    channels: Sequence[int | None],
+    multiple: int = 1,
 ) -> FeatureLayout:
     """Measure the layout of the maps that maps_of(images (N, 3, H, W)) returns, coarsest last.
 
-    channels: of each map, None where unknown. Raises ModelOptionError if the maps are not (N, C, h, w), or if the model
-    fails on images that are not a multiple of its stride even when they are padded.
+    channels: of each map, None where unknown. multiple: what maps_of pads image sides to. Raises ModelOptionError if
+    the maps are not (N, C, h, w), or if the model fails on images that are not a multiple of its stride even when they
+    are padded.
     """
     training = model.training
     model.eval()
     try:
-        maps = _attempt(maps_of, PROBES[0])
+        first = PROBES[0] if PROBES[0][0] % multiple == 0 else (4 * multiple, 4 * multiple)
+        maps = _attempt(maps_of, first)
         if isinstance(maps, Exception):
-            raise ModelOptionError("backbone", name, f"it fails on a {_pixels(PROBES[0])} image ({maps}); {SUGGESTION}")
+            raise ModelOptionError("backbone", name, f"it fails on a {_pixels(first)} image ({maps}); {SUGGESTION}")
         fits = len(maps) == len(channels) and all(
             x.ndim == 4 and x.shape[2] == x.shape[3] and c in (None, x.shape[1])
             for x, c in zip(maps, channels, strict=True)
         )
         if not fits:
             raise ModelOptionError("backbone", name, f"its maps are not laid out as (N, C, H, W); {SUGGESTION}")
-        multiple = _multiple(maps_of, name)
+        multiple = max(multiple, _multiple(maps_of, name))
     finally:
         model.train(training)
-    return FeatureLayout(maps[-1].shape[1], PROBES[0][1] // maps[-1].shape[-1], multiple)
+    return FeatureLayout(maps[-1].shape[1], first[1] // maps[-1].shape[-1], multiple)
 
 
 def _multiple(maps_of: Callable[[Tensor], Sequence[Tensor]], name: str) -> int:

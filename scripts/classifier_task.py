@@ -25,9 +25,11 @@ COLLAPSE_WARNING = (
 class ClassifierTask:
     """L2G as a task of the engine, see utils.training.task.Task."""
 
-    def __init__(self, network: L2G, samples: L2GDataset, *, lr: float, new_lr_factor: float) -> None:
+    def __init__(
+        self, network: L2G, samples: L2GDataset, *, lr: float, new_lr_factor: float, layer_decay: float = 1.0
+    ) -> None:
         self.network, self.samples = network, samples
-        self.lr, self.new_lr_factor = lr, new_lr_factor
+        self.lr, self.new_lr_factor, self.layer_decay = lr, new_lr_factor, layer_decay
 
     def example(self, count: int) -> dict[str, Tensor]:
         """Return a dummy batch of `count` samples."""
@@ -44,7 +46,9 @@ class ClassifierTask:
         return Losses(output.losses, {ACTIVE_TAGS: output.active_tags})
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(self.networks.values(), lr=self.lr, new_lr_factor=self.new_lr_factor)
+        return parameter_groups(
+            self.networks.values(), lr=self.lr, new_lr_factor=self.new_lr_factor, layer_decay=self.layer_decay
+        )
 
     def checkpoint(self) -> dict[str, Any]:
         return {name: network.state_dict() for name, network in self.networks.items()}

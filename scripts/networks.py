@@ -34,8 +34,10 @@ def build_network(options: TrainOptions, num_classes: int, *, pretrained: bool =
 
 
 def freeze_layers(network: CamNet, options: TrainOptions) -> None:
-    """Freeze layers according to the options. Raises UserError if the network has fewer stages."""
+    """Freeze layers according to the options. Raises UserError if the network has fewer stages, or no named layers."""
     with _options_named():
+        if options.layer_decay < 1:
+            network.parameter_depths()
         network.freeze(
             stages=options.frozen_stages,
             batch_norm=options.freeze_batch_norm,

@@ -68,7 +68,7 @@ def run(options: TrainOptions) -> Path | None:
         torch.manual_seed(options.seed)
         model = build_model(options, len(dataset.classes), fresh=fresh)
         samples = make_samples(options, dataset, inputs, model)
-        task = ClassifierTask(model, samples, lr=options.lr, new_lr_factor=options.new_lr_factor)
+        task = make_task(options, model, samples)
         settings = make_settings(options, num_images=len(samples), world_size=process.world_size)
         log.info(
             f"{options.experiment_name}: {about_images(inputs.entries)} of {dataset.root}, "
@@ -120,12 +120,18 @@ def plan(options: TrainOptions) -> None:
         model = build_model(options, len(dataset.classes), fresh=False)
     sal_dir = None if options.sal_dir == "none" else dataset.sal_dir
     samples = make_samples(options, dataset, Inputs([], dataset.image_dir, sal_dir, None), model)
-    task = ClassifierTask(model, samples, lr=options.lr, new_lr_factor=options.new_lr_factor)
+    task = make_task(options, model, samples)
     one_step = options.batch_size * options.accumulate * world_size
     settings = make_settings(options, num_images=images or one_step, world_size=world_size)
     epoch = settings.saving.interval
     length = Length(images, settings.schedule.steps, epoch, world_size) if images else Length(None, None, None)
     show_plan(Plan(task, settings, length, planned_device(options.device)), options, NAMES)
+
+
+def make_task(options: TrainOptions, model: L2G, samples: L2GDataset) -> ClassifierTask:
+    return ClassifierTask(
+        model, samples, lr=options.lr, new_lr_factor=options.new_lr_factor, layer_decay=options.layer_decay
+    )
 
 
 def listed_images(options: TrainOptions, dataset: Dataset) -> int | None:

@@ -109,3 +109,11 @@ def test_labels_of_l2g_beat_chance_and_the_cams_of_a_classifier_alone(tmp_path: 
     assert l2g > score_of_chance(data) + ABOVE_CHANCE
     plain = score_of_labels(data, "plain", "--kd_weight=0", "--global_cls_weight=1", "--cam_activation=relu")
     assert l2g > plain + ABOVE_PLAIN
+
+
+@pytest.mark.slow
+def test_a_transformer_learns_the_objects(tmp_path: Path):
+    """Measured with seed 0, random weights: 46.5 % mIoU; chance 20.4."""
+    data = make_marked_objects(tmp_path)
+    score = score_of_labels(data, "vit", "--backbone=timm:test_vit", "--width=1", "--layer_decay=0.9")
+    assert score > score_of_chance(data) + ABOVE_CHANCE

@@ -10,7 +10,7 @@ from models.errors import ModelOptionError
 PUBLISHED_RATES = (6, 12, 18, 24)
 PUBLISHED_SCALES = (0.5, 0.75)
 LEGAL_NAMES = (
-    "DeepLabV2_ResNet101, DeepLabV2_timm:NAME, DeepLabV3Plus_timm:NAME (any convolutional timm model), "
+    "DeepLabV2_ResNet101, DeepLabV2_timm:NAME, DeepLabV3Plus_timm:NAME (any timm model with spatial features), "
     "DeepLabV3Plus_ResNet101"
 )
 NAME_FORM = re.compile(
@@ -36,9 +36,9 @@ def build_segmenter(
     """Build a network: images (N, 3, H, W) -> logits (N, num_labels, h, w), a list of them in training mode.
 
     name: one of LEGAL_NAMES, case-insensitive, with the suffix _MSC for several `scales` and their maximum.
-    output_stride: None is the published one, 8, or 16 for DeepLabV3Plus. atrous_rates: the default stands for
-    DeepLabV3Plus's own. n_blocks, width: only for DeepLabV2_ResNet101. freeze_batch_norm: for pretrained weights.
-    Raises ModelOptionError naming the valid values.
+    output_stride: None is the published one, 8, or 16 for DeepLabV3Plus, or a transformer's own. atrous_rates: the
+    default stands for DeepLabV3Plus's own. n_blocks, width: only for DeepLabV2_ResNet101. freeze_batch_norm: for
+    pretrained weights. Raises ModelOptionError naming the valid values.
     """
     if num_labels < 2:
         raise ModelOptionError("num_labels", num_labels, "expected at least two, including background")
@@ -74,8 +74,8 @@ def _single_scale(
         from deeplabv2.models.timm_backbone import DeepLabV2Timm, DeepLabV3PlusTimm
 
         if match["head"].lower() == "deeplabv2":
-            return DeepLabV2Timm(match["timm"], num_labels, output_stride=output_stride or 8, atrous_rates=atrous_rates)
-        return DeepLabV3PlusTimm(match["timm"], num_labels, output_stride=output_stride or 16, **own_rates)
+            return DeepLabV2Timm(match["timm"], num_labels, output_stride=output_stride, atrous_rates=atrous_rates)
+        return DeepLabV3PlusTimm(match["timm"], num_labels, output_stride=output_stride, **own_rates)
     from deeplabv2.models.deeplabv3plus import DeepLabV3Plus
 
     return DeepLabV3Plus(match["encoder"].lower(), num_labels, output_stride=output_stride or 16, **own_rates)

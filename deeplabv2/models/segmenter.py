@@ -48,6 +48,10 @@ class Segmenter(nn.Module, ABC):
         """Map every parameter's name to "pretrained" (backbone) or "new" (head)."""
         return {name: "new" if self.is_head(name) else "pretrained" for name, _ in self.named_parameters()}
 
+    def parameter_depths(self) -> dict[str, int]:
+        """Map the backbone's parameters to the number of layers between each and the head. Raises ModelOptionError."""
+        raise ModelOptionError("layer_decay", self.name, "only timm backbones name their layers: give 1")
+
     def parameter_groups(
         self,
         *,
@@ -55,11 +59,13 @@ class Segmenter(nn.Module, ABC):
         head_lr_factor: float = HEAD_LR_FACTOR,
         head_bias_factor: float = BIAS_FACTOR,
         decay_vectors: bool = True,
+        layer_decay: float = 1.0,
     ) -> list[dict]:
         """Build the published parameter groups: backbone lr; head 10 lr; biases of the head 20 lr without decay.
 
         A group's learning rate is its "base_lr" times the schedule's factor. Every trainable parameter is in one group.
-        decay_vectors: False excludes all norms and biases from weight decay.
+        decay_vectors: False excludes all norms and biases from weight decay. layer_decay: see
+        utils.training.optimiser.parameter_groups.
         """
         return parameter_groups(
             [self],
@@ -68,6 +74,7 @@ class Segmenter(nn.Module, ABC):
             bias_factors={"pretrained": 1.0, "new": head_bias_factor},
             biases_without_decay=("new",),
             decay_vectors=decay_vectors,
+            layer_decay=layer_decay,
         )
 
     def freeze_batch_norm(self) -> Self:
@@ -136,6 +143,9 @@ class MultiScale(Segmenter):
 
     def single_scale(self) -> SingleScale:
         return self.base
+
+    def parameter_depths(self) -> dict[str, int]:
+        return {f"{WRAPPED}{name}": depth for name, depth in self.base.parameter_depths().items()}
 
     def forward(self, images: Tensor) -> list[Tensor] | Tensor:
         """Return [1x, each scale's logits at their own size, maximum] in training mode, the maximum in test mode.

@@ -150,9 +150,9 @@ def test_lite0_weights_of_the_package_land_where_they_belong():
     ("options", "refused"),
     [
         ({"backbone": "timm:tf_efficientnet_lit0"}, "backbone"),
-        ({"backbone": "timm:vit_tiny_patch16_224"}, "output_stride"),
-        ({"backbone": "timm:test_vit", "output_stride": 32}, "backbone"),
-        ({"backbone": "timm:swin_tiny_patch4_window7_224", "output_stride": 32}, "backbone"),
+        ({"backbone": "timm:deit_tiny_distilled_patch16_224"}, "backbone"),
+        ({"backbone": "timm:test_vit", "output_stride": 32}, "output_stride"),
+        ({"backbone": "timm:test_vit", "suppression": "learnable", "suppression_stages": (3,)}, "suppression_stages"),
         ({"backbone": "timm:vgg11"}, "output_stride"),
         ({"suppression": "learnable", "suppression_stages": (2,)}, "suppression_stages"),
         ({"width": 0.5}, "width"),

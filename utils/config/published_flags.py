@@ -78,6 +78,7 @@ FLAGS_OF: dict[str, tuple[Flag, ...]] = {
         Flag("--decay_points", "decay_epochs"),
         Flag("--disp_interval", "log_every"),
         Flag("--sem_seg_fg_dir", "cda_bank"),
+        Flag("--freeze", "frozen_stages"),  # this project's own short name
         Flag("--cda", "cda", sets="cda=cda+"),
         Flag("--load_checkpoint", "load_checkpoint", empty="null"),
         Flag("--poly_optimizer", rule="poly_optimizer", bare=True),

@@ -22,6 +22,8 @@ class HasKinds(Protocol):
 
     def parameter_kinds(self) -> Mapping[str, str]: ...
 
+    def parameter_depths(self) -> Mapping[str, int]: ...
+
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
 
@@ -33,19 +35,22 @@ def parameter_groups(
     bias_factors: Mapping[str, float] = BOTH_KINDS,
     biases_without_decay: Collection[str] = (),
     decay_vectors: bool = True,
+    layer_decay: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Group every trainable parameter: pretrained or new, weight or bias, with or without weight decay.
 
     bias_factors: kind -> factor on the learning rate of its biases. biases_without_decay: kinds whose biases get no
-    weight decay. decay_vectors: False exempts all one-dimensional parameters (norms and biases). Raises ValueError for
-    a parameter of unknown kind.
+    weight decay. decay_vectors: False exempts all one-dimensional parameters (norms and biases). layer_decay: below 1,
+    the learning rate of a pretrained parameter with n layers between it and the head is multiplied by
+    layer_decay ** (n + 1), as in BEiT and timm. Raises ValueError for a parameter of unknown kind.
     """
     rates = {"pretrained": lr, "new": lr * new_lr_factor}
-    groups: dict[tuple[str, bool, bool], list[nn.Parameter]] = {
-        (kind, bias, spared): [] for kind in rates for bias in (False, True) for spared in (False, True)
+    groups: dict[tuple[str, bool, bool, int], list[nn.Parameter]] = {
+        (kind, bias, spared, 0): [] for kind in rates for bias in (False, True) for spared in (False, True)
     }
     for network in networks:
         known = network.parameter_kinds()
+        depths = network.parameter_depths() if layer_decay < 1 else {}
         for name, parameter in network.named_parameters():
             if not parameter.requires_grad:
                 continue
@@ -53,11 +58,12 @@ def parameter_groups(
                 raise ValueError(f"parameter {name} has kind {known.get(name)!r}: expected one of {', '.join(rates)}")
             kind, bias = known[name], name.endswith(".bias")
             spared = (bias and kind in biases_without_decay) or (parameter.ndim < 2 and not decay_vectors)
-            groups[kind, bias, spared].append(parameter)
+            depth = depths.get(name, 0) + 1 if kind == "pretrained" and layer_decay < 1 else 0
+            groups.setdefault((kind, bias, spared, depth), []).append(parameter)
     result = []
-    for (kind, bias, spared), members in groups.items():
+    for (kind, bias, spared, depth), members in groups.items():
         if members:
-            base_lr = rates[kind] * (bias_factors[kind] if bias else 1.0)
+            base_lr = rates[kind] * (bias_factors[kind] if bias else 1.0) * layer_decay**depth
             decay = {"weight_decay": 0.0} if spared else {}
             result.append({"params": members, "base_lr": base_lr, "name": f"{kind} {bias=}", **decay})
     return result

@@ -13,14 +13,16 @@ from torch.utils.checkpoint import checkpoint
 
 # a module with fewer convolutions stores hardly more than its input
 CONVOLUTIONS = 2
+# the layers by which timm names the parts of a transformer's block
+TRANSFORMER_BLOCK = frozenset({"attn", "mlp"})
 
 
 def recompute_blocks(network: nn.Module) -> int:
     """Make the blocks of `network` store only their input during training. Returns the number of blocks.
 
-    A block is an innermost module with two or more convolutions. Names of weights and gradients do not change, and
-    statistics of batch norms are updated once. Blocks whose inner modules have forward hooks (taps of feature maps)
-    are skipped.
+    A block is a transformer's, or an innermost module with two or more convolutions. Names of weights and gradients do
+    not change, and statistics of batch norms are updated once. Blocks whose inner modules have forward hooks (taps of
+    feature maps) are skipped.
     """
     found = list(blocks_of(network))
     for block in found:
@@ -29,7 +31,10 @@ def recompute_blocks(network: nn.Module) -> int:
 
 
 def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules with two or more convolutions that contain no other such module."""
+    """Yield a transformer's blocks, and the modules with two or more convolutions that contain no other such module."""
+    if {name for name, _ in module.named_children()} >= TRANSFORMER_BLOCK:
+        yield module
+        return
     inner = [block for child in module.children() for block in blocks_of(child)]
     if inner:
         yield from inner
@@ -40,11 +45,11 @@ def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
         yield module
 
 
-def _recomputed(block: nn.Module, forward: Any, *inputs: Any) -> Any:
+def _recomputed(block: nn.Module, forward: Any, *inputs: Any, **named: Any) -> Any:
     if not (block.training and torch.is_grad_enabled()):
-        return forward(block, *inputs)
+        return forward(block, *inputs, **named)
     return checkpoint(
-        partial(forward, block),
+        partial(forward, block, **named),
         *inputs,
         use_reentrant=False,
         preserve_rng_state=any(isinstance(part, _DropoutNd) and part.p > 0 for part in block.modules()),

@@ -28,6 +28,8 @@ NETWORKS = [
     ("DeepLabV3Plus_ResNet18", {}),
     ("DeepLabV3Plus_timm:test_efficientnet", {}),
     ("DeepLabV3Plus_timm:test_efficientnet_MSC", {"output_stride": 8}),
+    ("DeepLabV2_timm:test_vit_MSC", {}),
+    ("DeepLabV3Plus_timm:test_vit", {}),
 ]
 EACH = pytest.mark.parametrize(("name", "options"), NETWORKS, ids=[name for name, _ in NETWORKS])
 
@@ -136,7 +138,8 @@ def test_frozen_batch_norms_outlast_train(name, options):
     changed = [n for n, t in net.state_dict().items() if not torch.equal(t, before[n])]
     assert all(net.is_head(n) for n in changed)
     norms = [m for n, m in net.named_modules() if isinstance(m, nn.BatchNorm2d) and not net.is_head(n)]
-    assert norms and not any(p.requires_grad for m in norms for p in m.parameters())
+    assert norms or "vit" in name
+    assert not any(p.requires_grad for m in norms for p in m.parameters())
 
 
 def test_live_batch_norms_learn():
@@ -183,7 +186,8 @@ def test_a_deep_copy_uses_its_own_layers():
     [
         ("DeepLabV2_VGG16", {}, "name"),
         ("DeepLabV2_timm:tf_efficientnet_lit0", {}, "backbone"),
-        ("DeepLabV2_timm:vit_tiny_patch16_224", {}, "output_stride"),
+        ("DeepLabV2_timm:test_vit", {"output_stride": 8}, "output_stride"),
+        ("DeepLabV3Plus_timm:test_vit", {"output_stride": 8}, "output_stride"),
         ("DeepLabV2_timm:vgg11", {}, "output_stride"),
         ("DeepLabV2_timm:test_efficientnet", {"width": 0.5}, "width"),
         ("DeepLabV3Plus_vgg11", {}, "name"),

@@ -16,6 +16,7 @@ CLASSIFIERS = {
     "resnet38": {"width": 0.0625, "attention": "se", "suppression": "learnable"},
     "timm:tf_efficientnet_lite0@4": {"output_stride": 16},
     "timm:resnet18": {"output_stride": 16},
+    "timm:test_vit": {"attention": "se", "suppression": "learnable"},
 }
 
 

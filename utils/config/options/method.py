@@ -13,7 +13,7 @@ class NetworkOptions:
     """Network."""
 
     backbone: str = "resnet38"
-    """resnet38, timm:NAME, or timm:NAME@4 for the model truncated after its fourth feature map."""
+    """resnet38, timm:NAME, or timm:NAME@4 for the model truncated after its fourth feature map or block."""
     suppression: str = "none"
     """none, fixed:0.55 (any fraction), or learnable."""
     suppression_stages: Annotated[tuple[Stage, ...], Items(0, 6)] = (6, 7)
@@ -25,8 +25,9 @@ class NetworkOptions:
     package, `timm` (downloads), or none."""
     load_checkpoint: str | None = None
     """A checkpoint, own or published, to start from."""
-    frozen_stages: Annotated[int, Range(0, 7)] = 2
-    """Number of frozen stages: 0 none, 1 conv1a, 2 conv1a and b2, …"""
+    frozen_stages: Annotated[int, Range(0, 100)] | Literal["backbone"] = 2
+    """Number of frozen stages: 0 none, 1 conv1a, 2 conv1a and b2, …; of a transformer, its embedding and that many
+    blocks; backbone: all but the new layers. --freeze is another name."""
     freeze_batch_norm: bool = True
     """Freeze the backbone's batch norms (statistics and affine parameters)."""
     train_gates: Literal["all", "published"] = "all"
@@ -36,8 +37,8 @@ class NetworkOptions:
     """Dropout in stages 6 and 7 of resnet38."""
     width: Width = 1.0
     """Multiplier of every channel count of resnet38."""
-    output_stride: Stride = 8
-    """Stride of the feature map in pixels, for timm backbones (resnet38 has 8)."""
+    output_stride: Stride | None = None
+    """Stride of the feature map in pixels, for convolutional timm backbones; default 8. Transformers have their own."""
     padding: Literal["zeros", "replicate"] = "zeros"
     """Padding of convolutions: zeros as published; replicate repeats the outermost values and avoids stripes along the
     borders of CAMs."""

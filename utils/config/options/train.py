@@ -24,6 +24,7 @@ from utils.config.valid import (
     Pixels,
     PixelsOrOwn,
     Positive,
+    PositiveFraction,
     Precision,
     Range,
     Seed,
@@ -78,6 +79,8 @@ class ScheduleOptions:
     """Learning rate of pretrained weights; biases use twice this value."""
     new_lr_factor: Positive = 10.0
     """Factor on the learning rate of new layers: CAM head, attention, suppression."""
+    layer_decay: PositiveFraction = 1.0
+    """Factor on the learning rate of pretrained weights per layer below the head, e.g. 0.75 for transformers."""
     schedule: Literal["step", "poly"] = "step"
     """step: multiplied by 0.1 at each epoch of decay_epochs; poly: polynomial to zero."""
     decay_epochs: Annotated[tuple[Annotated[int, Range(0, 100_000)], ...], Items(0, 100)] = (5,)
