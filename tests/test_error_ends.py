@@ -90,6 +90,16 @@ def test_a_truncated_picture_is_named_in_one_line(program, capsys, monkeypatch):
     assert status == 1 and str(program.picture) in "".join(lines_of_error(lines))
 
 
+def test_a_folder_that_may_not_be_entered_is_named_in_one_line(program, capsys, monkeypatch):
+    def ask(*_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied", "/closed/a.png")  # as Path.is_file and Path.glob do
+
+    monkeypatch.setattr(program.step, ask)
+    status, lines = run(program.words, capsys, monkeypatch)
+    (line,) = lines_of_error(lines)
+    assert status == 1 and "/closed/a.png" in line and "permission" in line
+
+
 def test_a_broken_call_of_numpy_shows_its_traceback_and_asks_for_a_report(program, capsys, monkeypatch):
     monkeypatch.setattr(program.step, lambda *_, **__: np.zeros(3).reshape(7))
     status, lines = run(program.words, capsys, monkeypatch)

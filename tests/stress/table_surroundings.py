@@ -74,7 +74,7 @@ SURROUNDINGS = (
     Case("disk read-only", "toy", apart("mkdir ro && mount -t tmpfs -o ro tmpfs ro && " + line(TRAIN, "--runs_dir=ro/runs")), refused("read-only", "ro/runs")),
     Case("disk a file where a folder belongs", "toy", "touch runs; " + line(TRAIN), refused("runs", "folder")),
     Case("disk a folder where a file belongs", "run", "rm runs/exp/cam_scores.json; mkdir runs/exp/cam_scores.json; " + line(SCORE), refused("cam_scores.json")),
-    Case("disk no permission", "toy", "mkdir runs; chmod 500 runs; chown -R root runs; chown nobody toy; setpriv --reuid=nobody --clear-groups " + line(TRAIN), refused("runs", "permission")),
+    *(Case(f"disk no permission, runs of mode {mode}", "toy", f"chmod 755 . ..; mkdir runs; chmod {mode} runs; setpriv --reuid=nobody --clear-groups " + line(TRAIN), refused("/runs", "permission")) for mode in (555, 500)),
     Case("disk a loop of links", "toy", "ln -s a b; ln -s b a; " + line(TRAIN, "--runs_dir=a"), refused("loop")),
     Case("project read-only, no home, --help", "empty", apart(READ_ONLY + f"{PYTHON}gen_gt.py --help"), works()),
     Case("project read-only, no home, CRF of labels", "run", apart(READ_ONLY + line(LABELS, "--threshold=0.3", "--crf")), works()),

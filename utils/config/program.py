@@ -7,13 +7,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from utils.config.parser import Parsed, parse_command_line
 from utils.errors import UserError
+from utils.files.disk import refusal
 from utils.runtime.streams import lasting_streams
 
 INTERRUPTED, TERMINATED = 130, 143  # exit statuses of shells: 128 + signal number
@@ -83,7 +84,11 @@ def _status(parse: Callable[[], Parsed], run: str | Callable[[Any], Any]) -> int
         status = TERMINATED
     except UserError as error:
         _show(f"error: {error}", debug=parsed.debug)
-    except Exception:
+    except Exception as error:
+        # whether a file is there cannot be asked in a folder that may not be entered, wherever that is asked
+        if isinstance(error, PermissionError) and error.filename:
+            _show(f"error: {refusal(error, Path(error.filename), 'read')}", debug=parsed.debug)
+            return status
         traceback.print_exc()
         print(f"error: this is a bug: please report it with {_versions(parsed.options)}", file=sys.stderr)
     finally:
@@ -107,8 +112,9 @@ def _show(line: str, *, debug: bool) -> None:
 def _versions(options: Any) -> str:
     """Return what a bug report needs: the traceback and the run's versions.json, if it exists."""
     path = getattr(options, "versions_file", None)
-    if path is not None and path.is_file():
-        return f"the traceback and {path}"
+    with suppress(OSError):
+        if path is not None and path.is_file():
+            return f"the traceback and {path}"
     return "the traceback and the output of `python3 -m pip freeze`"
 
 
