@@ -37,6 +37,7 @@ from utils.data.catalog import MASK_FOLDER, VOC_CLASSES
 from utils.data.images import write_label_png
 from utils.files.atomic import write_lines
 from utils.files.locate import PROJECT_ROOT
+from utils.runs.segmentation import notes_kept
 
 NUM_TAGS = 2
 TOLERANCE = 1e-3  # for float32 CAMs in 0..1: a quarter of their 8-bit step
@@ -122,7 +123,7 @@ def plain_cams(net: CamNet, image: Tensor, keys: Sequence[int], *, scales: Seque
 def measure_segmentation(options: BenchmarkOptions) -> list[Row]:
     """Measure images per second of `deeplabv2/main.py test`, as it records them, with the untrained light network."""
     program = [sys.executable, str(PROJECT_ROOT / "deeplabv2" / "main.py")]
-    with tempfile.TemporaryDirectory() as name:
+    with notes_kept(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         settings = write_segmentation_data(folder, options)
         for command in ("train", "test"):

@@ -18,6 +18,7 @@ from tests.stress.case import Case, judge, last_line
 from tests.stress.kills import run_kills
 from tests.stress.table import CASES
 from tests.stress.worlds import Worlds
+from utils.runs.segmentation import notes_kept
 
 
 def main() -> int:
@@ -37,10 +38,11 @@ def main() -> int:
     folder = options.keep or Path(tempfile.mkdtemp(prefix="stress"))
     rows = []
     try:
-        worlds = Worlds(folder / "worlds")
-        for number, case in enumerate(cases):
-            rows.append(_run(case, worlds, folder / f"case{number}", keep=options.keep is not None))
-        rows += run_kills(worlds, folder, count=options.kills, seed=options.seed, only=options.only)
+        with notes_kept():
+            worlds = Worlds(folder / "worlds")
+            for number, case in enumerate(cases):
+                rows.append(_run(case, worlds, folder / f"case{number}", keep=options.keep is not None))
+            rows += run_kills(worlds, folder, count=options.kills, seed=options.seed, only=options.only)
     finally:
         if options.keep is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 from utils.errors import UserError
 from utils.files import locate
 from utils.files.atomic import write_lines
+from utils.files.disk import disk_errors, list_folder, remove_file
 from utils.files.text import read_text
 from utils.runs.paths import RunPaths
 
@@ -91,6 +93,30 @@ def result_dirs(kind: Kind, experiment: str) -> list[Path]:
     """Return the existing folders OUTPUT_DIR/KIND/EXP, default first. Each may contain a folder per training."""
     outputs = [_root() / OUTPUT_DIR, *_other_outputs(experiment)]
     return [folder for output in outputs if (folder := output / kind / experiment).is_dir()]
+
+
+@contextmanager
+def notes_kept() -> Iterator[None]:
+    """Afterwards the notes of other folders are what they were before: for outputs that are removed again."""
+    folder = _note("").parent
+    had_folders = [place for place in (folder, folder.parent) if place.is_dir()]
+    before = _notes_in(folder)
+    try:
+        yield
+    finally:
+        for path, text in _notes_in(folder).items():
+            if path not in before:
+                remove_file(path)
+            elif before[path] != text:
+                write_lines(path, before[path].splitlines())
+        for place in (folder, folder.parent):
+            if place not in had_folders and place.is_dir() and not list_folder(place):
+                with disk_errors(place, "removed"):
+                    place.rmdir()
+
+
+def _notes_in(folder: Path) -> dict[Path, str]:
+    return {path: read_text(path) for path in list_folder(folder)} if folder.is_dir() else {}
 
 
 def _root() -> Path:

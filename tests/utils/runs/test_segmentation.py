@@ -3,7 +3,7 @@
 import pytest
 
 from utils.files.locate import DEEPLAB_ROOT
-from utils.runs.segmentation import SegmentationPaths, result_dirs
+from utils.runs.segmentation import SegmentationPaths, notes_kept, result_dirs
 
 
 @pytest.fixture
@@ -37,3 +37,19 @@ def test_a_note_that_cannot_be_written_does_not_end_the_program(project, tmp_pat
     project.write_text("a file where the project should be")
     SegmentationPaths.of(str(tmp_path / "other"), "exp", None).remember()
     assert "--prediction_dir" in capsys.readouterr().err
+
+
+def test_notes_of_outputs_that_are_removed_again_are_not_left(project, tmp_path):
+    notes = project / "deeplabv2" / "data" / "elsewhere"
+    with notes_kept():
+        SegmentationPaths.of(str(tmp_path / "out"), "exp", None).remember()
+        assert notes.is_dir()
+    assert not (project / "deeplabv2" / "data").exists()
+    SegmentationPaths.of(str(tmp_path / "mine"), "exp", None).remember()
+    (tmp_path / "mine").mkdir()
+    before = (notes / "exp.txt").read_text()
+    with notes_kept():
+        SegmentationPaths.of(str(tmp_path / "out"), "exp", None).remember()
+        SegmentationPaths.of(str(tmp_path / "out"), "other", None).remember()
+        assert (notes / "exp.txt").read_text() != before
+    assert [path.name for path in notes.iterdir()] == ["exp.txt"] and (notes / "exp.txt").read_text() == before
