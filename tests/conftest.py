@@ -1,4 +1,4 @@
-"""Orders the tests: files with slow ones come first, so that parallel processes finish together. Leaves no notes behind."""
+"""Orders the tests: files with slow ones come first, so that parallel processes finish together."""
 
 from collections.abc import Iterator
 
