@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from deeplabv2 import inputs
-from deeplabv2.inference import logits_record, make_logits_in
-from deeplabv2.logits import StoredLogits, read_logits
+from deeplabv2.inference import make_logits_in
+from deeplabv2.logits import StoredLogits, logits_record, read_logits
 from deeplabv2.step_settings import CamSettings
 from utils.cam.artefact import read_cam_keys, write_cam
 from utils.cam.labels import to_uint8

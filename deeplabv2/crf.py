@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from PIL import Image
 
 from deeplabv2 import inputs
-from deeplabv2.inference import logits_record
-from deeplabv2.logits import StoredLogits, read_logits, strongest
+from deeplabv2.inputs import masked_split
+from deeplabv2.logits import StoredLogits, logits_record, read_logits, strongest
 from deeplabv2.scoring import report_scores, score_files
 from deeplabv2.seen_size import bounded
 from deeplabv2.step_settings import StepSettings
-from deeplabv2.test import masked_split
 from utils.config.valid import CrfBackend
 from utils.crf.competing import COMPETING_AREA, COMPETING_RATIO, refine
 from utils.crf.original import backend_record, check_backend
@@ -46,7 +44,7 @@ def run(settings: StepSettings) -> Path:
     """Refine the remaining logits of SPLIT.VAL, score all labels, and return scores_crf.json."""
     data = inputs.open_data(settings.DATASET)
     paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
-    split = masked_split(settings, data, step="the CRF")
+    split = masked_split(settings.DATASET, data, step="the CRF")
     name = settings.DATASET.SPLIT.VAL
     paths.remember()
     labels = refine_all(
@@ -158,4 +156,4 @@ def _refined(stored: StoredLogits, photo: Image.Image, crf: Crf) -> np.ndarray:
     if size != stored.size:
         photo = photo.resize(size[::-1], Image.Resampling.BILINEAR)
     labels, refined = refine(np.asarray(photo), stored.probabilities(size), backend=crf.backend, **crf.strengths)
-    return stored.labels[labels[strongest(torch.from_numpy(refined), stored.size)]]
+    return stored.labels[labels[strongest(refined, stored.size)]]

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deeplabv2.input_format import InputFormat
-from deeplabv2.logits import reduce_logits, write_logits
+from deeplabv2.logits import logits_record, store_logits
 from deeplabv2.models import Segmenter, build_segmenter
 from deeplabv2.models.segmenter import WRAPPED, SingleScale
 from deeplabv2.seen_size import not_too_small, size_of_network
@@ -28,10 +28,9 @@ from utils.data.image_batches import REMEDY, ImageBatch, batches_of_one_size, re
 from utils.data.image_list import ImageEntry
 from utils.errors import UserError, as_user_error
 from utils.files.lock import hold
-from utils.files.manifest import RECORD, FolderSettings
 from utils.files.parallel import run_in_threads, worker_ends
 from utils.files.published_places import FINAL_CHECKPOINT, first_existing
-from utils.files.sources import digest_of, to_do
+from utils.files.sources import to_do
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.choices import Choices, choose
 from utils.runtime.device import autocast, device_errors, inference_batch, to_device
@@ -113,11 +112,6 @@ def check_scales(network: Segmenter, given: Mapping[str, Tensor]) -> None:
             "they were trained at several scales",
             f"give --MODEL.NAME={network.name}_MSC, or start a training from them with --MODEL.INIT_MODEL",
         )
-
-
-def logits_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:
-    """Return the record of a logits folder's settings. option: the one that names the folder."""
-    return FolderSettings(folder / RECORD, "*.npz", "logits", "main.py", option)
 
 
 def make_logits(
@@ -222,16 +216,8 @@ def _jobs(
     The logits of a batch are fetched after the network has started the next batch, so that a GPU does not wait.
     """
     for batch, size, answer in one_behind((batch, size, infer(images).half()) for batch, images, size in batches):
-        for entry, logits in zip(batch, answer.cpu()):
-            yield partial(_store, logits, size, files[entry.name], folder / f"{entry.name}.npz")
-
-
-def _store(logits: Tensor, size: tuple[int, int], file: Path, path: Path) -> None:
-    try:
-        stored = reduce_logits(logits, size)
-    except UserError as error:
-        raise error.at(file) from error
-    write_logits(path, stored, made_from=digest_of(file))
+        for entry, logits in zip(batch, answer.cpu().numpy()):
+            yield partial(store_logits, logits, size, files[entry.name], folder / f"{entry.name}.npz")
 
 
 def one_behind(items: Iterable[ItemT]) -> Iterator[ItemT]:

@@ -154,6 +154,22 @@ def open_labelled_split(
     return LabelledSplit(list_file, entries, _files(entries, image_dir), labels.folder)
 
 
+def masked_split(settings: DatasetSettings, data: Dataset, *, step: str) -> LabelledSplit:
+    """The images of SPLIT.VAL with their masks, or one error that names all that is missing."""
+    masks = Labels(
+        find_mask_dir(settings, data),
+        "masks",
+        "ground truth of the images in SPLIT.VAL; main.py predict needs none",
+    )
+    return open_labelled_split(
+        data,
+        list_path(data, settings.SPLIT.VAL, "DATASET.SPLIT.VAL"),
+        masks,
+        image_dir=find_image_dir(settings, data),
+        step=step,
+    )
+
+
 def _listed(data: Dataset, list_file: Path, image_dir: Path) -> tuple[list[ImageEntry], list[str]]:
     """Return the entries of a list, and messages about the missing list or images."""
     problems: list[str] = []

@@ -8,22 +8,20 @@ size   (2,) int32: height and width of the image, pixels
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors
+from utils.files.manifest import RECORD, FolderSettings
+from utils.files.sources import digest_of
 
 # labels below it win nowhere, before or after the CRF
 STORED_RATIO = 0.01
-WHOLE = 2**24  # values to resize at once; larger maps are resized in blocks of rows
 REMEDY = "delete it and run main.py test again"
 
 
@@ -37,84 +35,91 @@ class StoredLogits:
 
     def probabilities(self, size: tuple[int, int] | None = None) -> np.ndarray:
         """Return probabilities (K, H, W) float32 at `size`, default the image's: bilinear, softmax, as published."""
-        large = enlarged(torch.from_numpy(self.logits).float(), size or self.size)
-        return large.softmax(dim=0).numpy()
+        large = enlarged(self.logits, size or self.size)
+        large -= large.max(axis=0)
+        np.exp(large, out=large)
+        large /= large.sum(axis=0)
+        return large
 
     def label(self) -> np.ndarray:
         """Return each pixel's strongest label, (H, W) uint8."""
-        return self.labels[strongest(torch.from_numpy(self.logits).float(), self.size)]
+        return self.labels[strongest(self.logits, self.size)]
 
 
-def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (K, h, w) to (K, H, W) bilinearly."""
-    return F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0]
+def enlarged(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize (K, h, w) to (K, H, W) float32 bilinearly."""
+    large = np.empty((len(maps), *size), np.float32)
+    for source, target in zip(maps, large):
+        cv2.resize(source.astype(np.float32), size[::-1], dst=target, interpolation=cv2.INTER_LINEAR)
+    return large
 
 
-def strongest(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Resize maps (K, h, w) and return the index of the strongest at each pixel, (H, W) uint8."""
-    if len(maps) * size[0] * size[1] <= WHOLE:
-        return _first_strongest(enlarged(maps, size)).numpy()
-    label = np.empty(size, np.uint8)
-    for rows, part in _enlarged_rows(maps, size):
-        label[rows] = _first_strongest(part).numpy()
-    return label
+def strongest(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize maps (K, h, w) and return the index of the strongest at each pixel, (H, W) uint8, the first on ties.
 
-
-def _first_strongest(maps: Tensor) -> Tensor:
-    """Argmax of maps (K, H, W) over K -> (H, W) uint8, the first on ties, in a tenth of torch.argmax's time."""
-    value, label = maps[0].clone(), torch.zeros(maps.shape[1:], dtype=torch.uint8)
+    They are resized one by one, since all maps of a phone's photograph would need gigabytes at once.
+    """
+    value = enlarged(maps[:1], size)[0]
+    label = np.zeros(size, np.uint8)
     for index in range(1, len(maps)):
-        label.masked_fill_(maps[index] > value, index)
-        torch.maximum(value, maps[index], out=value)
+        other = enlarged(maps[index : index + 1], size)[0]
+        label[other > value] = index
+        np.maximum(value, other, out=value)
     return label
 
 
-def _enlarged_rows(maps: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the result of `enlarged` in blocks of rows, since photographs of phones would need gigabytes at once."""
-    height, width = size
-    source = maps.shape[1]
-    wide = enlarged(maps, (source, width))
-    centre = ((torch.arange(height) + 0.5) * (source / height) - 0.5).clamp(min=0)
-    above = centre.floor().long().clamp(max=source - 1)
-    below = (above + 1).clamp(max=source - 1)
-    step = max(1, WHOLE // 4 // (len(maps) * width))
-    for first in range(0, height, step):
-        rows = slice(first, min(first + step, height))
-        share = (centre - above)[rows][None, :, None]
-        yield rows, torch.lerp(wide[:, above[rows]], wide[:, below[rows]], share)
-
-
-def reduce_logits(logits: Tensor, size: tuple[int, int]) -> StoredLogits:
-    """Select what to store of an image's logits (L, h, w). size: (H, W) in pixels.
+def reduce_logits(logits: np.ndarray, size: tuple[int, int]) -> StoredLogits:
+    """What is stored of an image's logits (L, h, w); size (H, W) in pixels.
 
     Raises UserError if a logit is not finite in half precision.
     """
-    logits = logits.half()
-    if not torch.isfinite(logits).all():
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        logits = logits.astype(np.float16)
+    if not np.isfinite(logits).all():
         raise UserError(
             "the network's logits are not finite", remedy="give --SOLVER.AMP=off, or check the network's training"
         )
-    labels = _labels_to_store(logits.float()).cpu()
-    return StoredLogits(labels.numpy().astype(np.uint8), logits.cpu()[labels].numpy(), size)
+    labels = _labels_to_store(logits.astype(np.float32))
+    return StoredLogits(labels.astype(np.uint8), logits[labels], size)
 
 
-def _labels_to_store(logits: Tensor) -> Tensor:
-    """Return labels (K,) of logits (L, h, w) that may come within STORED_RATIO of the strongest one after resizing.
+def _labels_to_store(logits: np.ndarray) -> np.ndarray:
+    """Labels (K,) of logits (L, h, w) that may come within STORED_RATIO of the strongest one, however enlarged.
 
     A bilinear value is between the minimum and the maximum of its four neighbours. A label's lead over the strongest
     one is therefore at most its maximum minus the largest of all labels' minima, which needs no resizing.
     """
-    window = (min(2, logits.shape[1]), min(2, logits.shape[2]))
-    largest = F.max_pool2d(logits[None], window, stride=1)
-    least = -F.max_pool2d(-logits[None], window, stride=1)
-    lead = (largest - least.amax(dim=1, keepdim=True)).amax(dim=(0, 2, 3))
-    return torch.nonzero(lead >= math.log(STORED_RATIO))[:, 0]
+    lead = (_of_neighbours(np.maximum, logits) - _of_neighbours(np.minimum, logits).max(axis=0)).max(axis=(1, 2))
+    return np.flatnonzero(lead >= math.log(STORED_RATIO))
+
+
+def _of_neighbours(extreme: np.ufunc, maps: np.ndarray) -> np.ndarray:
+    """The largest or the least of each four neighbouring values: (L, h, w) -> (L, h - 1, w - 1), at least one each."""
+    for axis in (1, 2):
+        if maps.shape[axis] > 1:
+            first, last = ([slice(None)] * axis + [cut] for cut in (slice(-1), slice(1, None)))
+            maps = extreme(maps[tuple(first)], maps[tuple(last)])
+    return maps
+
+
+def logits_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:
+    """What the logits of a folder were made with; option: what names the folder."""
+    return FolderSettings(folder / RECORD, "*.npz", "logits", "main.py", option)
 
 
 def write_logits(path: Path, stored: StoredLogits, *, made_from: str = "") -> None:
     """Write the file atomically. made_from: digest of the image, see utils.files.sources."""
     with atomic_path(path, made_from=made_from) as temporary:
         np.savez(temporary, labels=stored.labels, logits=stored.logits, size=np.array(stored.size, np.int32))
+
+
+def store_logits(logits: np.ndarray, size: tuple[int, int], file: Path, path: Path) -> None:
+    """Writes logits (L, h, w) of the image `file`, whose size is (H, W). Raises UserError as reduce_logits does."""
+    try:
+        stored = reduce_logits(logits, size)
+    except UserError as error:
+        raise error.at(file) from error
+    write_logits(path, stored, made_from=digest_of(file))
 
 
 def read_logits(path: Path) -> StoredLogits:

@@ -3,7 +3,8 @@
   train     train on pseudo labels or any other labels
   test      label the validation images and score the labels -> logits, scores.json
   crf       refine these labels with a dense CRF and score them -> scores_crf.json
-  predict   label any folder of photos
+  predict   label any photos
+  export    write the network as an ONNX file, which predict --onnx runs without torch
   cams      compute class maps of the training images, restricted to their tags, for a second round of labels
 
 Further flags override keys of the file, e.g. --SOLVER.LR=1e-4; `main.py train --help` lists them.
@@ -14,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # when run by path, Python only searches this folder
 
-from deeplabv2.step_settings import CamSettings, PredictSettings, StepSettings, TrainSettings
+from deeplabv2.step_settings import CamSettings, ExportSettings, PredictSettings, StepSettings, TrainSettings
 from utils.config.program import main
 from utils.files.locate import DEEPLAB_ROOT
 
@@ -23,6 +24,7 @@ COMMANDS = {
     "test": StepSettings,
     "crf": StepSettings,
     "predict": PredictSettings,
+    "export": ExportSettings,
     "cams": CamSettings,
 }
 

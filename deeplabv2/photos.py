@@ -1,30 +1,33 @@
-"""Finds the photos in a folder and its subfolders, and converts those that the network cannot read directly."""
+"""Finds photos in folders or by a pattern, and converts those that the network cannot read directly."""
 
+import glob
+import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
-from utils.data.photo_files import find_photos
+from utils.data.photo_files import PHOTO_SUFFIXES, find_photos
 from utils.data.photos import is_plain, write_plain
 from utils.errors import UserError
+from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, to_do
 from utils.files.text import first_few
 
 
-def photos_of(folder: Path, out: Path, *, without: Sequence[Path] = (), num_workers: int = 0) -> dict[str, Path]:
-    """Return name -> image for every photo below `folder`, sorted. Names are paths without suffix, `garden/IMG 3`.
+def photos_of(given: str, out: Path, *, without: Sequence[Path] = (), num_workers: int = 0) -> dict[str, Path]:
+    """Return name -> image for every photo of --image_dir, sorted. Names are paths without suffix, `garden/IMG 3`.
 
-    Prints which files are skipped. Photos that are not plain upright JPEGs or PNGs are converted to out/photos. Raises
-    UserError if there are no photos, or naming all photos that cannot be opened.
+    given: a folder, searched with its subfolders, a photo, or a pattern. frame_2 precedes frame_10. Prints which files
+    are skipped. Photos that are not plain upright JPEGs or PNGs are converted to out/photos. Raises UserError if there
+    are no photos, or naming all photos that cannot be opened.
     """
-    found = find_photos(folder, without=[out, *without])
-    for note in found.notes():
-        print(note, file=sys.stderr)
-    if not found.photos:
+    folder, photos = _found(given, [out, *without])
+    if not photos:
         raise UserError("contains no photos", folder, "photos are JPEG, PNG, WebP, TIFF, …", "give another --image_dir")
-    files = _named(found.photos, folder)
+    files = _named(photos, folder)
     problems, todo = [], []
     for name, path in files.items():
         try:
@@ -41,6 +44,34 @@ def photos_of(folder: Path, out: Path, *, without: Sequence[Path] = (), num_work
     for _ in parallel_map(_convert, todo, num_workers=num_workers, description="converting photos"):
         pass
     return files
+
+
+def _found(given: str, without: Sequence[Path]) -> tuple[Path, list[Path]]:
+    """Return the folder that names are relative to, and the photos in it."""
+    if not glob.has_magic(given) or Path(given).expanduser().exists():
+        path = existing_path(given, "--image_dir")
+        if path.is_file():
+            return path.parent, [path]
+        found = find_photos(path, without=without)
+        for note in found.notes():
+            print(note, file=sys.stderr)
+        return path, sorted(found.photos, key=_natural)
+    parts = Path(given).expanduser().parts
+    fixed = list(takewhile(lambda part: not glob.has_magic(part), parts))
+    folder = existing_path(Path(*fixed), "--image_dir")
+    skipped = {path.resolve() for path in without}
+    matching = glob.glob("/".join(parts[len(fixed) :]), root_dir=folder, recursive=True)
+    photos = [folder / name for name in matching if Path(name).suffix.lower() in PHOTO_SUFFIXES]
+    photos = [path for path in photos if path.is_file() and not skipped & set(path.resolve().parents)]
+    if not photos:
+        rule = "the pattern matches no photo"
+        raise UserError(given, "--image_dir", rule, "check it: * is any name, ** any number of folders")
+    return folder, sorted(photos, key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Return a sort key that puts frame_2 before frame_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.as_posix())]
 
 
 def _named(photos: Sequence[Path], folder: Path) -> dict[str, Path]:

@@ -1,8 +1,10 @@
 """The options of each step: the settings and its own flags."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Literal
 
+from deeplabv2.setting_groups import ViewSettings
 from deeplabv2.settings import Settings
 from utils.config.options.plan import PlanOptions
 from utils.config.published_flags import FLAGS_OF
@@ -44,11 +46,14 @@ class PredictSettings(StepSettings):
     """Segment a folder of images with a trained network."""
 
     image_dir: str | None = None
-    """The folder of photos, with its subfolders."""
+    """Folder of photos (or of a video's frames) with its subfolders, one photo, or a pattern in quotes: 'in/*.jpg';
+    ** is any number of folders."""
     without: str | None = None
     """Subfolder to skip, e.g. masks."""
     out: str | None = None
-    """Folder for labels (palette PNGs), overlays, and the network's logits."""
+    """Folder for labels (palette PNGs), overlays, summary.csv, and the network's logits."""
+    onnx: str | None = None
+    """A file of main.py export, which is run by onnxruntime instead of the experiment's network, without torch."""
     crf: bool = False
     """Refine the labels with a dense CRF."""
     overwrite: bool = False
@@ -59,6 +64,14 @@ class PredictSettings(StepSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.folders()
+        fixed = {
+            "--model_path": self.model_path,
+            "--full_size": self.full_size,
+            "--TEST.*": ViewSettings() != self.TEST,
+        }
+        given = [flag for flag, value in fixed.items() if value]
+        if self.onnx and given:
+            raise UserError(f"--onnx with {given[0]}", rule="the file decides on it", remedy=f"leave out {given[0]}")
 
     def folders(self) -> tuple[str, str]:
         """Return the values of --image_dir and --out. Raises UserError if one is missing."""
@@ -66,6 +79,27 @@ class PredictSettings(StepSettings):
             flag = "--image_dir" if self.image_dir is None else "--out"
             raise UserError(f"{flag} is missing", rule="predict needs a folder of images and one to write to")
         return self.image_dir, self.out
+
+
+@dataclass(frozen=True)
+class ExportSettings(StepSettings):
+    """Write a trained network as an ONNX file that takes a photo of any size and returns its labels."""
+
+    out: str | None = None
+    """The file to write, NAME.onnx."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.target()
+        if ViewSettings() != self.TEST:
+            rule = "an exported network sees a photo once"
+            raise UserError("--TEST.SCALES or --TEST.MIRROR", rule=rule, remedy="leave them out")
+
+    def target(self) -> Path:
+        """The file to write. Raises UserError where --out does not name one."""
+        if self.out is None or not self.out.endswith(".onnx"):
+            raise UserError(f"--out={self.out}", rule="export writes a file", remedy="give --out=NAME.onnx")
+        return Path(self.out).expanduser().absolute()
 
 
 @dataclass(frozen=True)

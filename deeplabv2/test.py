@@ -4,10 +4,8 @@ from pathlib import Path
 
 from deeplabv2 import inputs
 from deeplabv2.inference import checkpoint_path, make_logits
-from deeplabv2.inputs import LabelledSplit, Labels
 from deeplabv2.scoring import label_of_logits, report_scores, score_files
 from deeplabv2.step_settings import StepSettings
-from utils.data.dataset import Dataset
 from utils.files.lock import hold
 from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process
@@ -17,7 +15,7 @@ def run(settings: StepSettings) -> Path:
     """Compute the missing logits, score all, and return scores.json. torchrun distributes the images."""
     data = inputs.open_data(settings.DATASET)
     paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN)
-    split = masked_split(settings, data, step="testing")
+    split = inputs.masked_split(settings.DATASET, data, step="testing")
     folder = paths.logits_dir(settings.DATASET.SPLIT.VAL)
     checkpoint = checkpoint_path(settings.model_path, paths.training)
     with start_process(settings.SOLVER.DEVICE) as process, hold(folder):
@@ -42,19 +40,3 @@ def run(settings: StepSettings) -> Path:
     )
     facts |= {"list": str(split.list_file), "images": len(split.entries), "masks": str(split.label_dir)}
     return report_scores(paths.scores, scores, photos, data.classes, facts, experiment=settings.EXP.ID)
-
-
-def masked_split(settings: StepSettings, data: Dataset, *, step: str) -> LabelledSplit:
-    """Return the images of SPLIT.VAL with their masks. Raises one UserError naming everything that is missing."""
-    masks = Labels(
-        inputs.find_mask_dir(settings.DATASET, data),
-        "masks",
-        "ground truth of the images in SPLIT.VAL; main.py predict does not need it",
-    )
-    return inputs.open_labelled_split(
-        data,
-        inputs.list_path(data, settings.DATASET.SPLIT.VAL, "DATASET.SPLIT.VAL"),
-        masks,
-        image_dir=inputs.find_image_dir(settings.DATASET, data),
-        step=step,
-    )

@@ -30,6 +30,7 @@ from utils.errors import UserError
 from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings
 from utils.runs.inputs import check_present, find_image_dir
+from utils.runtime.optional import is_installed
 
 SETTINGS_FILE = "saliency_settings.json"
 # U2-Net's own settings, which replace the options for other ONNX models
@@ -77,8 +78,8 @@ def run(options: SaliencyOptions) -> Path:
 
 
 def _with_model(options: SaliencyOptions) -> SaliencyOptions:
-    """Return the options with an ONNX file unless rembg is used."""
-    if options.onnx is not None or (options.use_rembg and saliency_models.is_installed("rembg")):
+    """The options with the model's file where no rembg makes the maps."""
+    if options.onnx is not None or (options.use_rembg and is_installed("rembg")):
         return options
     return replace(options, onnx=str(u2net_file(fetch=options.fetch)), **U2NET_OPTIONS)
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from scripts.prepare.saliency_models import Detector, optional_module
+from scripts.prepare.saliency_models import Detector
 from utils.errors import UserError
+from utils.runtime.onnx_session import first_line, open_session
 
 Model = Callable[[Image.Image], list[Any]]  # RGB photo -> all outputs
 
@@ -19,7 +19,6 @@ DEFAULT_SIDE = 320
 NOTHING_SALIENT = 0.1  # a map in 0..1 below this is not stretched, since it would only show noise
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 PIXELS = "tensor(uint8)"
-FATAL = 4  # onnxruntime's log level: errors are raised as exceptions
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def open_model(
     options: option that selects an output -> its index. accept: raises UserError if the outputs of an empty image do
     not fit.
     """
-    session = _session(path)
+    session = open_session(path)
     count = len(session.get_outputs())
     for option, index in options.items():
         if not 0 <= index < count:
@@ -93,16 +92,6 @@ def open_model(
     if found.type == PIXELS:
         print(f"{path}: expects uint8 pixels: --mean and --std are not used")
     return lambda photo: session.run(None, {found.name: found.array(photo, mean, std)})
-
-
-def _session(path: Path) -> Any:
-    runtime: ModuleType = optional_module("onnxruntime", "onnxruntime")
-    settings = runtime.SessionOptions()
-    settings.log_severity_level = FATAL
-    try:
-        return runtime.InferenceSession(str(path), settings, providers=runtime.get_available_providers())
-    except Exception as error:  # onnxruntime's exceptions have no common base class
-        raise UserError(f"is not a model that onnxruntime can run ({_first_line(error)})", path) from error
 
 
 def _inputs(session: Any, path: Path, side: int) -> list[Input]:
@@ -153,15 +142,11 @@ def _tried(
         return found
     shown = f"{candidates[0].type} of shape {array.shape}"
     remedy = "give another --input_size" if side or not any(map(_is_fixed, session.get_inputs())) else ""
-    raise UserError(f"does not run on {shown} ({_first_line(failed)})", path, remedy=remedy) from failed
+    raise UserError(f"does not run on {shown} ({first_line(failed)})", path, remedy=remedy) from failed
 
 
 def _is_fixed(value: Any) -> bool:
     return all(isinstance(size, int) for size in value.shape)
-
-
-def _first_line(error: Exception | None) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def one_map(raw: Any, where: str | Path, *, outputs: int = 1) -> np.ndarray:

@@ -1,32 +1,14 @@
 """Pretrained salient-object detectors: functions from an RGB photo to its saliency map."""
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
-from types import ModuleType
 
 import numpy as np
 from PIL import Image
 
 from utils.errors import UserError
+from utils.runtime.optional import optional_module
 
 Detector = Callable[[Image.Image], np.ndarray]  # RGB photo -> (H, W) uint8 at its size
-
-
-def optional_module(module: str, install: str, note: str = "") -> ModuleType:
-    """Import an optional package. Raises UserError with the installation command."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(f"cannot be imported ({error})", module, remedy=f"run `pip install {install}`{note}") from error
-
-
-def is_installed(module: str) -> bool:
-    """Return whether the optional package is installed, without importing it."""
-    if module in sys.modules:
-        return sys.modules[module] is not None
-    return importlib.util.find_spec(module) is not None
 
 
 def rembg_detector(model: str) -> Detector:

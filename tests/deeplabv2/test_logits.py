@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from deeplabv2.logits import enlarged, read_logits, reduce_logits, write_logits
+from deeplabv2.logits import StoredLogits, enlarged, read_logits, reduce_logits, write_logits
 from utils.errors import UserError
 
 VOC_IMAGE = (375, 500)  # height, width
@@ -12,7 +13,7 @@ VOC_MAP = (47, 63)  # at stride 8
 
 
 def test_an_image_of_voc_takes_at_most_130_kb_with_all_labels(tmp_path):
-    logits = torch.randn(21, *VOC_MAP, generator=torch.Generator().manual_seed(0))
+    logits = np.random.default_rng(0).standard_normal((21, *VOC_MAP), np.float32)
     stored = reduce_logits(logits, VOC_IMAGE)
     assert len(stored.labels) == 21  # noise: every label wins somewhere
     write_logits(tmp_path / "a.npz", stored)
@@ -20,7 +21,7 @@ def test_an_image_of_voc_takes_at_most_130_kb_with_all_labels(tmp_path):
 
 
 def test_labels_far_behind_everywhere_are_left_out_and_the_others_keep_their_numbers(tmp_path):
-    logits = torch.zeros(5, 4, 6)
+    logits = np.zeros((5, 4, 6), np.float32)
     logits[1], logits[4] = -20, 3
     logits[2, :, 3:] = 5
     write_logits(tmp_path / "a.npz", reduce_logits(logits, (8, 12)))
@@ -36,24 +37,33 @@ def test_labels_far_behind_everywhere_are_left_out_and_the_others_keep_their_num
 
 
 def test_label_is_that_of_all_logits_in_half_precision():
-    logits = 3 * torch.randn(21, 9, 12, generator=torch.Generator().manual_seed(1))
-    expected = enlarged(logits.half().float(), (70, 90)).argmax(dim=0)
-    assert (reduce_logits(logits, (70, 90)).label() == expected.numpy()).all()
+    logits = 3 * np.random.default_rng(1).standard_normal((21, 9, 12), np.float32)
+    expected = enlarged(logits.astype(np.float16), (70, 90)).argmax(axis=0)
+    assert (reduce_logits(logits, (70, 90)).label() == expected).all()
+
+
+@pytest.mark.parametrize("size", [(70, 90), (9, 12), (5, 40)])
+def test_enlarging_is_that_of_torch_which_the_published_code_uses(size):
+    logits = 3 * np.random.default_rng(2).standard_normal((21, 9, 12), np.float32)
+    reference = F.interpolate(torch.from_numpy(logits)[None], size, mode="bilinear", align_corners=False)[0]
+    assert np.abs(enlarged(logits, size) - reference.numpy()).max() < 1e-4
+    probabilities = StoredLogits(np.arange(21, dtype=np.uint8), logits, size).probabilities()
+    assert np.abs(probabilities - reference.softmax(dim=0).numpy()).max() < 1e-5
 
 
 def test_no_label_that_comes_near_the_strongest_one_when_enlarged_is_left_out():
-    generator = torch.Generator().manual_seed(2)
+    rng = np.random.default_rng(2)
     for scale in (1.0, 3.0, 9.0):
-        logits = scale * torch.randn(12, 5, 7, generator=generator)
-        probabilities = enlarged(logits.half().float(), (61, 83)).softmax(dim=0)
-        near = (probabilities >= 0.01 * probabilities.amax(dim=0)).flatten(1).any(dim=1)
+        logits = scale * rng.standard_normal((12, 5, 7), np.float32)
+        probabilities = StoredLogits(np.arange(12, dtype=np.uint8), logits.astype(np.float16), (61, 83)).probabilities()
+        near = (probabilities >= 0.01 * probabilities.max(axis=0)).any(axis=(1, 2))
         stored = reduce_logits(logits, (61, 83)).labels
-        assert set(torch.nonzero(near)[:, 0].tolist()) <= set(stored.tolist())
+        assert set(np.flatnonzero(near).tolist()) <= set(stored.tolist())
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e6])
 def test_logits_that_half_precision_cannot_hold_are_refused(value):
-    logits = torch.zeros(3, 4, 4)
+    logits = np.zeros((3, 4, 4), np.float32)
     logits[1, 2, 2] = value
     with pytest.raises(UserError, match=r"--SOLVER\.AMP"):
         reduce_logits(logits, (8, 8))

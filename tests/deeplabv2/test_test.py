@@ -1,5 +1,6 @@
 """Testing, the CRF and prediction with a trained network: files, scores, continuation, refusals."""
 
+import csv
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from PIL import Image
 from deeplabv2 import crf, predict, test, train
 from deeplabv2.inference import StepSettings, load_trained, make_network
 from deeplabv2.logits import read_logits
+from deeplabv2.photos import photos_of
 from deeplabv2.predict import PredictSettings
 from deeplabv2.settings import Settings
 from tests.small_segmentation import make_segmentation_data, small_settings
@@ -196,7 +198,7 @@ def test_prediction_needs_no_masks_and_leaves_labels_and_overlays(make, trained,
     found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     names = ("t0", "v1")
     assert found == {
-        "logits/settings.json", "labels/settings.json",
+        "logits/settings.json", "labels/settings.json", "summary.csv",
         *(f"logits/{name}.npz" for name in names),
         *(f"labels/{name}.png" for name in names),
         *(f"overlays/{name}.jpg" for name in names),
@@ -223,3 +225,29 @@ def test_prediction_refuses_empty_folders_and_names_images_of_one_name_apart(mak
     assert {path.relative_to(out / "labels").as_posix() for path in (out / "labels").rglob("*.png")} == {
         "t0_png.png", "t0_jpg.png", "sub/t0.png",
     }  # fmt: skip
+
+
+def test_summary_holds_the_area_of_each_class_in_each_photo(make, trained, tmp_path):
+    out = predict.run(make(PredictSettings, image_dir=str(trained / "JPEGImages"), out=str(tmp_path / "seen")))
+    with (out / "summary.csv").open(newline="") as file:
+        rows = {row["photo"]: row for row in csv.DictReader(file)}
+    assert len(rows) == 9 and list(rows["t0"]) == ["photo", "pixels", "background", "cat", "dog"]
+    for name, row in rows.items():
+        label = read_label(out / "labels" / f"{name}.png")
+        assert int(row["pixels"]) == label.size
+        for value, column in enumerate(("background", "cat", "dog")):
+            assert float(row[column]) == pytest.approx((label == value).mean(), abs=1e-6)
+
+
+def test_patterns_name_photos_and_frames_keep_their_order(trained, tmp_path):
+    photo = trained / "JPEGImages" / "t0.png"
+    for name in ("frame_10.png", "frame_2.png", "other.png", "cam/frame_1.png", "cam/note.txt", "out/frame_9.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(photo, tmp_path / name)
+    out = tmp_path / "out"
+    assert list(photos_of(str(tmp_path / "frame_*.png"), out)) == ["frame_2", "frame_10"]
+    assert list(photos_of(str(tmp_path / "**" / "frame_*"), out)) == ["cam/frame_1", "frame_2", "frame_10"]
+    assert list(photos_of(str(tmp_path), out)) == ["cam/frame_1", "frame_2", "frame_10", "other"]
+    assert photos_of(str(tmp_path / "other.png"), out) == {"other": tmp_path / "other.png"}
+    with pytest.raises(UserError, match=r"--image_dir.*b\*\.png"):
+        photos_of(str(tmp_path / "b*.png"), out)

@@ -3,8 +3,6 @@
 from typing import Unpack
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from utils.config.valid import CrfBackend
 from utils.crf.dense import dense_crf
@@ -15,16 +13,18 @@ from utils.crf.strengths import Strengths
 COMPETING_RATIO, COMPETING_AREA = 0.4, 0.001
 
 
-def competing_labels(probabilities: Tensor, *, ratio: float, area: float = 0.0) -> Tensor:
-    """Return the labels that win or nearly win, (K,) long, sorted. probabilities (L, H, W).
+def competing_labels(probabilities: np.ndarray, *, ratio: float, area: float = 0.0) -> np.ndarray:
+    """Return the labels that win or nearly win, (K,) uint8, sorted. probabilities (L, H, W).
 
     These are the labels that are most probable on any pixel, however small their object is, and those that are at least
     `ratio` times as probable as the strongest one on at least one pixel and at least the fraction `area` of all pixels.
     """
-    strongest = probabilities.amax(dim=0)
-    wins = (probabilities == strongest).any(dim=2).any(dim=1)
-    pixels = (probabilities >= ratio * strongest).sum(dim=(1, 2))
-    return torch.nonzero(wins | ((pixels > 0) & (pixels >= area * strongest.numel()))).flatten()
+    strongest = probabilities.max(axis=0)
+    # one label after the other: of all at once, a large image needs gigabytes
+    wins = np.array([(label == strongest).any() for label in probabilities])
+    near = ratio * strongest
+    pixels = np.array([np.count_nonzero(label >= near) for label in probabilities])
+    return np.flatnonzero(wins | ((pixels > 0) & (pixels >= area * strongest.size))).astype(np.uint8)
 
 
 def crf_label(image: np.ndarray, probabilities: np.ndarray, **strengths: Unpack[Strengths]) -> np.ndarray:
@@ -46,8 +46,7 @@ def refine(
     **strengths: Unpack[Strengths],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the competing labels (K,) uint8 and their probabilities (K, H, W) after the dense CRF."""
-    chosen = competing_labels(torch.from_numpy(probabilities), ratio=COMPETING_RATIO, area=COMPETING_AREA)
-    labels = chosen.numpy().astype(np.uint8)
+    labels = competing_labels(probabilities, ratio=COMPETING_RATIO, area=COMPETING_AREA)
     kept = probabilities[labels]
     if len(labels) == 1:
         return labels, np.ones_like(kept)

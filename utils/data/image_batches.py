@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 
 from utils.data.image_list import ImageEntry
 from utils.data.images import open_header, read_rgb
@@ -28,7 +27,7 @@ class ImageBatch(NamedTuple):
     size: Size
 
 
-class _Batches(Dataset):
+class _Batches:
     """Decoded batches of images of one size. An item is the batch, or the error that reading it raised."""
 
     def __init__(
@@ -71,9 +70,11 @@ def read_batches(
     files: name -> image path. resize: maps an image's size to its new size. Raises UserError if an image cannot be
     read. Code that uses the batches must be inside worker_ends.
     """
+    from torch.utils.data import DataLoader  # here: batches that are read without it need no torch
+
     check_semaphores(num_workers, remedy=REMEDY)
-    loader = DataLoader(
-        _Batches(batches, files, resize),
+    loader: Any = DataLoader(
+        _Batches(batches, files, resize),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=num_workers,
         # arrays, not tensors: those would need shared memory, which is scarce in containers

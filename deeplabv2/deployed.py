@@ -1,0 +1,104 @@
+"""An exported network over photos, without torch -> one file of logits an image, as deeplabv2.inference writes them."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from deeplabv2.logits import logits_record, store_logits
+from utils.data.image_batches import batches_of_one_size
+from utils.data.image_list import ImageEntry
+from utils.data.images import read_rgb
+from utils.errors import UserError
+from utils.files.lock import hold
+from utils.files.parallel import run_in_threads
+from utils.files.sources import digest_of, to_do
+from utils.runtime.onnx_session import first_line, open_session
+from utils.runtime.optional import optional_module
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A file of main.py export: its session, the names of its classes, and what tells it from others."""
+
+    path: Path
+    session: Any
+    classes: tuple[str, ...]
+    weights: str
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits (N, L, h, w) float32 of images (N, H, W, 3) uint8 RGB. Raises UserError where the file fails."""
+        options = _runtime_options()
+        try:
+            return self.session.run(["logits"], {"image": images}, options)[0]
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            what = f"fails on an image of {images.shape[2]}x{images.shape[1]} pixels ({first_line(error)})"
+            raise UserError(what, self.path, remedy="export it again: main.py export") from error
+
+
+def _runtime_options() -> Any:
+    """Only what leads to the logits is computed: labels at the size of a large photo would need gigabytes."""
+    options = optional_module("onnxruntime", "onnxruntime").RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
+
+
+def open_deployed(path: Path, *, device: str) -> Deployed:
+    """Raises UserError where the file is not one of main.py export."""
+    session = open_session(path, device=device)
+    content = session.get_modelmeta().custom_metadata_map
+    try:
+        labels, weights = json.loads(content["labels"]), json.loads(content["weights"])
+    except (KeyError, ValueError) as error:
+        rule, remedy = "its metadata hold the names of its labels", "export the network by main.py export"
+        raise UserError(f"is not a file of main.py export ({error!r})", path, rule, remedy) from error
+    return Deployed(path, session, tuple(labels[1:]), weights)
+
+
+def make_logits(
+    model: Deployed, files: Mapping[str, Path], folder: Path, *, batch_size: int, may_replace: bool, num_threads: int
+) -> None:
+    """Writes the logits of the images that are not in `folder` yet. files: name -> image.
+
+    Raises UserError where the folder holds logits of another network and may_replace is false.
+    """
+    with hold(folder):
+        made_with = {"weights": model.weights, "onnx": digest_of(model.path)}
+        record = logits_record(folder, "--out")
+        record.check(made_with, may_replace=may_replace)
+        removed = record.start(made_with)
+        if removed:
+            print(f"{folder}: {removed} logits of other weights or settings are remade", file=sys.stderr)
+        entries = [ImageEntry(name) for name in files]
+        todo = to_do(entries, lambda entry: (folder / f"{entry.name}.npz", files[entry.name]))
+        print(f"{folder}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {model.path}")
+        batches = batches_of_one_size(todo, files, batch_size)
+        with tqdm(total=len(todo), desc="network", unit="image") as bar:
+            for _ in run_in_threads(_jobs(model, batches, files, folder), num_threads=max(1, num_threads)):
+                bar.update()
+
+
+def _jobs(
+    model: Deployed, batches: Sequence[Sequence[ImageEntry]], files: Mapping[str, Path], folder: Path
+) -> Iterator[Callable[[], None]]:
+    """For each image, the writing of its logits; the next batch is read while the network works."""
+
+    def read(batch: Sequence[ImageEntry]) -> np.ndarray:
+        return np.stack([np.asarray(read_rgb(files[entry.name])) for entry in batch])
+
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read, batches[0]) if batches else None
+        for number, batch in enumerate(batches):
+            assert coming is not None
+            images = coming.result()
+            coming = reader.submit(read, batches[number + 1]) if number + 1 < len(batches) else None
+            size = images.shape[1], images.shape[2]
+            for entry, logits in zip(batch, model.logits(images)):
+                yield partial(store_logits, logits, size, files[entry.name], folder / f"{entry.name}.npz")

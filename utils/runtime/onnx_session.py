@@ -1,0 +1,32 @@
+"""Models in ONNX files, run by onnxruntime."""
+
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from utils.files.cores import available_cores
+from utils.runtime.optional import optional_module
+
+CPU = "CPUExecutionProvider"
+FATAL = 4  # of onnxruntime's log levels: errors arrive as exceptions
+
+
+def open_session(path: Path, *, device: str = "auto") -> Any:
+    """An onnxruntime.InferenceSession of the file, on the GPU where the installed onnxruntime has one.
+
+    device: `cpu` leaves GPUs unused. Raises UserError where onnxruntime is missing or cannot run the file.
+    """
+    runtime = optional_module("onnxruntime", "onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = FATAL
+    options.intra_op_num_threads = available_cores()  # its own count overlooks the quota of a container
+    providers = [CPU] if device == "cpu" else runtime.get_available_providers()
+    try:
+        return runtime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise UserError(f"is not a model that onnxruntime can run ({first_line(error)})", path) from error
+
+
+def first_line(error: Exception | None) -> str:
+    """What an exception of onnxruntime says first; the rest are its call stack and addresses."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
