@@ -1,6 +1,7 @@
-"""Convert label PNGs of other programs (IRN's ir_label and sem_seg, coloured ones) to a folder of pseudo labels.
+"""Convert labels of other programs (IRN's ir_label and sem_seg, coloured ones, annotations) to a folder of labels.
 
 python scripts/import_labels.py --labels FOLDER --out data/voc12/pseudo_seg_labels_EXP
+python scripts/import_labels.py --labels annotations.xml --dataset=data/mine --out data/mine/corrected --others=FOLDER
 """
 
 import sys
@@ -13,29 +14,42 @@ if __name__ == "__main__":  # before the slow imports below, which --help does n
 
     main(ImportLabelsOptions, "scripts.import_labels")
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePosixPath
 
 import numpy as np
 from PIL import Image
 
+from utils.annotations.formats import find_format, label_map, read_annotations
+from utils.annotations.regions import AnnotatedPhoto
 from utils.config.options.labels import ImportLabelsOptions
 from utils.data.catalog import IGNORE_INDEX
-from utils.data.dataset import open_dataset
-from utils.data.image_list import read_image_list
-from utils.data.images import decode, image_or_guess, open_header, write_label_png
+from utils.data.dataset import Dataset, open_dataset
+from utils.data.image_list import IMAGE_SUFFIXES, read_image_list
+from utils.data.images import decode, image_or_guess, open_header, read_label, write_label_png
 from utils.data.palette import PALETTE
 from utils.errors import UserError
+from utils.files.atomic import write_lines
 from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
+from utils.files.text import first_few
 from utils.runs.inputs import check_present, find_image_dir
 
 SETTINGS_FILE = "label_settings.json"
+CORRECTED_FILE = "corrected.txt"
+SAME = 0.002  # fraction of the pixels in which an annotation may differ and is no correction
 
 
 def run(options: ImportLabelsOptions) -> Path:
     """Write the label of every listed image. Returns their folder. Raises UserError naming inconsistent files."""
     data, source, folder = open_dataset(options.dataset), existing_path(options.labels, "--labels"), Path(options.out)
+    if find_format(source):
+        return import_annotations(options, data, source, folder)
+    if options.others:
+        raise UserError("--others", rule="it completes annotations", remedy="leave it out: --labels holds PNGs")
     if "{name}" not in options.file_name:
         raise UserError(options.file_name, "--file_name", "expected a name with {name}")
     listing = existing_path(options.image_list, "--image_list") if options.image_list else data.train_list
@@ -56,6 +70,87 @@ def run(options: ImportLabelsOptions) -> Path:
         pass
     print(f"{len(jobs)} labels written: {folder}")
     return folder
+
+
+def import_annotations(options: ImportLabelsOptions, data: Dataset, source: Path, folder: Path) -> Path:
+    """Writes the label of every listed image, from its annotation or else from --others, and a list of those that
+    differ from --others. Raises UserError naming what does not fit.
+    """
+    listing = existing_path(options.image_list, "--image_list") if options.image_list else data.train_list
+    image_dir = find_image_dir(data, options.image_dir)
+    names = [entry.name for entry in read_image_list(listing, len(data.classes))]
+    others = existing_path(options.others, "--others") if options.others else None
+    annotated = {_stem(photo.file): photo for photo in read_annotations(source)}
+    if absent := sorted(set(annotated) - set(names)):
+        what = f"names {len(absent)} images that are not in {listing} ({first_few(absent)})"
+        raise UserError(what, source, remedy="give --image_list, or remove them")
+    jobs = [
+        AnnotationJob(
+            name,
+            image_or_guess(image_dir, name),
+            folder / f"{name}.png",
+            annotated.get(name),
+            others / f"{name}.png" if others else None,
+        )
+        for name in names
+    ]
+    check_present([job.image for job in jobs], "images", f"check --image_dir and the list ({listing})")
+    kept = [job.other for job in jobs if job.annotated is None]
+    if others is None and kept:
+        what = f"annotates {len(annotated)} of {len(names)} images"
+        raise UserError(what, source, remedy="give --others, a folder of labels of all images")
+    check_present([path for path in kept if path], "labels", "check --others")
+    settings = {"imported": str(source), "others": str(others)}
+    record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "scripts/import_labels.py", "--out")
+    record.check(settings, may_replace=options.overwrite)
+    record.start(settings)
+    convert = partial(import_annotation, classes=data.classes)
+    differing = list(parallel_map(convert, jobs, num_workers=options.num_workers, description="importing annotations"))
+    corrected = [name for name, differs in zip(names, differing) if differs]
+    write_lines(folder / CORRECTED_FILE, corrected)
+    print(f"{len(jobs)} labels written, {len(corrected)} of them differ from the others: {folder / CORRECTED_FILE}")
+    return folder
+
+
+def _stem(file: str) -> str:
+    path = PurePosixPath(file.replace("\\", "/"))
+    return path.stem if path.suffix in IMAGE_SUFFIXES else path.name
+
+
+@dataclass(frozen=True)
+class AnnotationJob:
+    """An image, the label to write, and what it is made from: its annotation, where it has one, or its other label."""
+
+    name: str
+    image: Path
+    label: Path
+    annotated: AnnotatedPhoto | None
+    other: Path | None
+
+
+def import_annotation(job: AnnotationJob, *, classes: Sequence[str]) -> bool:
+    """Writes one label -> whether the annotation differs from the other label, which is else kept as it is."""
+    other = read_label(job.other) if job.other and job.other.is_file() else None
+    if job.annotated is None:
+        assert other is not None
+        write_label_png(job.label, other)
+        return False
+    width, height = open_header(job.image).size
+    stated, where = job.annotated.size or (height, width), job.annotated.where
+    if stated != (height, width):
+        raise UserError(f"is of {stated[1]}x{stated[0]} pixels, its image {width}x{height}", where)
+    values = {name: number for number, name in enumerate(classes, start=1)}
+    if strange := set(job.annotated.labels) - set(values):
+        raise UserError(f"has the label {sorted(strange)[0]!r}", where, f"labels are {first_few(classes)}")
+    label = label_map(job.annotated, values, (height, width))
+    if other is not None and other.shape == label.shape:
+        # annotations hold no ignored pixels, and polygons may differ by some pixels of an edge
+        compared = np.where(other == IGNORE_INDEX, 0, other)
+        if (compared != label).mean() <= SAME:
+            write_label_png(job.label, other)
+            return False
+    write_label_png(job.label, label)
+    return True
 
 
 def import_label(job: tuple[Path, Path, Path], *, num_classes: int, resize: bool) -> None:

@@ -16,13 +16,13 @@ if __name__ == "__main__":  # before the slow imports below, which --help does n
 from functools import partial
 
 from scripts.prepare.coco_masks import AnnotatedImage, label_map, read_instances
-from scripts.prepare.linking import link_all
 from utils.config.options.prepare import PrepareCocoOptions
 from utils.data import catalog
 from utils.data.image_list import ImageEntry, write_image_list
 from utils.data.images import open_header, write_label_png
 from utils.errors import UserError
 from utils.files.atomic import write_lines
+from utils.files.linking import link_all
 from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map

@@ -2,6 +2,7 @@
 
 python scripts/prepare_own.py --images photos --tags photos.csv --out data/mine      one row per photo
 python scripts/prepare_own.py --images photos --out data/mine                        one folder per tag
+python scripts/prepare_own.py --images photos --tags instances.json --masks instances.json --out data/mine
 """
 
 import sys
@@ -15,18 +16,22 @@ if __name__ == "__main__":  # before the slow imports below, which --help does n
     main(PrepareOwnOptions, "scripts.prepare_own")
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
+from scripts.prepare.annotated import DrawnMask, draw, masks_of, rows_of, size_problems
 from scripts.prepare.findings import Findings
-from scripts.prepare.own_data import Photo, merge_tags, tagged_by_folders, tagged_by_table, with_negatives
+from scripts.prepare.own_data import Photo, merge_tags, tagged_by_folders, tagged_by_rows, with_negatives
 from scripts.prepare.own_files import Item, Placing, place_items
-from scripts.prepare.photo_names import relative, safe_name
+from scripts.prepare.photo_names import PhotoIndex, relative, safe_name
 from scripts.prepare.tag_cells import tag_problem, tidy
+from scripts.prepare.tag_table import TagRow, read_tag_table
+from utils.annotations.formats import find_format
 from utils.config.options.prepare import PrepareOwnOptions
 from utils.data import catalog
 from utils.data.check import ImageFiles, ImageReport, inspect_photo, summary
 from utils.data.image_list import ImageEntry, write_image_list
+from utils.data.images import image_files
 from utils.data.names_table import SOURCES_FILE
 from utils.data.photo_files import find_photos
 from utils.errors import UserError
@@ -55,19 +60,42 @@ def run(options: PrepareOwnOptions) -> Path:
     if len(classes) > MOST_CLASSES:
         findings.wrong(f"{len(classes)} classes, but 8-bit masks allow {MOST_CLASSES}: merge some")
     _check_tags(photos, classes, options.classes, findings)
-    items = _with_files(photos, folder, options, findings)
+    annotations = _annotations(options.masks)
+    drawn = masks_of(annotations, photos, folder, classes, findings) if annotations else []
+    items = _with_files(photos, folder, options, findings, has_annotations=bool(annotations))
     findings.stop()
     look = partial(inspect_item, num_classes=len(classes), max_side=options.max_side)
     reports = list(parallel_map(look, items, num_workers=options.num_workers, description="reading photos"))
-    findings.stop(summary([fault for report in reports for fault in report.faults], shown=10))
     by_name = {report.name: report for report in reports}
+    faults = summary([fault for report in reports for fault in report.faults], shown=10)
+    findings.stop([*faults, *size_problems(drawn, {name: report.size for name, report in by_name.items()})])
     learnt = [item for item in items if item.photo.tags is not None]
     placing = Placing(out, folder, options.copy, options.max_side, options.num_workers)
     place_items(placing, learnt, by_name)
-    _write_lists(out, learnt, classes)
+    _draw_masks(out, drawn, by_name, options.num_workers)
+    masked = {item.photo.name for item in learnt if item.files.mask} | {mask.name for mask in drawn}
+    _write_lists(out, learnt, classes, masked)
     findings.notes += _changes(reports)
-    _print_summary(out, items, classes, findings)
+    _print_summary(out, items, classes, len(masked), findings)
     return out
+
+
+def _annotations(masks: str | None) -> Path | None:
+    """The annotation file or folder that --masks names; None for a folder of masks."""
+    path = existing_path(masks, "--masks") if masks else None
+    return path if path and find_format(path) else None
+
+
+def _draw_masks(out: Path, masks: Sequence[DrawnMask], reports: Mapping[str, ImageReport], num_workers: int) -> None:
+    """Writes the masks of annotations beside the images of the dataset."""
+    images = image_files(out / catalog.IMAGE_FOLDER) if masks else {}
+    jobs = [
+        (mask, size, images[mask.name], out / catalog.MASK_FOLDER / f"{mask.name}.png")
+        for mask in masks
+        if (size := reports[mask.name].size)
+    ]
+    for _ in parallel_map(draw, jobs, num_workers=num_workers, description="drawing masks"):
+        pass
 
 
 def _photos(options: PrepareOwnOptions, out: Path, findings: Findings) -> tuple[Path, list[Photo]]:
@@ -76,7 +104,9 @@ def _photos(options: PrepareOwnOptions, out: Path, findings: Findings) -> tuple[
     if not folder.is_dir():
         raise UserError("is not a folder", folder, "--images must be the folder of photos")
     # masks may be in a subfolder of the photos, but are not photos
-    other = [out, *(existing_path(given, "folder") for given in (options.masks, options.saliency) if given)]
+    others = (existing_path(given, "folder") for given in (options.masks, options.saliency) if given)
+    # labelme saves its files next to the photos
+    other = [out, *(path for path in others if path.is_dir() and path.resolve() != folder.resolve())]
     found = find_photos(folder, without=other)
     findings.notes += found.notes()
     if not found.photos:
@@ -84,11 +114,12 @@ def _photos(options: PrepareOwnOptions, out: Path, findings: Findings) -> tuple[
     if options.tags is None:
         photos = tagged_by_folders(folder, found.photos, findings)
     else:
-        photos = tagged_by_table(
-            existing_path(options.tags, "--tags"),
+        tags = existing_path(options.tags, "--tags")
+        photos = tagged_by_rows(
+            partial(_rows, tags, options.separator, findings),
+            tags.name,
             folder,
             found.photos,
-            separator=options.separator,
             skip_missing=options.skip_missing,
             findings=findings,
         )
@@ -104,6 +135,13 @@ def _photos(options: PrepareOwnOptions, out: Path, findings: Findings) -> tuple[
     if renamed:
         findings.note(f"{renamed} photos were renamed in the dataset (see {SOURCES_FILE})")
     return folder, photos
+
+
+def _rows(tags: Path, separator: str | None, findings: Findings, index: PhotoIndex) -> list[TagRow]:
+    """What a table or annotations say of each photo."""
+    if tags.is_dir() or find_format(tags):
+        return rows_of(tags, findings)
+    return read_tag_table(tags, separator=separator, is_photo=lambda cell: bool(index.find(cell)), findings=findings)
 
 
 def _classes(photos: Sequence[Photo], listing: str | None, findings: Findings) -> list[str]:
@@ -130,10 +168,13 @@ def _check_tags(photos: Sequence[Photo], classes: Sequence[str], listing: str | 
         findings.wrong(f"tags are missing in {listing} (add them, or fix the tags)", f"{tag!r}, e.g. of {some}")
 
 
-def _with_files(photos: Sequence[Photo], folder: Path, options: PrepareOwnOptions, findings: Findings) -> list[Item]:
+def _with_files(
+    photos: Sequence[Photo], folder: Path, options: PrepareOwnOptions, findings: Findings, *, has_annotations: bool
+) -> list[Item]:
     """Return the photos with their masks and saliency maps, matched by name or path."""
     maps = _further(options.saliency, "--saliency", photos, folder, findings)
-    masks = _further(options.masks, "--masks", photos, folder, findings)
+    mask_dir = None if has_annotations else options.masks
+    masks = _further(mask_dir, "--masks", photos, folder, findings)
     learnt = [photo for photo in photos if photo.tags is not None]
     missing = [photo.name for photo in learnt if photo.name not in maps]
     if options.saliency and missing:
@@ -141,7 +182,7 @@ def _with_files(photos: Sequence[Photo], folder: Path, options: PrepareOwnOption
             f"--saliency: {len(missing)} of {len(learnt)} photos have no map ({first_few(missing, 10)}): create them, "
             "or omit --saliency"
         )
-    if options.masks and not masks:
+    if mask_dir and not masks:
         findings.wrong(f"--masks: no mask has a photo's name (photos: {first_few(p.name for p in photos)})")
     for file in masks.values():
         if file.suffix.lower() != ".png":
@@ -199,10 +240,10 @@ def _changes(reports: Iterable[ImageReport]) -> list[str]:
     return [f"{len(photos)} files: {change} ({first_few(photos)})" for change, photos in names.items()]
 
 
-def _write_lists(out: Path, items: Sequence[Item], classes: Sequence[str]) -> None:
+def _write_lists(out: Path, items: Sequence[Item], classes: Sequence[str], masked: Collection[str]) -> None:
     items = sorted(items, key=lambda item: item.photo.name)
     write_lines(out / catalog.CLASSES_FILE, classes)
-    measured = [ImageEntry(item.photo.name) for item in items if item.files.mask]
+    measured = [ImageEntry(item.photo.name) for item in items if item.photo.name in masked]
     if measured:
         write_image_list(out / catalog.TRAIN_MASKS, measured)
     else:
@@ -216,10 +257,9 @@ def _entry(photo: Photo, classes: Sequence[str]) -> ImageEntry:
     return ImageEntry(photo.name, tags, is_negative=photo.is_negative)
 
 
-def _print_summary(out: Path, items: Sequence[Item], classes: Sequence[str], findings: Findings) -> None:
+def _print_summary(out: Path, items: Sequence[Item], classes: Sequence[str], masks: int, findings: Findings) -> None:
     learnt = [item for item in items if item.photo.tags is not None]
     counts = Counter(tag for item in learnt for tag in item.photo.tags or ())
-    masks = sum(item.files.mask is not None for item in learnt)
     negatives = sum(item.photo.is_negative for item in learnt)
     print(
         f"{out}: {len(learnt)} photos of {len(classes)} classes, {negatives} of them negatives (none of the classes), "

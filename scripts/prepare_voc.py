@@ -17,7 +17,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from scripts.prepare.linking import link_all, link_folder
 from scripts.prepare.voc_devkit import ANNOTATION_FOLDER, SPLIT_FOLDER, find_sbd, find_voc, read_box_tags, read_sbd_mask
 from utils.config.options.prepare import PrepareVocOptions
 from utils.data import catalog
@@ -26,6 +25,7 @@ from utils.data.images import image_files, write_label_png
 from utils.errors import UserError
 from utils.files.atomic import write_lines
 from utils.files.disk import remove_file
+from utils.files.linking import link_all, link_folder
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few

@@ -18,7 +18,7 @@ FLOORS = (
     ("files", "fonts"),
     ("data", "runtime"),
     ("config",),  # above data: what --num_classes means depends on the dataset
-    ("cam", "copy_paste", "crf", "runs", "drawing", "plotting"),
+    ("annotations", "cam", "copy_paste", "crf", "runs", "drawing", "plotting"),
     ("training", "l2g_samples", "metrics", "error_bars"),
     ("report",),
 )

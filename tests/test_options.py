@@ -5,12 +5,19 @@ import re
 import pytest
 
 from deeplabv2.settings import Settings
-from deeplabv2.step_settings import ArchiveSettings, CamSettings, PredictSettings, StepSettings, TrainSettings
+from deeplabv2.step_settings import (
+    ArchiveSettings,
+    CamSettings,
+    ExportSettings,
+    PredictSettings,
+    StepSettings,
+    TrainSettings,
+)
 from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.config.options.benchmark import BenchmarkOptions
 from utils.config.options.foregrounds import DrawPastesOptions
-from utils.config.options.labels import ImportLabelsOptions
+from utils.config.options.labels import ExportLabelsOptions, ImportLabelsOptions
 from utils.config.options.own import AnnotateOptions, JudgeLabelsOptions, JudgeOptions
 from utils.config.options.prepare import (
     CheckOptions,
@@ -111,9 +118,9 @@ WITHOUT_RANGE = {"IMAGE.SIZE.TEST", "DATASET.IGNORE_LABEL"}
     [
         TrainOptions, CamOptions, ScoreOptions, LabelOptions, DrawOptions, ForegroundOptions, DrawPastesOptions,
         BenchmarkOptions, CheckOptions, DemoDataOptions, PrepareCocoOptions, PrepareOwnOptions, PrepareVocOptions,
-        SaliencyOptions, SegmentOptions, ConvertOptions, ImportLabelsOptions, ShowOptions,
+        SaliencyOptions, SegmentOptions, ConvertOptions, ExportLabelsOptions, ImportLabelsOptions, ShowOptions,
         JudgeOptions, JudgeLabelsOptions, AnnotateOptions,
-        Settings, TrainSettings, StepSettings, PredictSettings, CamSettings, ArchiveSettings,
+        Settings, TrainSettings, StepSettings, PredictSettings, CamSettings, ExportSettings, ArchiveSettings,
     ],
 )  # fmt: skip
 def test_every_option_is_explained_and_every_number_has_a_range_with_its_default(options_class):

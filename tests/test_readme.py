@@ -10,12 +10,13 @@ from deeplabv2.archive import ArchiveSettings
 from deeplabv2.inference import StepSettings
 from deeplabv2.predict import PredictSettings
 from deeplabv2.settings import Settings
-from deeplabv2.step_settings import CamSettings, TrainSettings
+from deeplabv2.step_settings import CamSettings, ExportSettings, TrainSettings
 from scripts.benchmark.__main__ import BenchmarkOptions
 from scripts.check_data import CheckOptions
 from scripts.choose_to_annotate import AnnotateOptions
 from scripts.convert_weights import ConvertOptions
 from scripts.draw_pastes import DrawPastesOptions
+from scripts.export_labels import ExportLabelsOptions
 from scripts.import_labels import ImportLabelsOptions
 from scripts.judge_labels import JudgeLabelsOptions
 from scripts.make_saliency import SaliencyOptions
@@ -41,6 +42,7 @@ OPTIONS = {
     "scripts/choose_to_annotate.py": AnnotateOptions,
     "scripts/convert_weights.py": ConvertOptions,
     "scripts/draw_pastes.py": DrawPastesOptions,
+    "scripts/export_labels.py": ExportLabelsOptions,
     "scripts/import_labels.py": ImportLabelsOptions,
     "scripts/judge_labels.py": JudgeLabelsOptions,
     "scripts/prepare_voc.py": PrepareVocOptions,
@@ -57,6 +59,7 @@ STEPS = {
     "test": StepSettings,
     "crf": StepSettings,
     "predict": PredictSettings,
+    "export": ExportSettings,
     "cams": CamSettings,
 }
 # options of pip, torchrun and test.sh, and those of every program
@@ -148,6 +151,7 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=short)
 def test_every_option_named_is_one(page: Path):
     classes = (*OPTIONS.values(), Settings, TrainSettings, StepSettings, PredictSettings, CamSettings, ArchiveSettings)
+    classes += (ExportSettings,)
     known = {field for options in classes for field in option_fields(options)} | OTHER_FLAGS
     known |= {row.name.lstrip("-") for rows in FLAGS_OF.values() for row in rows}
     named = set(re.findall(r"(?<![\w-])--([a-z_-]+)\b", prose(page)))

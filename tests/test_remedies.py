@@ -7,13 +7,13 @@ import pytest
 
 from deeplabv2.main import COMMANDS
 from deeplabv2.settings import Settings
-from deeplabv2.step_settings import ArchiveSettings, PredictSettings, StepSettings, TrainSettings
+from deeplabv2.step_settings import ArchiveSettings, ExportSettings, PredictSettings, StepSettings, TrainSettings
 from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
 from utils.config.options.benchmark import BenchmarkOptions
 from utils.config.options.draw import StripOptions
 from utils.config.options.foregrounds import DrawPastesOptions
-from utils.config.options.labels import ImportLabelsOptions
+from utils.config.options.labels import ExportLabelsOptions, ImportLabelsOptions
 from utils.config.options.own import AnnotateOptions, JudgeLabelsOptions
 from utils.config.options.prepare import (
     CheckOptions,
@@ -30,7 +30,7 @@ from utils.config.options.weights import ConvertOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.files.locate import DEEPLAB_ROOT, PROJECT_ROOT
 
-SEGMENTATION = (Settings, TrainSettings, StepSettings, PredictSettings, ArchiveSettings)
+SEGMENTATION = (Settings, TrainSettings, StepSettings, PredictSettings, ExportSettings, ArchiveSettings)
 # program -> the options of its commands
 PROGRAMS = {
     "train_l2g.py": (TrainOptions,),
@@ -47,6 +47,7 @@ PROGRAMS = {
     "scripts/convert_weights.py": (ConvertOptions,),
     "scripts/draw_pastes.py": (DrawPastesOptions,),
     "scripts/draw_strip.py": (StripOptions,),
+    "scripts/export_labels.py": (ExportLabelsOptions,),
     "scripts/export_photographs.py": (ExportPhotographsOptions,),
     "scripts/import_labels.py": (ImportLabelsOptions,),
     "scripts/judge_labels.py": (JudgeLabelsOptions,),
@@ -69,6 +70,7 @@ OWN = {
     "deeplabv2/test.py": (StepSettings,),
     "deeplabv2/predict.py": (PredictSettings,),
     "deeplabv2/archive.py": (ArchiveSettings,),
+    "deeplabv2/export.py": (ExportSettings,),
 } | {name: options for name, options in PROGRAMS.items() if name.startswith("scripts/") and name.endswith(".py")}
 EVERY_PROGRAM = {"config", "debug", "help", "print_config"}
 # of other programs: torchrun

@@ -2,14 +2,14 @@
 
 import filecmp
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.prepare.findings import Findings
 from scripts.prepare.photo_names import PhotoIndex, composed, relative, safe_name, unique_names
 from scripts.prepare.tag_cells import merged_names, tag_problem, tidy
-from scripts.prepare.tag_table import TagRow, read_tag_table
+from scripts.prepare.tag_table import TagRow
 from utils.files.text import first_few
 
 
@@ -29,23 +29,26 @@ class Photo:
         return self.tags == ()
 
 
-def tagged_by_table(
-    table: Path,
+def tagged_by_rows(
+    read: Callable[[PhotoIndex], Sequence[TagRow]],
+    name: str,
     folder: Path,
     files: Sequence[Path],
     *,
-    separator: str | None,
     skip_missing: bool,
     findings: Findings,
 ) -> list[Photo]:
-    """Return every photo with its tags in the table. Several rows of a photo are merged, with a note."""
+    """Return every photo with its tags in the rows. Several rows of a photo are merged, with a note.
+
+    read: photos -> rows. name: the file of the rows, for messages.
+    """
     index = PhotoIndex(files, folder)
-    rows = read_tag_table(table, separator=separator, is_photo=lambda cell: bool(index.find(cell)), findings=findings)
+    rows = read(index)
     tags = _joined(rows, index, folder, skip_missing=skip_missing, findings=findings)
     names = unique_names(files, folder)
     absent = sum(file not in tags for file in files)
     if absent:
-        findings.note(f"{absent} photos are not in {table.name}: their tags are unknown, and they are only labelled")
+        findings.note(f"{absent} photos are not in {name}: their tags are unknown, and they are only labelled")
     return [Photo(names[file], file, tags.get(file)) for file in files]
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scripts.prepare.linking import link_all
 from scripts.prepare.own_data import Photo
 from scripts.prepare.photo_names import relative
 from utils.data import catalog
@@ -19,6 +18,7 @@ from utils.data.names_table import SOURCES_FILE
 from utils.data.photos import plain_suffix, write_plain
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors, remove_file
+from utils.files.linking import link_all
 from utils.files.parallel import parallel_map
 
 COLUMNS = ("name", "file", "tags", "image", "bytes", "modified", "changes")

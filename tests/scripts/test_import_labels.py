@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts import import_labels
+from scripts import export_labels, import_labels
 from tests.small_run import HEIGHT, WIDTH, make_small_run
-from utils.config.options.labels import ImportLabelsOptions
-from utils.data.images import read_label, write_image
+from utils.config.options.labels import ExportLabelsOptions, ImportLabelsOptions
+from utils.data.images import read_label, write_image, write_label_png
 from utils.data.palette import PALETTE
 from utils.errors import UserError
 
@@ -56,3 +56,30 @@ def test_values_that_are_no_class_are_refused(imported, value):
     with pytest.raises(UserError) as raised:
         imported({**labels(), "a": np.full(shape, value, np.uint8)})
     assert raised.value.where.endswith("a.png")
+
+
+@pytest.mark.parametrize(("form", "given"), [("cvat", "annotations.xml"), ("coco", "instances.json"), ("labelme", "")])
+def test_corrected_annotations_come_back_with_a_list_of_those_that_differ(tmp_path, form, given):
+    data, rng = tmp_path / "toy", np.random.default_rng(0)
+    for name in "abc":
+        write_image(data / "JPEGImages" / f"{name}.png", rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+        label = np.zeros((30, 40), np.uint8)
+        label[5:20, 5:25], label[0, 0] = 1, 255
+        write_label_png(tmp_path / "pseudo" / f"{name}.png", label)
+        label[5:20, 5:25] = 2 if name == "b" else 1
+        write_label_png(tmp_path / "drawn" / f"{name}.png", label)
+    (data / "classes.txt").write_text("cat\ndog\n")
+    (data / "train_cls.txt").write_text("a 0\nb 1\nc 0\n")
+    (tmp_path / "drawn" / "c.png").unlink()
+    common = {"dataset": str(data), "num_workers": 1}
+    more = {"label_dir": str(tmp_path / "drawn"), "out": str(tmp_path / form)}
+    export_labels.run(ExportLabelsOptions(format=form, **common, **more))
+    options = common | {"labels": str(tmp_path / form / given), "out": str(tmp_path / "back")}
+    with pytest.raises(UserError, match=r"2 of 3 .*--others"):
+        import_labels.run(ImportLabelsOptions(**options))
+    folder = import_labels.run(ImportLabelsOptions(**options, others=str(tmp_path / "pseudo")))
+    assert (folder / "corrected.txt").read_text().split() == ["b"]
+    for name in "ac":
+        assert (read_label(folder / f"{name}.png") == read_label(tmp_path / "pseudo" / f"{name}.png")).all()
+    label = read_label(folder / "b.png")
+    assert (label[5:20, 5:25] == 2).all() and np.count_nonzero(label) == 300

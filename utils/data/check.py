@@ -66,6 +66,7 @@ class ImageFiles:
 class ImageReport:
     """Faults of one image's files. labels: classes in its mask. turned: the image's EXIF data rotates it.
 
+    size: width and height of the upright photo, if inspect_photo read it.
     readings: conversions that were needed to read its maps. changes: what scripts/prepare_own.py would change in the
     image (read_photo).
     """
@@ -77,6 +78,7 @@ class ImageReport:
     turned: bool = False
     readings: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
 
 
 def inspect_image(files: ImageFiles, *, num_classes: int, whole: bool = True) -> ImageReport:
@@ -100,7 +102,8 @@ def inspect_photo(files: ImageFiles, *, num_classes: int, max_side: int) -> Imag
         changes.append(SCALED)
     turned = TURNED in changes
     faults, readings = tuple(look.faults), tuple(look.readings)
-    return ImageReport(files.name, faults, labels, look.has_ignored, turned, readings, tuple(changes))
+    size = photo.image.size if photo else None
+    return ImageReport(files.name, faults, labels, look.has_ignored, turned, readings, tuple(changes), size)
 
 
 class _Inspection:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from utils.config.options.groups import PresetOptions, RunOptions, WorkerOptions
 from utils.config.published_flags import FLAGS_OF
-from utils.config.valid import CrfBackend, Fraction, PositiveFraction, Processes
+from utils.config.valid import CountOrNone, CrfBackend, Fraction, PositiveFraction, Processes
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ class ImportLabelsOptions:
     """Import label PNGs from other programs: convert palette, size and names, and check values."""
 
     labels: str
-    """Folder of label PNGs: grey or palette indices (255 is ignored), or VOC's colours."""
+    """Folder of label PNGs: grey or palette indices (255 is ignored), or VOC's colours. Or annotations: COCO's
+    .json, CVAT's .xml, a folder of labelme, Ultralytics, or masks with labelmap.txt."""
     out: str
     """Folder for the labels."""
     dataset: str = "data/voc12"
@@ -90,6 +91,8 @@ class ImportLabelsOptions:
     """List of images to label; default train_cls.txt in the dataset."""
     image_dir: str | None = None
     """Folder of images; default JPEGImages in the dataset."""
+    others: str | None = None
+    """Folder of labels for images without annotation; those that differ from it are listed in OUT/corrected.txt."""
     file_name: str = "{name}.png"
     """Name of an image's file in `labels`."""
     resize: bool = False
@@ -98,3 +101,30 @@ class ImportLabelsOptions:
     """Overwrite existing labels, also those of other settings."""
     num_workers: Processes = 0
     """Processes; 0 is one per core."""
+
+
+@dataclass(frozen=True)
+class ExportLabelsOptions(RunOptions, WorkerOptions):
+    """Write label PNGs as files of annotation tools and trainers."""
+
+    format: Literal["coco", "labelme", "yolo", "cvat", "masks"] = "coco"
+    """coco: instances.json; labelme: a JSON file per photo; yolo: Ultralytics' segmentation dataset; cvat: the XML of
+    CVAT for images 1.1; masks: VOC's layout with labelmap.txt."""
+    objects: Literal["class", "part"] = "class"
+    """class: one annotation per class and photo; part: one per connected area. yolo always has a line per area."""
+    min_area: CountOrNone = 0
+    """Leave out annotations of fewer pixels; 0 keeps all."""
+    label_dir: str | None = None
+    """Folder of labels, e.g. labels/ of main.py predict; default the run's pseudo labels."""
+    image_dir: str | None = None
+    """Folder of their photos; default the run's."""
+    dataset: str | None = None
+    """The dataset whose classes the labels have; default the run's."""
+    pred_dir: str | None = None
+    """Folder of CAMs, whose mean over an annotation is its score (coco, cvat); default the run's."""
+    out: str | None = None
+    """Folder to write; default runs/EXP/export/FORMAT."""
+    copy: bool = False
+    """Copy photos (yolo); by default they are linked."""
+    overwrite: bool = False
+    """Replace annotations of other settings in the same folder."""

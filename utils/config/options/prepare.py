@@ -68,7 +68,8 @@ class PrepareOwnOptions(WorkerOptions):
     """The dataset's folder, e.g. data/mine."""
     tags: str | None = None
     """Table of photos and tags, CSV or .xlsx: columns file and tags, or file and one column of 0 and 1 per class.
-    An empty tag cell means that the photo shows none of the classes (a negative), ? that its tags are unknown."""
+    An empty tag cell means that the photo shows none of the classes (a negative), ? that its tags are unknown.
+    Or annotations, whose labels are the tags: COCO's .json, CVAT's .xml, a folder of labelme, Ultralytics, or masks."""
     separator: str | None = None
     """Separator of the tags in a cell; default: whichever of ; | and , occurs."""
     negatives: str | None = None
@@ -78,7 +79,8 @@ class PrepareOwnOptions(WorkerOptions):
     classes: str | None = None
     """File of the class names, one per line, in label order; default the tags, sorted."""
     masks: str | None = None
-    """Folder of masks to score against, NAME.png, for some or all photos: 0 background, 1 first class, 255 ignored."""
+    """Folder of masks to score against, NAME.png, for some or all photos: 0 background, 1 first class, 255 ignored;
+    or annotations in a format that --tags reads."""
     saliency: str | None = None
     """Folder of saliency maps of all photos, NAME.png or .jpg, 8-bit grey."""
     copy: bool = False

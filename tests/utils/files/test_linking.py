@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from scripts.prepare.linking import link_all, place
 from utils.errors import UserError
+from utils.files.linking import link_all, place
 
 
 @pytest.fixture
