@@ -60,7 +60,10 @@ class SegmentationDataset(Dataset):
         augmentation: Augmentation,
         input_format: InputFormat,
         seed: int,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
+        """weights: name -> weight of an image in the loss; without them samples have none."""
+        self.weights = weights
         self.entries, self.files, self.label_dir = entries, files, label_dir
         self.augmentation, self.input_format, self.seed = augmentation, input_format, seed
         self.recolour = _recolour(augmentation)
@@ -82,7 +85,7 @@ class SegmentationDataset(Dataset):
         return len(self.entries)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        """Return images (3, S, S), prepared for the network, and labels (S, S) long; 255 is ignored."""
+        """Return images (3, S, S) for the network, labels (S, S) long, 255 is ignored, and weights () if any."""
         epoch, index = key
         name = self.entries[index].name
         image = tv_tensors.Image(functional.pil_to_tensor(read_rgb(self.files[name])))
@@ -96,10 +99,11 @@ class SegmentationDataset(Dataset):
                 # colour transforms expect floats in 0..1
                 image = self.recolour(tv_tensors.wrap(image.round().to(torch.uint8), like=image))
             image, labels = self.crop(image, labels)
-        return {
+        sample = {
             "images": self.input_format.prepare(image.as_subclass(Tensor)),
             "labels": labels.as_subclass(Tensor)[0].long(),
         }
+        return sample if self.weights is None else {**sample, "weights": torch.tensor(self.weights[name])}
 
     def _scaled(self, image: tv_tensors.Image, labels: tv_tensors.Mask) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
         """Scale both by a random factor, relative to the image's size or to base_size; labels by nearest neighbour."""

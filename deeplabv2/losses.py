@@ -44,37 +44,55 @@ def counted(labels: Tensor, mean: MeanOver) -> Tensor:
     return labels != IGNORE_INDEX if mean == "labelled" else torch.ones_like(labels, dtype=torch.bool)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, mean: MeanOver = "labelled") -> Tensor:
+def weighted(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Multiply values (N, h, w) by the weight of each image, weights (N,); None is 1 for all."""
+    return values if weights is None else values * weights[:, None, None]
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, *, mean: MeanOver = "labelled", weights: Tensor | None = None
+) -> Tensor:
     """Mean cross entropy over pixels. logits (N, L, h, w); labels (N, h, w), IGNORE_INDEX is unlabelled."""
-    return mean_over(pixel_cross_entropy(logits, labels), counted(labels, mean))
+    return mean_over(weighted(pixel_cross_entropy(logits, labels), weights), counted(labels, mean))
 
 
-def focal(logits: Tensor, labels: Tensor, *, gamma: float, mean: MeanOver = "labelled") -> Tensor:
+def focal(
+    logits: Tensor, labels: Tensor, *, gamma: float, mean: MeanOver = "labelled", weights: Tensor | None = None
+) -> Tensor:
     """Mean of cross entropy * (1 - p) ** gamma, p the probability of the label. Lin et al., ICCV 2017, eq. 4."""
     entropy = pixel_cross_entropy(logits, labels)
     # clamped, because for gamma < 1 the power has no finite derivative at 0
     doubt = (-torch.expm1(-entropy)).clamp(min=torch.finfo(entropy.dtype).tiny ** 0.5)
-    return mean_over(doubt**gamma * entropy * (labels != IGNORE_INDEX), counted(labels, mean))
+    return mean_over(weighted(doubt**gamma * entropy * (labels != IGNORE_INDEX), weights), counted(labels, mean))
 
 
-def balanced(logits: Tensor, labels: Tensor) -> Tensor:
+def balanced(logits: Tensor, labels: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Average of the mean cross entropies over foreground and over background; an absent one counts as 0."""
-    entropy = pixel_cross_entropy(logits, labels)
+    entropy = weighted(pixel_cross_entropy(logits, labels), weights)
     background = labels == BACKGROUND
     foreground = ~background & (labels != IGNORE_INDEX)
     return (mean_over(entropy, foreground) + mean_over(entropy, background)) / 2
 
 
 def segmentation_loss(
-    logits: Tensor, labels: Tensor, kind: str, *, gamma: float = 2.0, mean: MeanOver = "labelled"
+    logits: Tensor,
+    labels: Tensor,
+    kind: str,
+    *,
+    gamma: float = 2.0,
+    mean: MeanOver = "labelled",
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Compute a loss by name. gamma: for focal. mean: for cross_entropy and focal. Raises ValueError if unknown."""
+    """Compute a loss by name. gamma: for focal. mean: for cross_entropy and focal. Raises ValueError if unknown.
+
+    weights (N,): factor on the loss of each image's pixels; means still divide by the number of pixels.
+    """
     if kind == "cross_entropy":
-        return cross_entropy(logits, labels, mean=mean)
+        return cross_entropy(logits, labels, mean=mean, weights=weights)
     if kind == "focal":
-        return focal(logits, labels, gamma=gamma, mean=mean)
+        return focal(logits, labels, gamma=gamma, mean=mean, weights=weights)
     if kind == "balanced":
-        return balanced(logits, labels)
+        return balanced(logits, labels, weights=weights)
     raise ValueError(f"loss {kind!r}: expected one of {', '.join(KINDS)}")
 
 
@@ -85,10 +103,13 @@ def total_loss(
     *,
     gamma: float = 2.0,
     mean: MeanOver = "labelled",
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Sum the losses of all scales, with labels (N, H, W) resized to each scale's logits (N, L, h, w)."""
     losses = [
-        segmentation_loss(logits, resize_labels(labels, logits.shape[2:]), kind, gamma=gamma, mean=mean)
+        segmentation_loss(
+            logits, resize_labels(labels, logits.shape[2:]), kind, gamma=gamma, mean=mean, weights=weights
+        )
         for logits in all_logits
     ]
     return torch.stack(losses).sum()

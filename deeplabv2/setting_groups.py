@@ -77,6 +77,10 @@ class DatasetSettings:
     """Folder of images; default JPEGImages in the dataset."""
     LABEL_DIR: str | None = None
     """Folder of labels to train on; default data/NAME/pseudo_seg_labels_ID with the experiment's ID."""
+    CORRECTED_LIST: str | None = None
+    """List of training images with labels corrected by hand: a .txt of the dataset, or a path; a name per line."""
+    CORRECTED_WEIGHT: Annotated[float, Range(0, 1000, above=True)] = 5.0
+    """Weight of a pixel of corrected images in the loss, relative to the others'; the mean over the list stays 1."""
     MASK_DIR: str | None = None
     """Folder of ground-truth masks to score against; default SegmentationClass in the dataset."""
     SPLIT: SplitSettings = SplitSettings()

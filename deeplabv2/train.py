@@ -1,7 +1,7 @@
 """Step 1: train the segmentation network on pseudo labels -> data/models/EXP/checkpoint_final.pth."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from utils.data.label_check import MADE_HERE, LabelSummary, check_labels
 from utils.errors import UserError, as_user_error
 from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
+from utils.files.text import first_few
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.log import open_log
 from utils.runtime.process import Process, start_process
@@ -49,9 +50,12 @@ class LossOfSegmenter(nn.Module):
         super().__init__()
         self.network, self.kind, self.gamma, self.mean = network, kind, gamma, mean
 
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Compute the loss, summed over the network's scales. images (N, 3, S, S) prepared, labels (N, S, S) long."""
-        return total_loss(self.network(images), labels, self.kind, gamma=self.gamma, mean=self.mean)
+    def forward(self, images: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Compute the loss, summed over the network's scales. images (N, 3, S, S) prepared, labels (N, S, S) long.
+
+        weights (N,): see losses.segmentation_loss.
+        """
+        return total_loss(self.network(images), labels, self.kind, gamma=self.gamma, mean=self.mean, weights=weights)
 
 
 class SegmentationTask:
@@ -64,7 +68,8 @@ class SegmentationTask:
     def example(self, count: int) -> dict[str, Tensor]:
         """Return a dummy batch of `count` samples."""
         side = self.samples.augmentation.crop_size
-        return {"images": torch.zeros(count, 3, side, side), "labels": torch.zeros(count, side, side).long()}
+        batch = {"images": torch.zeros(count, 3, side, side), "labels": torch.zeros(count, side, side).long()}
+        return batch if self.samples.weights is None else {**batch, "weights": torch.ones(count)}
 
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> Losses:
         return Losses({"loss": network(**batch)}, {})
@@ -100,6 +105,7 @@ def run(settings: Settings) -> Path | None:
     data = inputs.open_data(settings.DATASET)
     paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
     split = check_input(settings, data)
+    corrected = corrected_images(settings, data, split)
     latest = latest_checkpoint(paths)
     check_new(latest, resume=settings.SOLVER.RESUME, name="--EXP.ID")
     if latest is None:
@@ -116,7 +122,11 @@ def run(settings: Settings) -> Path | None:
             f"{settings.EXP.ID}: {len(split.entries)} images of {split.list_file}, labels {split.label_dir}, "
             f"{settings.MODEL.NAME}, {process.world_size} x {process.device}, loss {described_loss(settings.SOLVER)}"
         )
-        task = SegmentationTask(network, make_samples(settings, split, network), settings.SOLVER)
+        factor = settings.DATASET.CORRECTED_WEIGHT
+        if corrected:
+            log.info(f"{len(corrected)} labels are corrected: their pixels count {factor:g} times")
+        weights = weights_of(split.names, corrected, factor)
+        task = SegmentationTask(network, make_samples(settings, split, network, weights), settings.SOLVER)
         if process.is_main:
             length = length_of(settings, len(split.entries), process.world_size)
             for line in Plan(task, make_settings(settings), length, process.device).headline():
@@ -125,7 +135,13 @@ def run(settings: Settings) -> Path | None:
             paths,
             PREFIX,
             settings,
-            facts_of(settings, num_images=len(split.entries), world_size=process.world_size, labels=labels),
+            facts_of(
+                settings,
+                num_images=len(split.entries),
+                world_size=process.world_size,
+                labels=labels,
+                corrected=len(corrected),
+            ),
             log,
             length="--SOLVER.ITER_MAX",
             initial="--MODEL.INIT_MODEL",
@@ -185,7 +201,9 @@ def described_loss(solver: SolverSettings) -> str:
     return f"{solver.LOSS}{gamma}, mean over {solver.LOSS_MEAN} pixels"
 
 
-def facts_of(settings: Settings, *, num_images: int, world_size: int, labels: str) -> dict[str, Any]:
+def facts_of(
+    settings: Settings, *, num_images: int, world_size: int, labels: str, corrected: int = 0
+) -> dict[str, Any]:
     """Return the values that must match on resume: they determine the samples of a step and the optimiser's kind."""
     return {
         "--MODEL.NAME": settings.MODEL.NAME,
@@ -196,6 +214,7 @@ def facts_of(settings: Settings, *, num_images: int, world_size: int, labels: st
         "number of images": num_images,
         "number of processes": world_size,
         "digest of the labels": labels,
+        "corrected labels": f"{corrected} of weight {settings.DATASET.CORRECTED_WEIGHT:g}" if corrected else None,
     }
 
 
@@ -296,7 +315,33 @@ def make_settings(settings: Settings) -> TrainerSettings:
     )
 
 
-def make_samples(settings: Settings, split: LabelledSplit, network: Segmenter) -> SegmentationDataset:
+def corrected_images(settings: Settings, data: Dataset, split: LabelledSplit) -> set[str]:
+    """The images of DATASET.CORRECTED_LIST. Raises UserError where it names one that is not trained on."""
+    if settings.DATASET.CORRECTED_LIST is None:
+        return set()
+    listing = inputs.list_path(data, settings.DATASET.CORRECTED_LIST, "DATASET.CORRECTED_LIST")
+    corrected = {entry.name for entry in read_image_list(listing, len(data.classes))}
+    if strange := sorted(corrected - set(split.names)):
+        what = f"names {len(strange)} images that are not in {split.list_file} ({first_few(strange)})"
+        raise UserError(what, listing, "corrected images are training images", "add them there, or remove them here")
+    return corrected
+
+
+def weights_of(names: Sequence[str], corrected: Collection[str], factor: float) -> dict[str, float] | None:
+    """Name -> weight of each image in the loss, `factor` times the others' for corrected ones, and 1 in the mean.
+
+    None where none is corrected.
+    """
+    if not corrected:
+        return None
+    factors = {name: factor if name in corrected else 1.0 for name in names}
+    mean = sum(factors.values()) / len(factors)
+    return {name: value / mean for name, value in factors.items()}
+
+
+def make_samples(
+    settings: Settings, split: LabelledSplit, network: Segmenter, weights: Mapping[str, float] | None = None
+) -> SegmentationDataset:
     return SegmentationDataset(
         split.entries,
         split.files,
@@ -304,6 +349,7 @@ def make_samples(settings: Settings, split: LabelledSplit, network: Segmenter) -
         augmentation=augmentation_of(settings),
         input_format=network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb()),
         seed=settings.SOLVER.SEED,
+        weights=weights,
     )
 
 

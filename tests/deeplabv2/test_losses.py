@@ -44,6 +44,15 @@ def test_losses_by_hand(kind, gamma, expected):
 
 
 @EACH
+def test_weights_multiply_the_loss_of_their_images_alone(kind):
+    logits, labels = LOGITS.repeat(2, 1, 1, 1), LABELS.repeat(2, 1, 1)
+    plain = segmentation_loss(logits, labels, kind)
+    torch.testing.assert_close(segmentation_loss(logits, labels, kind, weights=torch.ones(2)), plain)
+    torch.testing.assert_close(segmentation_loss(logits, labels, kind, weights=torch.tensor([3.0, 0.0])), 1.5 * plain)
+    torch.testing.assert_close(total_loss([logits], labels, kind, weights=torch.tensor([0.5, 0.5])), 0.5 * plain)
+
+
+@EACH
 def test_ignored_pixels_count_nowhere(kind):
     logits = LOGITS.clone().requires_grad_()
     labels = LABELS.clone()

@@ -221,3 +221,24 @@ def test_a_step_between_readings_reads_nothing_from_the_device(make):
     trainer.batches = iter([default_collate([samples[0, index] for index in (0, 1)])])
     trainer.step(1)
     assert [step for step, _, _ in trainer.unread] == [1]
+
+
+def test_corrected_labels_count_more_and_the_mean_weight_stays():
+    names = ["a", "b", "c", "d"]
+    weights = train.weights_of(names, {"b"}, 5.0)
+    assert weights["b"] == pytest.approx(5 * weights["a"]) and sum(weights.values()) == pytest.approx(len(names))
+    assert train.weights_of(names, set(), 5.0) is None
+
+
+def test_a_list_of_corrected_labels_changes_the_training_and_is_checked(data, tmp_path):
+    (data / "corrected.txt").write_text("t1\n")
+    runs = {}
+    for name, more in {"plain": {}, "weighted": {"DATASET__CORRECTED_LIST": "corrected"}}.items():
+        out = {"EXP__OUTPUT_DIR": str(tmp_path / name), "SOLVER__ITER_MAX": 2}
+        runs[name] = train.run(small_settings(data, Settings, **out, **more))
+    weights = [read_checkpoint(path)["state_dict"] for path in runs.values()]
+    assert any(not torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    assert "1 labels are corrected: their pixels count 5 times" in (runs["weighted"].parent / "log.txt").read_text()
+    (data / "corrected.txt").write_text("v0\n")
+    with pytest.raises(UserError, match=r"corrected\.txt.*v0"):
+        train.run(small_settings(data, Settings, DATASET__CORRECTED_LIST="corrected", EXP__ID="other"))
