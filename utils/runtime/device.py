@@ -108,13 +108,32 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.to(device)
 
 
-def unsafe_in_channels_last(model: nn.Module, device: torch.device) -> str | None:
-    """Return why channels-last layout is unsafe for training this model here, naming the layer; None if safe."""
-    if device.type == "cpu":
-        for name, layer in model.named_modules():
-            if isinstance(layer, nn.Conv2d) and layer.out_channels < CHANNELS_LAST_MINIMUM:
-                return (
-                    f"on the CPU it needs at least {CHANNELS_LAST_MINIMUM} output channels in every convolution, "
-                    f"{name} has {layer.out_channels}"
-                )
-    return None
+def to_channels_last(network: nn.Module, device: torch.device) -> list[str]:
+    """Convert the network's layers to the channels-last memory layout, in place, except those unsafe in it.
+
+    On the CPU, convolutions with few output channels, such as the last layer for two classes, compute in the
+    plain layout: their inputs (N, C, H, W) are copied to it. Returns the names of these layers.
+    """
+    network.to(memory_format=torch.channels_last)
+    if device.type != "cpu":
+        return []
+    narrow = {
+        name: layer
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.Conv2d) and layer.out_channels < CHANNELS_LAST_MINIMUM
+    }
+    for layer in narrow.values():
+        layer.weight.data = _plain(layer.weight.data)
+        layer.register_forward_pre_hook(_plain_input)
+    return list(narrow)
+
+
+def _plain(x: torch.Tensor) -> torch.Tensor:
+    # a tensor of one pixel or channel is contiguous in both layouts, and its strides decide: contiguous() keeps them
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return x.clone(memory_format=torch.contiguous_format)
+    return x.contiguous()
+
+
+def _plain_input(_layer: nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
+    return _plain(inputs[0])

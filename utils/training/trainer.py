@@ -17,8 +17,9 @@ from utils.config.parser import save_options
 from utils.data.class_names import check_classes
 from utils.errors import UserError
 from utils.files.disk import move_file
+from utils.files.text import first_few
 from utils.runtime.choices import DETERMINISTIC_COST, Choices, choose
-from utils.runtime.device import autocast, device_errors, precision, unsafe_in_channels_last
+from utils.runtime.device import autocast, device_errors, precision, to_channels_last
 from utils.runtime.process import Process
 from utils.runtime.seeds import derived_seed
 from utils.runtime.stop import StopRequest
@@ -75,11 +76,10 @@ class Trainer:
         self.layout = torch.contiguous_format
         # tensor cores need this layout for half precision
         if machine.channels_last or (device.type == "cuda" and self.amp != "off"):
-            if narrow := unsafe_in_channels_last(network, device):
-                self.run.log.info(f"channels-last memory layout is not used: {narrow}")
-            else:
-                self.layout = torch.channels_last
-                network.to(memory_format=self.layout)
+            self.layout = torch.channels_last
+            if narrow := to_channels_last(network, device):
+                names = first_few(narrow)
+                self.run.log.info(f"channels-last memory layout: {len(narrow)} narrow layers stay plain ({names})")
         if machine.recompute:
             recompute_blocks(network)
         if machine.compile:
