@@ -15,7 +15,6 @@ from utils.cam.labels import ambiguous, disagreement, to_label
 from utils.cam.segments import SnapRule, find_segments, read_segments, snap
 from utils.config.options import LabelOptions
 from utils.config.valid import CrfBackend
-from utils.crf.dense import refine_label
 from utils.crf.original import backend_record, check_backend
 from utils.crf.strengths import CAM_CONFIDENCE, CAM_CRF
 from utils.data.catalog import IGNORE_INDEX
@@ -141,6 +140,8 @@ def _rule(options: LabelOptions, paths: RunPaths, cam_dir: Path) -> _Rule:
         if value is not None and not 0 <= value <= 1:
             raise UserError(f"--{name}={value}", rule="expected a value in 0..1")
     if options.crf:
+        import utils.crf.dense  # noqa: F401  # imported here, numba is loaded once for all worker processes
+
         check_backend(options.crf_backend)
     crf = options.crf_backend if options.crf else None
     snapping = SnapRule(options.segment_coverage, options.segment_share) if options.segments else None
@@ -262,6 +263,8 @@ def _make_label(job: _Job, *, rule: _Rule, palette: bool) -> None:
     def refined(threshold: float) -> np.ndarray:
         label = label_at(threshold)
         if rule.crf is not None and image is not None:
+            from utils.crf.dense import refine_label  # numba is slow to import
+
             label = refine_label(image, label, backend=rule.crf)
         if rule.snapping is not None and segments is not None:
             label = snap(label, segments, rule.snapping)
