@@ -266,4 +266,6 @@ def cropped(maps: Tensor, padded_images: Tensor, images: Tensor) -> Tensor:
     if padded_images.shape == images.shape:
         return maps
     stride = padded_images.shape[2] // maps.shape[2]
-    return maps[:, :, : -(-images.shape[2] // stride), : -(-images.shape[3] // stride)]
+    # rounded up without negative numbers, which an exported network would round towards zero
+    height, width = ((side + stride - 1) // stride for side in images.shape[2:])
+    return maps[:, :, :height, :width]
