@@ -89,15 +89,16 @@ def test_two_machines_train_on_a_list_that_does_not_divide(tmp_path):
 
 
 def test_a_process_that_dies_ends_the_others_and_shows_its_own_error(tmp_path):
-    """One image is damaged after its header: the process that reads it ends in the middle of an epoch."""
+    """One image is damaged after the start, which reads all: the process that reads it ends in the middle of an epoch."""
     data = make_training_data(tmp_path, count=12)
     path = data / "JPEGImages" / "p7.png"
-    path.write_bytes(path.read_bytes()[:1500])
-    options = small_options(data, batch_size=1, epochs=3)
+    options = small_options(data, batch_size=1, epochs=30)
     process = torchrun("--nproc_per_node=2", "--standalone", *flags_of(options, tmp_path))
     lines, failed_at = [], None
     for line in process.stdout:
         lines.append(line)
+        if "steps per epoch" in line:
+            path.write_bytes(path.read_bytes()[:1500])
         if failed_at is None and "p7.png" in line:
             failed_at = time.monotonic()
     process.wait()

@@ -51,7 +51,7 @@ def test_labels_of_another_size_or_value_are_refused_together(folder, workers):
     with pytest.raises(UserError, match=r"2 of 4 .*DATASET\.N_CLASSES=3") as error:
         check(folder, num_workers=workers)
     assert "b.png is 6x8" in str(error.value)
-    assert "c.png holds 3: " in str(error.value)
+    assert "c.png contains 3: " in str(error.value)
 
 
 def test_labels_without_any_object_are_pointed_out(folder):
