@@ -89,7 +89,7 @@ def test_two_machines_train_on_a_list_that_does_not_divide(tmp_path):
 
 
 def test_a_process_that_dies_ends_the_others_and_shows_its_own_error(tmp_path):
-    """One image is damaged after the start, which reads all: the process that reads it ends in the middle of an epoch."""
+    """One image is damaged after the start: the process that reads it ends in the middle of an epoch."""
     data = make_training_data(tmp_path, count=12)
     path = data / "JPEGImages" / "p7.png"
     options = small_options(data, batch_size=1, epochs=30)
