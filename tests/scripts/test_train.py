@@ -191,7 +191,7 @@ def test_an_existing_run_is_not_overwritten(options):
         ({"seed": 1}, "--seed: was 0, is 1"),
         ({"optimizer": "adamw"}, "--optimizer: was sgd, is adamw"),
         ({"attention": "se"}, "attention"),
-        ({"epochs": 1}, "6 steps .* 4: .*--epochs"),
+        ({"epochs": 1}, "step 6, .* 4: .*--epochs"),
     ],
 )
 def test_another_run_is_not_resumed_and_keeps_its_options(options, fast_steps, monkeypatch, change, message):
