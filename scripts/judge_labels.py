@@ -22,6 +22,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image
 
+from utils.cam.labels import SALIENT
 from utils.config.options.own import JudgeLabelsOptions
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset
@@ -37,7 +38,6 @@ from utils.runs.inputs import check_present, open_run
 from utils.runs.label_judgement import Figures, LabelJudgement, PhotoFigures, percent, write_label_judgement
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
-SALIENT = 127  # of 255: saliency above this shows an object
 OFTEN = 0.3  # warn if more than this fraction of a class's photos have no pixel of it
 HARDLY = 0.1  # warn if the IoU between network and labels is below this
 NETWORK_FOLDER = "network_masks"

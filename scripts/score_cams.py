@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from utils.cam.folders import CamFiles, CamFolder, Form
-from utils.cam.labels import balanced_threshold
+from utils.cam.labels import SALIENT, balanced_threshold
 from utils.config.options import ScoreOptions
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset
@@ -39,7 +39,6 @@ from utils.runs.handing_on import check_cam_classes, made_of
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
-SALIENT = 127  # pixels with saliency above this are salient
 # mode -> format of the folder's CAMs; None: that of its files
 _FORMS: dict[str, Form | None] = {"cam": None, "attention": "attention", "npy": "npy", "rw": "npy"}
 _REMEDIES = {

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 
 from utils.data.catalog import COCO_CLASSES, IGNORE_INDEX
-from utils.data.run_lengths import counts_of, decode_runs
+from utils.data.run_lengths import counts_of, draw_segmentation
 from utils.errors import UserError
 from utils.files.disk import disk_errors
 from utils.files.text import first_few
@@ -114,7 +113,7 @@ def _instance(annotation: dict[str, Any], height: int, width: int, tag_of: dict[
         if problem := _problem_of_shape(compact, height, width):
             raise _WrongAnnotationError(f"{where}: {problem}")
         area = annotation.get("area")
-        area = float(_pixels(compact, height, width).sum() if area is None else area)
+        area = float(draw_segmentation(compact, height, width).sum() if area is None else area)
         is_crowd = bool(annotation.get("iscrowd", 0))
     except (TypeError, ValueError, KeyError) as error:
         raise _WrongAnnotationError(f"{where}: {error}") from error
@@ -146,16 +145,5 @@ def label_map(image: AnnotatedImage, *, crowd: str) -> np.ndarray:
     label = np.zeros((image.height, image.width), np.uint8)
     for instance in sorted(image.instances, key=lambda i: (not i.is_crowd, -i.area)):
         value = IGNORE_INDEX if instance.is_crowd and crowd == "ignore" else instance.tag + 1
-        label[_pixels(instance.shape, image.height, image.width)] = value
+        label[draw_segmentation(instance.shape, image.height, image.width)] = value
     return label
-
-
-def _pixels(shape: Any, height: int, width: int) -> np.ndarray:
-    """Return the mask (H, W) bool of polygons, or of run lengths (numbers or compressed)."""
-    if isinstance(shape, list):
-        # COCO's tools interpret four numbers as a box; a polygon with fewer than three corners covers nothing
-        polygons = [polygon for polygon in shape if len(polygon) >= 6]
-        if not polygons:
-            return np.zeros((height, width), bool)
-        return run_lengths.decode(run_lengths.merge(run_lengths.frPyObjects(polygons, height, width))).astype(bool)
-    return decode_runs(shape)

@@ -12,10 +12,10 @@ from PIL import Image
 from scipy import ndimage
 
 from scripts.prepare.onnx_model import open_model
-from scripts.prepare.saliency_models import optional_module
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.run_lengths import encode_runs
 from utils.errors import UserError
+from utils.runtime.optional import optional_module
 
 Superpixels = Literal["watershed", "felzenszwalb", "slic"]
 Segmenter = Callable[[Image.Image], list[dict[str, Any]]]  # RGB photo -> run lengths at its size

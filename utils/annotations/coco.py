@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as run_lengths
 
 from utils.annotations.regions import AnnotatedPhoto, LabelledPhoto, Region, Shape, outlines, without_straight
+from utils.data.run_lengths import draw_segmentation, encode_runs
 from utils.errors import UserError
 from utils.files.atomic import read_json, write_json
 
@@ -65,8 +65,7 @@ def segmentation(mask: np.ndarray) -> Any:
     parts = outlines(twice)
     if not any(holes for _, holes in parts):
         return [(without_straight(outer) / 2 + 0.25).ravel().tolist() for outer, _ in parts]
-    encoded = run_lengths.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": list(mask.shape), "counts": encoded["counts"].decode()}
+    return encode_runs(mask)
 
 
 def read(path: Path) -> list[AnnotatedPhoto]:
@@ -90,24 +89,16 @@ def _photo(
     drawn = []
     for annotation in annotations:
         shape = annotation.get("segmentation") or _box(annotation["bbox"])
-        draw = partial(draw_segmentation, shape)
+        draw = partial(_draw, shape)
         drawn.append((int(draw(size).sum()), Shape(names[annotation["category_id"]], draw)))
     shapes = tuple(shape for _, shape in sorted(drawn, key=lambda pair: -pair[0]))
     return AnnotatedPhoto(str(image["file_name"]), size, shapes, f"{path.name}: image {image['id']}")
 
 
+def _draw(shape: Any, size: tuple[int, int]) -> np.ndarray:
+    return draw_segmentation(shape, *size)
+
+
 def _box(box: Sequence[float]) -> list[list[float]]:
     left, top, width, height = box
     return [[left, top, left + width, top, left + width, top + height, left, top + height]]
-
-
-def draw_segmentation(shape: Any, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool of polygons, or of run lengths as numbers or compressed, as pycocotools draws them."""
-    if isinstance(shape, list):
-        polygons = [polygon for polygon in shape if len(polygon) >= 6]  # four numbers would be taken for a box
-        if not polygons:
-            return np.zeros(size, bool)
-        encoded = run_lengths.merge(run_lengths.frPyObjects(polygons, *size))
-    else:
-        encoded = run_lengths.frPyObjects(shape, *size) if isinstance(shape["counts"], list) else shape
-    return run_lengths.decode(encoded).astype(bool)

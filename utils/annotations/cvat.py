@@ -13,6 +13,7 @@ import numpy as np
 
 from utils.annotations.regions import AnnotatedPhoto, LabelledPhoto, Region, Shape
 from utils.data.palette import PALETTE
+from utils.data.run_lengths import draw_segmentation
 from utils.errors import UserError
 from utils.files.atomic import write_text
 from utils.files.disk import disk_errors
@@ -104,10 +105,8 @@ def draw_mask(attributes: dict[str, str], size: tuple[int, int]) -> np.ndarray:
 
 def draw_polygon(attributes: dict[str, str], size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool of the pixels whose centre is inside the polygon."""
-    from utils.annotations.coco import draw_segmentation
-
     points = [float(value) for pair in attributes["points"].split(";") for value in pair.split(",")]
-    return draw_segmentation([points], size)
+    return draw_segmentation([points], *size)
 
 
 def draw_box(attributes: dict[str, str], size: tuple[int, int]) -> np.ndarray:

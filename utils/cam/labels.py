@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # saliency (0..1) of a pixel that may be either; detectors are weak on parts of objects. Measured in docs/results.md
 SALIENCY_BORDER = 0.25
+SALIENT = 127  # of 255: pixels with saliency above this are salient
 
 
 def to_uint8(cams: "Tensor | np.ndarray") -> np.ndarray:

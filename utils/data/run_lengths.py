@@ -1,4 +1,4 @@
-"""COCO's run-length encoding of masks: alternating counts of background and mask in column order."""
+"""COCO's masks: run lengths, alternating counts of background and mask in column order, and polygons."""
 
 from typing import Any
 
@@ -62,3 +62,14 @@ def encode_runs(mask: np.ndarray) -> dict[str, Any]:
     """Encode (H, W) bool as {"size": [H, W], "counts": text} for JSON."""
     encoded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}
+
+
+def draw_segmentation(shape: Any, height: int, width: int) -> np.ndarray:
+    """Draw polygons, as pycocotools does, or run lengths -> (height, width) bool. Raises ValueError like counts_of."""
+    if isinstance(shape, list):
+        # COCO's tools interpret four numbers as a box; a polygon with fewer than three corners covers nothing
+        polygons = [polygon for polygon in shape if len(polygon) >= 6]
+        if not polygons:
+            return np.zeros((height, width), bool)
+        return coco.decode(coco.merge(coco.frPyObjects(polygons, height, width))).astype(bool)
+    return mask_of(counts_of(shape, height, width), height, width)
