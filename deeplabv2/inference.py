@@ -68,6 +68,7 @@ def make_network(settings: ModelSettings, num_labels: int) -> Segmenter:
             scales=settings.SCALES,
             width=settings.WIDTH,
             freeze_batch_norm=settings.FREEZE_BATCH_NORM,
+            frozen_stages=settings.FROZEN_STAGES,
         )
     except ModelOptionError as error:
         setting = SETTING_OF.get(error.option, f"MODEL.{error.option.upper()}")

@@ -26,8 +26,12 @@ def initial_path(source: str | None) -> Path | None:
 
 
 def check_start(model: ModelSettings) -> None:
-    """Raise UserError if the settings would freeze randomly initialised batch norms."""
-    require_weights(model.INIT_MODEL, OPTION, frozen={"MODEL.FREEZE_BATCH_NORM": (model.FREEZE_BATCH_NORM, False)})
+    """Raise UserError if the settings would freeze randomly initialised layers."""
+    frozen = {
+        "MODEL.FROZEN_STAGES": (model.FROZEN_STAGES, 0),
+        "MODEL.FREEZE_BATCH_NORM": (model.FREEZE_BATCH_NORM, False),
+    }
+    require_weights(model.INIT_MODEL, OPTION, frozen=frozen)
 
 
 def load_initial(module: Segmenter, source: str | None) -> str:

@@ -161,6 +161,9 @@ class ModelSettings:
     (downloads), or none."""
     FREEZE_BATCH_NORM: bool = True
     """Freeze the backbone's batch norms (statistics and affine parameters); false for random weights."""
+    FROZEN_STAGES: Annotated[int, Range(0, 100)] | Literal["backbone"] = 0
+    """Number of frozen stages: 0 none, 1 the stem, up to the backbone's last; of a transformer, its embedding and that
+    many blocks; backbone: all but the head."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +11,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.attention import ATTENTION
 from models.errors import ModelOptionError
+from models.freezing import FrozenStages
 from models.suppression import FixedSuppression, LearnableSuppression, build_suppression, suppression_control
 
 HEAD_LAYERS = ("final_norm", "fc8", "f8_3", "f8_4", "f9")
 # entries of an image's affinity matrix in memory at a time: 64 MiB in float32
 AFFINITY_ENTRIES = 2**24
-
-FrozenStages = int | Literal["backbone"]
 
 
 class Features(NamedTuple):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.attention import add_attention, attend
 from models.cam_head import CamNet, Features
-from models.errors import ModelOptionError
+from models.freezing import check_stages
 from models.weights import fit, tensors_in, without_step_counts
 
 # stage: (blocks, channels between the two convolutions, output channels)
@@ -154,8 +154,7 @@ class ResNet38Cam(CamNet):
 
     def stage_modules(self, stages: int) -> list[nn.Module]:
         """Return conv1a for 1, conv1a and b2* for 2, and so on up to 7."""
-        if not 0 <= stages <= 7:
-            raise ModelOptionError("frozen_stages", stages, "expected 0 (none) to 7, the stages of resnet38")
+        check_stages(stages, max(self._stages), "resnet38")
         return [self.get_submodule(name) for stage in range(1, stages + 1) for name in self._stages[stage]]
 
     def parameter_depths(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models.attention import attention_names, build_attention
 from models.cam_head import CamNet, Features
 from models.errors import ModelOptionError
+from models.freezing import timm_stage_modules, tokens_of
 from models.timm_features import (
     SUGGESTION,
     MapForm,
@@ -136,25 +137,11 @@ class TimmCam(CamNet):
 
     def stage_modules(self, stages: int) -> list[nn.Module]:
         """Return every layer up to the `stages`-th feature map: the stem's, or a transformer's first block, is 1."""
-        if not 0 <= stages <= len(self._entries):
-            what = "blocks" if self._form.kind == "tokens" else "stages"
-            raise ModelOptionError(
-                "frozen_stages",
-                stages,
-                f"expected 0 (none) to {len(self._entries)}, the {what} of {self.backbone_name}, or backbone",
-            )
-        if stages == 0:
-            return []
-        last = self._entries[stages - 1][0]
-        names = [name for name, _ in self.backbone.named_modules()]
-        end = 1 + max(i for i, name in enumerate(names) if name == last or name.startswith(f"{last}."))
-        # layers are registered in execution order; skip parents that also contain later layers
-        parents = {name[:i] for name in names[end:] for i, letter in enumerate(name) if letter == "."} | {""}
-        return [self.backbone.get_submodule(name) for name in names[:end] if name not in parents]
+        return timm_stage_modules(self.backbone, self._form, stages, self.backbone_name)
 
     def loose_parameters(self) -> list[nn.Parameter]:
         """Return a transformer's tokens and position embeddings."""
-        return list(self.backbone.parameters(recurse=False)) if self._form.kind == "tokens" else []
+        return tokens_of(self.backbone, self._form)
 
     def parameter_depths(self) -> dict[str, int]:
         depths = layer_depths(self.backbone, self.backbone_name)

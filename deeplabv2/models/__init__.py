@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from deeplabv2.models.resnet101 import PUBLISHED_BLOCKS, DeepLabV2ResNet101
 from deeplabv2.models.segmenter import MultiScale, Segmenter, SingleScale
 from models.errors import ModelOptionError
+from models.freezing import FrozenStages
 
 PUBLISHED_RATES = (6, 12, 18, 24)
 PUBLISHED_SCALES = (0.5, 0.75)
@@ -32,13 +33,14 @@ def build_segmenter(
     scales: Sequence[float] = PUBLISHED_SCALES,
     width: float = 1.0,
     freeze_batch_norm: bool = True,
+    frozen_stages: FrozenStages = 0,
 ) -> Segmenter:
     """Build a network: images (N, 3, H, W) -> logits (N, num_labels, h, w), a list of them in training mode.
 
     name: one of LEGAL_NAMES, case-insensitive, with the suffix _MSC for several `scales` and their maximum.
     output_stride: None is the published one, 8, or 16 for DeepLabV3Plus, or a transformer's own. atrous_rates: the
     default stands for DeepLabV3Plus's own. n_blocks, width: only for DeepLabV2_ResNet101. freeze_batch_norm: for
-    pretrained weights. Raises ModelOptionError naming the valid values.
+    pretrained weights. frozen_stages: see Segmenter.freeze. Raises ModelOptionError naming the valid values.
     """
     if num_labels < 2:
         raise ModelOptionError("num_labels", num_labels, "expected at least two, including background")
@@ -54,7 +56,7 @@ def build_segmenter(
         net = MultiScale(net.single_scale(), scales=scales)
     elif tuple(scales) not in ((), PUBLISHED_SCALES):
         raise ModelOptionError("scales", scales, f"{name} has a single scale; {name}_MSC has several")
-    return net.freeze_batch_norm() if freeze_batch_norm else net
+    return net.freeze(stages=frozen_stages, batch_norm=freeze_batch_norm)
 
 
 def _single_scale(

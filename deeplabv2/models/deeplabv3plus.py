@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 
 import segmentation_models_pytorch as smp
 from segmentation_models_pytorch.encoders import get_encoder_names
-from torch import Tensor
+from torch import Tensor, nn
 
 from deeplabv2.input_format import IMAGENET
 from deeplabv2.models.segmenter import SingleScale
 from models.errors import ModelOptionError
+from models.freezing import check_stages
 from models.timm_features import cropped, padded
 
 LOGIT_STRIDE = 4
 SIZE_STEP = 16
+ENCODER_STAGES = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 
 
 class DeepLabV3Plus(SingleScale):
@@ -45,6 +47,12 @@ class DeepLabV3Plus(SingleScale):
             classes=num_labels,
             upsampling=1,  # losses and scores resize logits themselves
         )
+
+    def stage_modules(self, stages: int) -> list[nn.Module]:
+        """Return the stem for 1, the stem and layer1 for 2, and so on up to 5."""
+        check_stages(stages, len(ENCODER_STAGES), self.name)
+        encoder = self.network.encoder
+        return [encoder.get_submodule(layer) for layers in ENCODER_STAGES[:stages] for layer in layers]
 
     def logits(self, images: Tensor) -> Tensor:
         # the decoder combines two strides, so sizes must be multiples of the coarser one

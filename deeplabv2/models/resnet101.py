@@ -11,6 +11,7 @@ from deeplabv2.input_format import CAFFE, IMAGENET
 from deeplabv2.models.aspp import ASPP
 from deeplabv2.models.segmenter import SingleScale
 from models.errors import ModelOptionError
+from models.freezing import check_stages
 
 PUBLISHED_BLOCKS = (3, 4, 23, 3)
 # stride and dilation of layers 2 to 5
@@ -115,6 +116,11 @@ class DeepLabV2ResNet101(SingleScale):
             self.add_module(f"layer{i + 2}", layer)
             channels = out
         self.aspp = ASPP(channels, num_labels, rates=atrous_rates)
+
+    def stage_modules(self, stages: int) -> list[nn.Module]:
+        """Return layer1 for 1, layer1 and layer2 for 2, and so on up to 5."""
+        check_stages(stages, 5, self.name)
+        return [self.get_submodule(f"layer{stage}") for stage in range(1, stages + 1)]
 
     def logits(self, images: Tensor) -> Tensor:
         x = self.layer1(images)

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from deeplabv2.input_format import InputFormat
 from models.errors import ModelOptionError
+from models.freezing import FrozenStages
 from utils.training.optimiser import BIAS_FACTOR, parameter_groups
 
 # as published: the head's weights have ten times the backbone's learning rate, its biases twice that without decay
@@ -31,10 +32,6 @@ class Segmenter(nn.Module, ABC):
     output_stride: int
     normalisation: InputFormat
     head_prefixes: tuple[str, ...]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.batch_norm_frozen = False
 
     @abstractmethod
     def single_scale(self) -> "SingleScale":
@@ -77,27 +74,23 @@ class Segmenter(nn.Module, ABC):
             layer_decay=layer_decay,
         )
 
-    def freeze_batch_norm(self) -> Self:
-        """Freeze statistics, weights and biases of the backbone's batch norms. They stay frozen after `train()`."""
-        self.batch_norm_frozen = True
-        for layer in self._backbone_batch_norms():
-            layer.requires_grad_(False)
-        return self.train(self.training)
+    def freeze(self, *, stages: FrozenStages = 0, batch_norm: bool = False) -> Self:
+        """Freeze the backbone's first `stages` stages, the stem included, and its batch norms.
 
-    def _backbone_batch_norms(self) -> list[nn.Module]:
-        return [m for name, m in self.named_modules() if isinstance(m, _BatchNorm) and not self.is_head(f"{name}.")]
-
-    def train(self, mode: bool = True) -> Self:
-        """Like nn.Module.train, but frozen batch norms keep their statistics."""
-        super().train(mode)
-        if mode and self.batch_norm_frozen:
-            for layer in self._backbone_batch_norms():
-                layer.eval()
+        stages "backbone": all but the head. batch_norm: freeze statistics, weights and biases. Frozen layers stay
+        frozen after `train()`. Raises ModelOptionError if the backbone has fewer stages.
+        """
+        self.single_scale().freeze(stages=stages, batch_norm=batch_norm)
         return self
 
 
 class SingleScale(Segmenter):
     """A network with a single scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._frozen_stages: FrozenStages = 0
+        self._frozen_batch_norm = False
 
     @abstractmethod
     def logits(self, images: Tensor) -> Tensor:
@@ -118,7 +111,46 @@ class SingleScale(Segmenter):
     def initial_files(self) -> str:
         """Describe the files with initial weights for this network, for error messages."""
 
+    @abstractmethod
+    def stage_modules(self, stages: int) -> list[nn.Module]:
+        """Return the modules of the backbone's first `stages` stages, the stem included; none for 0.
+
+        Raises ModelOptionError if it has fewer.
+        """
+
+    def loose_parameters(self) -> list[nn.Parameter]:
+        """Return what belongs to the stem and is in no module of `stage_modules`."""
+        return []
+
     def single_scale(self) -> "SingleScale":
+        return self
+
+    def freeze(self, *, stages: FrozenStages = 0, batch_norm: bool = False) -> Self:
+        self._frozen_stages, self._frozen_batch_norm = stages, batch_norm
+        frozen = [p for module in self._frozen_modules() for p in module.parameters()]
+        for parameter in [*frozen, *(self.loose_parameters() if stages else ())]:
+            parameter.requires_grad_(False)
+        return self.train(self.training)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        backbone = [module for name, module in self.named_modules() if self._is_backbone(f"{name}.")]
+        if self._frozen_stages == "backbone":
+            return backbone
+        norms = [module for module in backbone if isinstance(module, _BatchNorm)] if self._frozen_batch_norm else []
+        return [*self.stage_modules(self._frozen_stages), *norms]
+
+    def _is_backbone(self, prefix: str) -> bool:
+        # a module that also contains the head is not
+        return not self.is_head(prefix) and not any(head.startswith(prefix.lstrip(".")) for head in self.head_prefixes)
+
+    def train(self, mode: bool = True) -> Self:
+        """Like nn.Module.train, but frozen batch norms keep their statistics."""
+        super().train(mode)
+        if mode and (self._frozen_stages or self._frozen_batch_norm):
+            for module in self._frozen_modules():
+                for layer in module.modules():
+                    if isinstance(layer, _BatchNorm):
+                        layer.eval()
         return self
 
     def forward(self, images: Tensor) -> list[Tensor] | Tensor:

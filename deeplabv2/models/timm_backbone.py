@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 import timm
-from torch import Tensor
+from torch import Tensor, nn
 
 from deeplabv2.input_format import scaled_rgb
 from deeplabv2.models.aspp import ASPP
 from deeplabv2.models.segmenter import SingleScale
 from deeplabv2.models.separable_head import SeparableHead
 from models.errors import Misfit, ModelOptionError
+from models.freezing import timm_stage_modules, tokens_of
 from models.timm_features import (
     SUGGESTION,
     TimmModel,
@@ -79,6 +80,12 @@ class TimmSegmenter(SingleScale):
         norm = {"norm": True} if self._is_transformer else {}
         maps = self.backbone.forward_intermediates(whole, indices=self._indices, intermediates_only=True, **norm)
         return [cropped(x, whole, images) for x in maps]
+
+    def stage_modules(self, stages: int) -> list[nn.Module]:
+        return timm_stage_modules(self.backbone, form_of(self.backbone), stages, f"timm:{self.timm_name}")
+
+    def loose_parameters(self) -> list[nn.Parameter]:
+        return tokens_of(self.backbone, form_of(self.backbone))
 
     def parameter_depths(self) -> dict[str, int]:
         depths = layer_depths(self.backbone, f"timm:{self.timm_name}")

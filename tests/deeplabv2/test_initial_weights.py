@@ -220,6 +220,8 @@ def test_random_weights_need_live_batch_norms(source):
     assert "MODEL.INIT_MODEL" in error.value.remedy and "MODEL.FREEZE_BATCH_NORM=false" in error.value.remedy
     check_start(ModelSettings(INIT_MODEL="some.pth"))
     check_start(ModelSettings(INIT_MODEL=source, FREEZE_BATCH_NORM=False))
+    with pytest.raises(UserError, match=r"MODEL\.FROZEN_STAGES=backbone"):
+        check_start(ModelSettings(INIT_MODEL=source, FREEZE_BATCH_NORM=False, FROZEN_STAGES="backbone"))
     net = build(freeze_batch_norm=False)
     before = net.base.layer1.conv1.conv.weight.clone()
     assert "random" in load_initial(net, source)

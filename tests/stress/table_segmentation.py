@@ -42,6 +42,8 @@ SEGMENTATION = (
     Case("segmentation labels cut", "segmentation", segment("train"), refused("t1.png"), cut("labels/t1.png")),
     Case("segmentation image cut", "segmentation", segment("train", "--DATALOADER.NUM_WORKERS=2"), refused("t1.png"), cut("toy/JPEGImages/t1.png")),
     Case("segmentation layers frozen at random", "segmentation", segment("train", "--MODEL.FREEZE_BATCH_NORM=true"), refused("INIT_MODEL")),
+    Case("segmentation stages frozen at random", "segmentation", segment("train", "--MODEL.FROZEN_STAGES=1"), refused("INIT_MODEL", "FROZEN_STAGES")),
+    Case("segmentation more stages frozen than there are", "segmentation", segment("train", "--MODEL.FROZEN_STAGES=9"), refused("FROZEN_STAGES")),
     Case("segmentation model_path a list", "tested", segment("test", "--model_path=w.pth"), refused("w.pth"), pth("w.pth", [1])),
     Case("segmentation model_path with NaN", "tested", segment("test", "--model_path=w.pth"), refused("w.pth"), lambda folder: _nan(folder)),
     Case("segmentation after a class was renamed", "tested", segment("test"), refused("cat", "horse"), text("toy/classes.txt", "dog\nhorse\n")),

@@ -142,6 +142,50 @@ def test_frozen_batch_norms_outlast_train(name, options):
     assert not any(p.requires_grad for m in norms for p in m.parameters())
 
 
+# a backbone's stages, and the prefix of the first layer behind the second of them
+STAGES = {
+    "DeepLabV2_ResNet101": (5, "layer3."),
+    "DeepLabV3Plus_ResNet18": (5, "network.encoder.layer2."),
+    "test_efficientnet": (5, "backbone.blocks.2."),
+    "test_vit": (6, "backbone.blocks.2."),
+}
+
+
+def frozen(net):
+    return {name for name, parameter in net.named_parameters() if not parameter.requires_grad}
+
+
+@EACH
+def test_frozen_stages_outlast_a_step_and_the_others_learn(name, options):
+    net = build(name, frozen_stages=2, freeze_batch_norm=False, **options)
+    prefix = "base." if isinstance(net, MultiScale) else ""
+    count, later = STAGES[name.removesuffix("_MSC").rpartition(":")[2]]
+    names = [n for n, _ in net.named_parameters()]
+    first = next(i for i, n in enumerate(names) if n.startswith(prefix + later))
+    assert frozen(net) == {n for n in names[:first] if not net.is_head(n)} != set()
+    before = {n: t.clone() for n, t in net.state_dict().items()}
+    optimizer = torch.optim.SGD(net.parameter_groups(lr=0.1), lr=0.1)
+    labels = torch.randint(0, 4, (2, 49, 65), generator=torch.Generator().manual_seed(2))
+    total_loss(net.eval().train()(images()), labels).backward()
+    optimizer.step()
+    kept = {n for n, t in net.state_dict().items() if torch.equal(t, before[n])}
+    assert frozen(net) <= kept and not kept & {n for n in names if n not in frozen(net)}
+    statistics = {n for n in before if n.endswith("running_mean")}
+    assert {n for n in statistics & kept} == {
+        n for n in statistics if n.replace("running_mean", "weight") in frozen(net)
+    }
+    with pytest.raises(ModelOptionError, match=rf"frozen_stages={count + 1}: .*0 \(none\) to {count}"):
+        net.freeze(stages=count + 1)
+
+
+@EACH
+def test_freezing_the_backbone_leaves_the_head(name, options):
+    net = build(name, frozen_stages="backbone", freeze_batch_norm=False, **options).train()
+    assert frozen(net) == {n for n, kind in net.parameter_kinds().items() if kind == "pretrained"}
+    live = {n for n, m in net.named_modules() if isinstance(m, nn.BatchNorm2d) and m.training}
+    assert all(net.is_head(n) for n in live)
+
+
 def test_live_batch_norms_learn():
     net = build(freeze_batch_norm=False, **SMALL).train()
     before = net.base.layer1.conv1.bn.running_mean.clone()
