@@ -31,6 +31,7 @@ from utils.files.text import first_few
 from utils.runs.handing_on import check_cam_classes, check_made_of
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
+from utils.runtime.shared_work import SharedWork, share_work
 
 SETTINGS_FILE = "label_settings.json"
 
@@ -81,7 +82,7 @@ class _Rule:
 
 
 def run(options: LabelOptions) -> Path:
-    """Create the missing labels. Returns their folder.
+    """Create the missing labels. Returns their folder. Under torchrun the images are distributed over the processes.
 
     Raises UserError, before any label is written, if CAMs or images are missing, their sizes differ, or the folder
     contains labels of other settings.
@@ -104,27 +105,32 @@ def run(options: LabelOptions) -> Path:
         "segments": _segment_settings(options, rule),
     }
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "gen_gt.py", "--label_dir")
-    renewed = record.check(settings, may_replace=options.overwrite or options.update)
-    is_new = options.overwrite or renewed
-    todo = jobs if is_new else to_do(jobs, lambda job: (job.label, *job.sources(rule)))
-    _check_sizes(todo, num_workers=options.num_workers)
-    with hold(folder) if todo else nullcontext():
-        _make_all(todo, record, settings, rule, options)
-    print(
-        f"{len(todo)} labels written, {len(jobs) - len(todo)} kept, threshold {rule.threshold:g}: {folder}",
-        file=sys.stderr,
-    )
+    with share_work(folder) as work:
+        renewed = work.from_main(
+            record.check(settings, may_replace=options.overwrite or options.update) if work.is_main else None
+        )
+        own = work.own(jobs)
+        is_new = options.overwrite or renewed
+        todo = own if is_new else to_do(own, lambda job: (job.label, *job.sources(rule)))
+        wrong = _size_problems(todo, work, num_workers=options.num_workers)
+        found = work.gather([len(todo), wrong])
+        number = sum(count for count, _ in found)
+        _check_sizes([problem for _, problems in found for problem in problems], number, jobs)
+        with hold(folder) if number else nullcontext():
+            if number:
+                record.start(settings)
+            work.from_main(None)  # labels of other settings are removed before any process writes
+            make = partial(_make_label, rule=rule, palette=options.label_form == "palette")
+            description = "making labels"
+            for _ in parallel_map(make, todo, num_workers=options.num_workers, description=description, **work.mapping):
+                pass
+            work.wait_for_all()
+    if work.is_main:
+        print(
+            f"{number} labels written, {len(jobs) - number} kept, threshold {rule.threshold:g}: {folder}",
+            file=sys.stderr,
+        )
     return folder
-
-
-def _make_all(
-    todo: Sequence[_Job], record: FolderSettings, settings: dict[str, Any], rule: _Rule, options: LabelOptions
-) -> None:
-    if todo:
-        record.start(settings)
-    make = partial(_make_label, rule=rule, palette=options.label_form == "palette")
-    for _ in parallel_map(make, todo, num_workers=options.num_workers, description="making labels"):
-        pass
 
 
 def _rule(options: LabelOptions, paths: RunPaths, cam_dir: Path) -> _Rule:
@@ -223,12 +229,16 @@ def _jobs(options: LabelOptions, trained: Run, cam_dir: Path, folder: Path, *, j
     ]
 
 
-def _check_sizes(jobs: Sequence[_Job], *, num_workers: int) -> None:
-    problems = parallel_map(_size_problem, jobs, num_workers=num_workers, description="checking sizes")
-    wrong = [problem for problem in problems if problem]
+def _size_problems(jobs: Sequence[_Job], work: SharedWork, *, num_workers: int) -> list[str]:
+    problems = parallel_map(_size_problem, jobs, num_workers=num_workers, description="checking sizes", **work.mapping)
+    return [problem for problem in problems if problem]
+
+
+def _check_sizes(wrong: Sequence[str], number: int, jobs: Sequence[_Job]) -> None:
+    """Raise UserError if any of `number` labels to make has a problem."""
     if wrong:
         raise UserError(
-            f"{len(wrong)} of {len(jobs)} CAMs have another size than their image ({first_few(wrong)})",
+            f"{len(wrong)} of {number} CAMs have another size than their image ({first_few(wrong)})",
             jobs[0].cams.paths[0].parent,
             remedy="check --image_dir (and --sal_dir), or run test_l2g.py --overwrite with these images",
         )

@@ -2,10 +2,11 @@
 
 import math
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -38,6 +39,7 @@ from utils.plotting import new_figure, only_drawing
 from utils.runs.handing_on import check_cam_classes, made_of
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
+from utils.runtime.shared_work import SharedWork, share_work
 
 # mode -> format of the folder's CAMs; None: that of its files
 _FORMS: dict[str, Form | None] = {"cam": None, "attention": "attention", "npy": "npy", "rw": "npy"}
@@ -48,6 +50,8 @@ _REMEDIES = {
     "rw": "check --pred_dir",
     "png": "run gen_gt.py --experiment_name {exp} first, or check --pred_dir",
 }
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ def run(options: ScoreOptions) -> Path:
     """Score the predictions, print a table and write cam_scores.json (png: label_scores.json) into the run.
 
     Without masks, or with reference=saliency, CAMs are compared with saliency and cam_agreement.json is written.
-    Returns the JSON file. Raises UserError with the number of missing files before any work starts.
+    Returns the JSON file. Under torchrun the images are distributed over the processes. Raises UserError with the
+    number of missing files before any work starts.
     """
     paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     trained = open_run(paths, options.dataset)
@@ -76,14 +81,22 @@ def run(options: ScoreOptions) -> Path:
     facts = {"mode": options.mode, "pred_dir": str(folder), "dataset": data.name, "images": len(pairs)}
     if options.mode != "png":
         facts["made_of"] = made_of(paths.cam_dir if folder == paths.attention_dir else folder)
+    with share_work(paths.root) as work:
+        if by_saliency:
+            totals = _count_unions(work, options, pairs)
+        elif options.mode == "png":
+            counted = _count_all_labels(work, pairs, num_labels=data.num_labels, num_workers=options.num_workers)
+        else:
+            totals, of_photo = _count_cams(work, options, pairs, num_labels=data.num_labels)
+    written = paths.cam_agreement if by_saliency else paths.label_scores if options.mode == "png" else paths.cam_scores
+    if not work.is_main:
+        return written
     if by_saliency:
-        return _compare_with_saliency(options, paths, pairs, facts)
+        return _write_agreement(written, facts, totals, saliency_weight=options.saliency_weight)
     if options.mode == "png":
-        scores, ignored, photos = _score_labels(pairs, num_labels=data.num_labels, num_workers=options.num_workers)
+        scores, ignored, photos = counted
         bars = photos.as_json(data.classes, paths.root)
-        return _write_label_scores(paths.label_scores, facts, scores, ignored, bars, data)
-    totals = ThresholdScores(data.num_labels, sorted(options.thresholds))
-    of_photo = _score_cams(options, pairs, totals)
+        return _write_label_scores(written, facts, scores, ignored, bars, data)
     facts["saliency_weight"] = options.saliency_weight
     scores_at = totals.scores()
     best = max(range(len(scores_at)), key=lambda i: -1 if math.isnan(scores_at[i].mean_iou) else scores_at[i].mean_iou)
@@ -93,35 +106,59 @@ def run(options: ScoreOptions) -> Path:
         counts.add(keys, histogram)
         photos.add(name, counts.confusion(best).matrix)
     bars = photos.as_json(data.classes, paths.root)
-    return _write_cam_scores(paths.cam_scores, facts, totals.thresholds, scores_at, best, bars, data)
+    return _write_cam_scores(written, facts, totals.thresholds, scores_at, best, bars, data)
 
 
-def _score_cams(
-    options: ScoreOptions, pairs: list[_Pair], totals: ThresholdScores
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Add every image's counts to `totals`. Returns name -> (keys, counts) if there are few images."""
-    of_photo: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    are_few = PhotoMatrices(len(pairs)).are_kept
+def _count_cams(
+    work: SharedWork, options: ScoreOptions, pairs: Sequence[_Pair], *, num_labels: int
+) -> tuple[ThresholdScores, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Count every image's pixels. Returns the sums, and name -> (keys, counts) if there are few images.
+
+    All processes count, the main one has the result.
+    """
+    totals, kinds, counted = ThresholdScores(num_labels, sorted(options.thresholds)), MaskKinds(), []
     count = partial(
-        _count_cam,
-        num_labels=totals.num_labels,
-        thresholds=totals.thresholds,
-        saliency_weight=options.saliency_weight,
+        _count_cam, num_labels=num_labels, thresholds=totals.thresholds, saliency_weight=options.saliency_weight
     )
-    kinds = MaskKinds()
-    work = parallel_map(count, pairs, num_workers=options.num_workers, description="scoring CAMs")
-    for pair, (keys, histogram, kind) in zip(pairs, work):
+    are_few = PhotoMatrices(len(pairs)).are_kept
+    for keys, histogram, kind in _map(work, count, pairs, options.num_workers, "scoring CAMs"):
         totals.add(keys, histogram)
         kinds.add(kind)
         if are_few:
-            of_photo[pair.cams.name] = (keys, histogram)
-    kinds.check(_mask_dir(pairs))
-    return of_photo
+            counted.append((keys.tolist(), histogram.tolist()))
+    _join(work, totals.counts)
+    _join_kinds(work, kinds, pairs)
+    joined = work.gather_items(counted)
+    return totals, {
+        pair.cams.name: (np.asarray(keys), np.asarray(histogram)) for pair, (keys, histogram) in zip(pairs, joined)
+    }
 
 
-def _mask_dir(pairs: list[_Pair]) -> Path:
-    assert pairs[0].mask is not None
-    return pairs[0].mask.parent
+def _map(
+    work: SharedWork,
+    function: Callable[[_Pair], ResultT],
+    pairs: Sequence[_Pair],
+    num_workers: int,
+    description: str,
+) -> Iterator[ResultT]:
+    """Map a function over this process's pairs."""
+    return parallel_map(function, work.own(pairs), num_workers=num_workers, description=description, **work.mapping)
+
+
+def _join(work: SharedWork, counts: np.ndarray) -> None:
+    """Replace the counts in the main process by the sum over all processes."""
+    if parts := work.gather(counts.tolist()):
+        counts[...] = sum(np.asarray(part, counts.dtype) for part in parts)
+
+
+def _join_kinds(work: SharedWork, kinds: MaskKinds, pairs: Sequence[_Pair]) -> None:
+    """Check in the main process that some mask of any process contains an object. Raises UserError."""
+    mask = pairs[0].mask
+    assert mask is not None
+    joined = MaskKinds()
+    for found in work.gather([kinds.with_objects, kinds.with_ignored]):
+        joined.add(found)
+    joined.check(mask.parent)
 
 
 def _reference(options: ScoreOptions, data: Dataset) -> str:
@@ -132,31 +169,33 @@ def _reference(options: ScoreOptions, data: Dataset) -> str:
     return "masks" if masked else "saliency"
 
 
-def _compare_with_saliency(options: ScoreOptions, paths: RunPaths, pairs: list[_Pair], facts: dict[str, Any]) -> Path:
-    """Score the union of an image's CAMs as one class against its salient pixels. Writes cam_agreement.json.
+def _count_unions(work: SharedWork, options: ScoreOptions, pairs: Sequence[_Pair]) -> ThresholdScores:
+    """Compare the union of each image's CAMs, as one class, with its salient pixels. The main process has the sums."""
+    totals = ThresholdScores(2, sorted(options.thresholds))
+    count = partial(_count_union, thresholds=totals.thresholds)
+    for keys, histogram in _map(work, count, pairs, options.num_workers, "comparing CAMs with saliency"):
+        totals.add(keys, histogram)
+    _join(work, totals.counts)
+    return totals
+
+
+def _write_agreement(path: Path, facts: dict[str, Any], totals: ThresholdScores, *, saliency_weight: float) -> Path:
+    """Write cam_agreement.json from the union of an image's CAMs against its salient pixels.
 
     The threshold of the best agreement is near the best one for masks (see docs/results.md), but needs no masks.
     """
-    totals = ThresholdScores(2, sorted(options.thresholds))
-    for keys, histogram in parallel_map(
-        partial(_count_union, thresholds=totals.thresholds),
-        pairs,
-        num_workers=options.num_workers,
-        description="comparing CAMs with saliency",
-    ):
-        totals.add(keys, histogram)
     agreement = [score.class_iou[1] for score in totals.scores()]
     best = max(range(len(agreement)), key=lambda i: -1 if math.isnan(agreement[i]) else agreement[i])
-    alone, weight = totals.thresholds[best], options.saliency_weight
+    alone, weight = totals.thresholds[best], saliency_weight
     chosen = {"best_threshold": balanced_threshold(alone, weight), "saliency_weight": weight}
     table = [{"threshold": t, "iou": None if math.isnan(v) else v} for t, v in zip(totals.thresholds, agreement)]
     best_of_cams = {"best_threshold_of_cams": alone, "best_agreement": table[best]["iou"]}
-    write_json(paths.cam_agreement, {**facts, **chosen, **best_of_cams, "thresholds": table})
-    print(f"written: {paths.cam_agreement}", file=sys.stderr)
+    write_json(path, {**facts, **chosen, **best_of_cams, "thresholds": table})
+    print(f"written: {path}", file=sys.stderr)
     for threshold, value in zip(totals.thresholds, agreement):
         print(f"Th={threshold:.2f}, IoU with saliency={value:.3%}")
     print(f"Best Th={alone:.2f}; threshold of labels with saliency_weight={weight:g}: {chosen['best_threshold']:g}")
-    return paths.cam_agreement
+    return path
 
 
 def _prediction_dir(options: ScoreOptions, paths: RunPaths, data: Dataset) -> Path:
@@ -237,18 +276,27 @@ def _count_union(pair: _Pair, *, thresholds: tuple[float, ...]) -> tuple[np.ndar
     return one, cam_histogram(one, union, salient, num_labels=2, thresholds=thresholds)
 
 
-def _score_labels(pairs: list[_Pair], *, num_labels: int, num_workers: int) -> tuple[Scores, Ignored, PhotoMatrices]:
-    """Return the scores, the effect of the labels' ignored pixels on them, and the counts of each image."""
-    photos = PhotoMatrices(len(pairs))
+def _count_all_labels(
+    work: SharedWork, pairs: Sequence[_Pair], *, num_labels: int, num_workers: int
+) -> tuple[Scores, Ignored, PhotoMatrices]:
+    """Return the scores, the effect of the labels' ignored pixels on them, and the counts of each image.
+
+    All processes count, the main one has the result.
+    """
     total, missing, kinds = ConfusionMatrix(num_labels), np.zeros(num_labels, np.int64), MaskKinds()
+    photos, counted = PhotoMatrices(len(pairs)), []
     count = partial(_count_labels, num_labels=num_labels)
-    work = parallel_map(count, pairs, num_workers=num_workers, description="scoring labels")
-    for pair, (matrix, left_out, kind) in zip(pairs, work):
-        photos.add(pair.cams.name, matrix)
+    for matrix, left_out, kind in _map(work, count, pairs, num_workers, "scoring labels"):
         total += ConfusionMatrix(num_labels, matrix)
         missing += left_out
         kinds.add(kind)
-    kinds.check(_mask_dir(pairs))
+        if photos.are_kept:
+            counted.append(matrix.tolist())
+    _join(work, total.matrix)
+    _join(work, missing)
+    _join_kinds(work, kinds, pairs)
+    for pair, matrix in zip(pairs, work.gather_items(counted)):
+        photos.add(pair.cams.name, np.asarray(matrix))
     return total.scores(), ignored_pixels(total, missing), photos
 
 

@@ -23,6 +23,8 @@ CAUGHT_FOR_GOOD = {
     "utils/files/npy_dict.py:write_npy_dict": "a content that no reader takes is a wrong call, not a person's error",
     "utils/copy_paste/published.py:_listed": "what numpy refuses goes to the reader of published files, which raises",
     "utils/plotting.py:only_drawing": "what only draws never stops the work that it shows",
+    "utils/runtime/shared_work.py:_live": "receive raises it in the main thread",
+    "utils/runtime/shared_work.py:_read": "a file that another process has not written yet is looked for again",
     "utils/training/recorder.py:_step": "half a line, of a run that was killed while it wrote, is not kept",
     "models/timm_features.py:_attempt": "returns the error, which its caller raises with the model's name",
     "scripts/prepare/tag_cells.py:items_of": "a cell that is not JSON is read by the rules of lists",

@@ -14,9 +14,11 @@ from deeplabv2 import test as segmentation_test
 from deeplabv2 import train as segmentation
 from deeplabv2.settings import Settings
 from deeplabv2.step_settings import StepSettings
-from scripts import train
+from scripts import make_labels, score_cams, train
+from tests.small_run import make_small_run
 from tests.small_segmentation import make_segmentation_data, small_flags, small_settings
 from tests.small_training import make_training_data, small_options
+from utils.config.options import LabelOptions, ScoreOptions
 from utils.config.yaml_text import options_text
 from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
@@ -128,3 +130,44 @@ def test_a_test_that_is_shared_gives_the_scores_of_one_process(tmp_path):
     for found in (alone, joined):
         found.pop("images_per_second", None)
     assert joined == alone
+
+
+def on_two(program, flags):
+    words = [f"--{name}={value}" for name, value in flags.items()]
+    return torchrun("--nproc_per_node=2", "--standalone", PROJECT_ROOT / program, *words)
+
+
+def test_labels_and_scores_that_are_shared_are_those_of_one_process(tmp_path):
+    """Three images for two processes, which write one label folder and one file of scores."""
+    named = make_small_run(tmp_path)
+    saved = [tmp_path / "runs" / "exp" / f"{name}.json" for name in ("cam_scores", "label_scores")]
+    labels = {"threshold": 0.3, "label_dir": str(tmp_path / "one"), "num_workers": 1}
+    as_labels = {"mode": "png", "pred_dir": str(tmp_path / "one")}
+    make_labels.run(LabelOptions(**named, **labels))
+    for more in ({}, as_labels):
+        score_cams.run(ScoreOptions(**named, num_workers=1, **more))
+    expected = [path.read_bytes() for path in saved]
+    for path in saved:
+        path.unlink()
+
+    for line in ("3 labels written, 0 kept", "0 labels written, 3 kept"):
+        shown = output_of(on_two("gen_gt.py", named | labels | {"label_dir": tmp_path / "two"}))
+        assert shown.count(line) == 1  # only the main process
+    for more in ({}, as_labels):
+        output_of(on_two("evaluate.py", named | {"num_workers": 1} | more))
+    assert [path.read_bytes() for path in saved] == expected
+    one, two = (sorted((tmp_path / name).iterdir()) for name in ("one", "two"))
+    assert [path.name for path in one] == [path.name for path in two] and len(one) == 4
+    assert all(path.read_bytes() == other.read_bytes() for path, other in zip(one, two))
+    assert not list((tmp_path / "runs" / "exp").rglob(".processes"))
+
+
+def test_a_process_that_cannot_score_ends_the_other_and_names_its_file(tmp_path):
+    named = make_small_run(tmp_path)
+    (tmp_path / "toy" / "SegmentationClass" / "b.png").write_bytes(b"")  # the second image: of the second process
+    process = on_two("evaluate.py", named | {"num_workers": 1})
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode != 0
+    assert "error: " in next(line for line in text.splitlines() if "b.png" in line), text
+    assert "this is a bug" not in text
+    assert not (tmp_path / "runs" / "exp" / "cam_scores.json").exists()

@@ -205,7 +205,10 @@ def _exceeded_by_byte(thresholds: tuple[float, ...]) -> np.ndarray:
 
 
 class ThresholdScores:
-    """Sums of cam_histogram over images. thresholds: increasing, in 0..1."""
+    """Sums of cam_histogram over images. thresholds (T,): increasing, in 0..1.
+
+    counts (num_labels, num_labels, T + 1) int64: pixels by the mask's label, strongest label, and thresholds exceeded.
+    """
 
     def __init__(self, num_labels: int, thresholds: Sequence[float]) -> None:
         self.num_labels = num_labels
@@ -215,7 +218,7 @@ class ThresholdScores:
             raise UserError(
                 f"{list(self.thresholds)}", "--thresholds", "expected one or more in 0..1, increasing, none twice"
             )
-        self._counts = np.zeros((num_labels, num_labels, len(self.thresholds) + 1), np.int64)
+        self.counts = np.zeros((num_labels, num_labels, len(self.thresholds) + 1), np.int64)
 
     def update(self, keys: np.ndarray, cams: np.ndarray, target: np.ndarray) -> None:
         """Add one image. Arguments and errors: see cam_histogram."""
@@ -226,12 +229,12 @@ class ThresholdScores:
         """Add one image's cam_histogram, which may come from another process."""
         labels = [int(key) + 1 for key in keys] or [0]
         for position, label in enumerate(labels):
-            self._counts[:, label] += histogram[:, position]
+            self.counts[:, label] += histogram[:, position]
 
     def confusion(self, index: int) -> ConfusionMatrix:
         """Return the confusion matrix at thresholds[index]."""
-        above = self._counts[:, :, index + 1 :].sum(axis=2)
-        above[:, 0] = self._counts.sum(axis=(1, 2)) - above[:, 1:].sum(axis=1)
+        above = self.counts[:, :, index + 1 :].sum(axis=2)
+        above[:, 0] = self.counts.sum(axis=(1, 2)) - above[:, 1:].sum(axis=1)
         return ConfusionMatrix(self.num_labels, above)
 
     def scores(self) -> list[Scores]:

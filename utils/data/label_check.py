@@ -118,8 +118,8 @@ class MaskKinds:
     def __init__(self) -> None:
         self.with_objects = self.with_ignored = 0
 
-    def add(self, kind: tuple[bool, bool]) -> None:
-        """Add the result of kind_of_mask for one mask."""
+    def add(self, kind: Sequence[int]) -> None:
+        """Add the result of kind_of_mask for one mask, or the sums (with_objects, with_ignored) over several."""
         self.with_objects += kind[0]
         self.with_ignored += kind[1]
 

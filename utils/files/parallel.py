@@ -35,25 +35,32 @@ ResultT = TypeVar("ResultT")
 
 
 def parallel_map(
-    function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, num_workers: int = 0, description: str = ""
+    function: Callable[[ItemT], ResultT],
+    items: Sequence[ItemT],
+    *,
+    num_workers: int = 0,
+    description: str = "",
+    programs: int = 1,
+    quiet: bool = False,
 ) -> Iterator[ResultT]:
     """Yield function(item) in the order of `items`, computed in num_workers processes.
 
-    num_workers: 0 is one per core, fewer for a handful of items; 1 computes in this process. function must be
-    picklable: a module-level function or a functools.partial of one. An error stops the work and names its item.
-    Raises UserError if num_workers is negative.
+    num_workers: 0 is one per core, fewer for a handful of items; 1 computes in this process. programs: number of
+    programs that share this machine's cores, this one included. quiet: no progress bar. function must be picklable: a
+    module-level function or a functools.partial of one. An error stops the work and names its item. Raises UserError
+    if num_workers is negative.
     """
     if num_workers < 0:
         raise UserError(str(num_workers), "--num_workers", "0 (one per core) or more")
     if not items:
         return
     if num_workers == 0:
-        num_workers = min(worker_count(), math.ceil(len(items) / ITEMS_PER_PROCESS))
+        num_workers = min(max(1, worker_count() // programs), math.ceil(len(items) / ITEMS_PER_PROCESS))
     num_workers = min(num_workers, len(items))
     call = partial(_call, function)
     # in a log file, one line every few seconds instead of ten per second
     interval = 0.1 if sys.stderr.isatty() else 5.0
-    with tqdm(total=len(items), desc=description, unit="image", mininterval=interval) as bar:
+    with tqdm(total=len(items), desc=description, unit="image", mininterval=interval, disable=quiet) as bar:
         for result in map(call, items) if num_workers == 1 else _in_processes(call, items, num_workers):
             bar.update()
             yield result

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from utils.errors import UserError
 from utils.runtime.device import pick_device
+from utils.runtime.rank import read_rank
 
 
 @dataclass(frozen=True)
@@ -56,30 +55,6 @@ class Process:
             dist.barrier()
 
 
-VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-ALONE = "for a single process: env -u WORLD_SIZE -u RANK COMMAND"
-
-
-def _world_size() -> int:
-    """Read the number of processes from the environment of torchrun or a cluster. Raises UserError if inconsistent."""
-    given = os.environ.get("WORLD_SIZE", "")
-    if given in ("", "1"):
-        return 1
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT"):
-        value = os.environ.get(name, "")
-        if value and not value.isdigit():
-            raise UserError(repr(value), f"environment variable {name}", "torchrun sets it to an integer", ALONE)
-    if missing := [name for name in VARIABLES if not os.environ.get(name)]:
-        what = f"WORLD_SIZE={given} is set without {', '.join(missing)}"
-        raise UserError(what, "environment", "torchrun sets all of them", ALONE)
-    if int(os.environ["RANK"]) >= int(given):
-        raise UserError(f"RANK={os.environ['RANK']} of WORLD_SIZE={given}", "environment", "ranks count from 0", ALONE)
-    if "TORCHELASTIC_RUN_ID" not in os.environ:  # not started by torchrun, so the others may never come
-        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        print(f"waiting at {where} for {given} processes (WORLD_SIZE); {ALONE}", file=sys.stderr, flush=True)
-    return int(given)
-
-
 @contextmanager
 def _signals_obeyed() -> Iterator[None]:
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -94,7 +69,7 @@ def _signals_obeyed() -> Iterator[None]:
 def start_process(device_name: str) -> Iterator[Process]:
     """Join the processes started by torchrun (gloo between CPUs, NCCL between GPUs). Without torchrun: one process."""
     device = pick_device(device_name)
-    world_size = _world_size()
+    world_size = read_rank().world_size
     if world_size == 1:
         yield Process(0, 1, device)
         return
