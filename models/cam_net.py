@@ -10,7 +10,6 @@ from models.cam_head import CamNet
 from models.errors import Misfit, ModelOptionError, WeightsError
 from models.padding import Padding, set_padding
 from models.resnet38 import ResNet38Cam
-from models.timm_backbone import TimmCam
 from models.weights import fit, tensors_in
 
 WEIGHT_SETS = ("state_dict", "local_dict")
@@ -52,6 +51,8 @@ def build_cam_net(
             raise ModelOptionError(
                 "width", width, f"only resnet38 can be scaled: choose a smaller timm model than {backbone}"
             )
+        from models.timm_backbone import TimmCam  # here: timm takes a second to import
+
         name = backbone.removeprefix("timm:")
         net = TimmCam(name, num_classes, output_stride=output_stride, pretrained=pretrained, **options)
     elif backbone != "resnet38":

@@ -99,7 +99,10 @@ def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 def cut_maps(maps: Tensor, boxes: Tensor, *, size: Sequence[int], stride: float) -> Tensor:
     """ROI-align maps (N, K, H, W) of `stride` at boxes (N, P, 4 or 5) in pixels -> (N * P, K, *size) float32."""
     corners = boxes[..., -4:].to(maps.device, torch.float32, non_blocking=True)
-    return roi_align(maps.float(), list(corners), output_size=tuple(size), spatial_scale=1.0 / stride, aligned=False)
+    # one tensor: from a list, torchvision makes it by three operations per image
+    numbers = torch.arange(len(maps), dtype=torch.float32, device=maps.device).repeat_interleave(corners.shape[1])
+    regions = torch.cat([numbers[:, None], corners.flatten(0, 1)], dim=1)
+    return roi_align(maps.float(), regions, output_size=tuple(size), spatial_scale=1.0 / stride, aligned=False)
 
 
 def cut_patches(images: Tensor, boxes: Tensor, *, side: int | None = None) -> Tensor:

@@ -1,17 +1,21 @@
-"""Measures the work and memory of one training batch without a device, by running the modules on fake tensors."""
+"""Measures the work and memory of training batches without a device, by running the modules on fake tensors.
+
+One pass measures batches of every size: its batch has IMAGES images, and what is a multiple of this number grows with
+the batch.
+"""
 
 import copy
 import math
 import weakref
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -20,7 +24,8 @@ from utils.runtime.device import AMP_TYPES
 from utils.training.recompute import recompute_blocks
 from utils.training.task import Task
 
-GIVEN, TEMPORARY, SAVED, GRADIENT = "given", "temporary", "saved", "gradient"
+GIVEN, TEMPORARY, SAVED, GRADIENT, ALL = "given", "temporary", "saved", "gradient", "all"
+IMAGES = 10_007  # a prime number, which divides no size of a layer
 CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward
 
 
@@ -35,8 +40,47 @@ def convolution_backward_flop(grad: Tensor, x: Tensor, weight: Tensor, *others: 
 
 
 FLOP_COUNTS = {**flop_registry, CONVOLUTION_BACKWARD: convolution_backward_flop}
+
+
+def batch_norm(x: Tensor, weight: Tensor | None, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return empty results of a batch norm. others: the operator's further arguments; the fourth is whether it trains.
+
+    torch finds them by two dozen operations, which would take most of the time of a pass.
+    """
+    statistics = [torch.empty(x.shape[1] if others[3] else 0, device=x.device) for _ in range(2)]
+    return torch.empty_like(x), statistics[0], statistics[1]
+
+
+def batch_norm_backward(grad: Tensor, x: Tensor, weight: Tensor | None, *others: Any) -> tuple[Tensor | None, ...]:
+    """Return empty gradients of a batch norm's input, weight and bias. others: the last is which of them are needed."""
+    like = torch.empty(x.shape[1], device=x.device) if weight is None else weight
+    return tuple(torch.empty_like(t) if needed else None for t, needed in zip((x, like, like), others[-1]))
+
+
+RESULTS: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.native_batch_norm.default: batch_norm,
+    torch.ops.aten.native_batch_norm_backward.default: batch_norm_backward,
+    torch.ops.aten.threshold_backward.default: lambda grad, *others: torch.empty_like(grad),  # of ReLU
+    torch.ops.prim.device.default: lambda tensor: tensor.fake_device,
+}
 # random initialisation, which takes most of the time of building a large network
 RANDOM_VALUES = {torch.ops.aten.uniform_.default, torch.ops.aten.normal_.default}
+
+
+class Amount(NamedTuple):
+    """Bytes or operations of a batch: some whatever its size, and some for each image."""
+
+    fixed: int
+    per_image: int
+
+    def at(self, images: int) -> int:
+        return self.fixed + self.per_image * images
+
+
+def amount(value: int) -> Amount:
+    """Split a number of the pass into its parts."""
+    per_image, rest = divmod(value, IMAGES)
+    return Amount(value, 0) if rest else Amount(0, per_image)
 
 
 @dataclass(frozen=True)
@@ -59,24 +103,56 @@ class BatchNeeds:
     batch: int
 
 
+@dataclass(frozen=True)
+class Needs:
+    """The needs of batches of all sizes, see BatchNeeds. A peak is the largest of its amounts."""
+
+    parameters: int
+    trainable: int
+    flop_forward: Amount
+    flop: Amount
+    weights: int
+    gradients: int
+    saved: Amount
+    workspace: Collection[Amount]
+    alive: Collection[Amount]
+    batch: Amount
+
+    def at(self, images: int) -> BatchNeeds:
+        """Return the needs of a batch of this many images."""
+        return BatchNeeds(
+            parameters=self.parameters,
+            trainable=self.trainable,
+            flop_forward=self.flop_forward.at(images),
+            flop=self.flop.at(images),
+            weights=self.weights,
+            gradients=self.gradients,
+            saved=self.saved.at(images),
+            workspace=max(found.at(images) for found in self.workspace),
+            alive=max(found.at(images) for found in self.alive),
+            batch=self.batch.at(images),
+        )
+
+
 class Meter(TorchDispatchMode):
     """Counts floating point operations, and the bytes of all storages that operations allocate, by purpose.
 
-    flop equals the count of torch's FlopCounterMode, in a fraction of its time.
+    The sum of flop equals the count of torch's FlopCounterMode, in a fraction of its time. seen: the amounts of bytes
+    that existed at a time, of temporary storages and of all.
     """
 
     def __init__(self, given: list[Tensor]) -> None:
         super().__init__()
         self.kinds = {tensor.untyped_storage()._cdata: GIVEN for tensor in given}
-        self.flop = 0
-        self.live: Counter[str] = Counter()
-        self.most: Counter[str] = Counter()
+        self.flop = Amount(0, 0)
+        self.live: defaultdict[str, Amount] = defaultdict(lambda: Amount(0, 0))
+        self.seen: dict[str, set[Amount]] = {TEMPORARY: {Amount(0, 0)}, ALL: {Amount(0, 0)}}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        result = RESULTS.get(func, func)(*args, **kwargs)
         if count := FLOP_COUNTS.get(func._overloadpacket):
-            self.flop += count(*args, **kwargs, out_val=result)
+            self.flop = _sum(self.flop, amount(count(*args, **kwargs, out_val=result)))
         for tensor in (result,) if isinstance(result, Tensor) else tree_leaves(result):
             if isinstance(tensor, Tensor):
                 self._see(tensor)
@@ -88,24 +164,32 @@ class Meter(TorchDispatchMode):
         old = self.kinds.get(storage._cdata)
         if old in (TEMPORARY, SAVED):
             self.kinds[storage._cdata] = kind
-            self.live[old] -= storage.nbytes()
-            self._add(kind, storage.nbytes())
+            size = amount(storage.nbytes())
+            self._change(old, size, -1)
+            self._change(kind, size, 1)
 
     def _see(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
+        key = storage._cdata
         if key not in self.kinds:
             self.kinds[key] = TEMPORARY
-            self._add(TEMPORARY, size)
+            size = amount(storage.nbytes())
+            self._change(TEMPORARY, size, 1)
+            self._change(ALL, size, 1)
             weakref.finalize(storage, self._forget, key, size).atexit = False
 
-    def _add(self, kind: str, size: int) -> None:
-        self.live[kind] += size
-        self.most[kind] = max(self.most[kind], self.live[kind])
-        self.most["all"] = max(self.most["all"], self.live.total())
+    def _change(self, kind: str, size: Amount, sign: int) -> None:
+        self.live[kind] = _sum(self.live[kind], size, sign)
+        if kind in self.seen:
+            self.seen[kind].add(self.live[kind])
 
-    def _forget(self, key: int, size: int) -> None:
-        self.live[self.kinds.pop(key)] -= size
+    def _forget(self, key: int, size: Amount) -> None:
+        self._change(self.kinds.pop(key), size, -1)
+        self._change(ALL, size, -1)
+
+
+def _sum(one: Amount, other: Amount, sign: int = 1) -> Amount:
+    return Amount(one.fixed + sign * other.fixed, one.per_image + sign * other.per_image)
 
 
 @contextmanager
@@ -120,8 +204,8 @@ def without_values() -> Iterator[None]:
         yield
 
 
-def measure_batch(task: Task, *, batch_size: int, amp: str, recompute: bool) -> BatchNeeds:
-    """Run forward and backward pass of `task` on a fake batch of this size. Takes about a second.
+def measure(task: Task, *, amp: str, recompute: bool) -> Needs:
+    """Run forward and backward pass of `task` on a fake batch. Takes about a second.
 
     recompute: with activation checkpointing. The task's network, its gradients and all random states are unchanged.
     """
@@ -130,31 +214,31 @@ def measure_batch(task: Task, *, batch_size: int, amp: str, recompute: bool) -> 
     with torch.random.fork_rng(devices=[]), mode:
         if recompute:
             recompute_blocks(network)
-        batch = task.example(batch_size)
+        batch = task.example(IMAGES)
         parameters = list(network.parameters())
         given = [*parameters, *network.buffers(), *batch.values()]
         meter = Meter(given)
         for parameter in parameters:
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(lambda p: meter.mark(p.grad, GRADIENT))
-        flop_forward, flop, saved = _pass(task, network, batch, amp, meter)
+        flop_forward, saved = _pass(task, network, batch, amp, meter)
     trainable = [p for p in parameters if p.requires_grad]
-    return BatchNeeds(
+    return Needs(
         parameters=sum(p.numel() for p in parameters),
         trainable=sum(p.numel() for p in trainable),
         flop_forward=flop_forward,
-        flop=flop,
+        flop=meter.flop,
         weights=_size([*parameters, *network.buffers()]),
         gradients=_size(trainable),
         saved=saved,
-        workspace=meter.most[TEMPORARY],
-        alive=meter.most["all"],
-        batch=_size(batch.values()),
+        workspace=frozenset(meter.seen[TEMPORARY]),
+        alive=frozenset(meter.seen[ALL]),
+        batch=amount(_size(batch.values())),
     )
 
 
-def _pass(task: Task, network: nn.Module, batch: Mapping[str, Tensor], amp: str, meter: Meter) -> tuple[int, int, int]:
-    """Return the operations of the forward pass and of both passes, and the bytes stored between them."""
+def _pass(task: Task, network: nn.Module, batch: Mapping[str, Tensor], amp: str, meter: Meter) -> tuple[Amount, Amount]:
+    """Run both passes. Returns the operations of the forward pass, and the bytes stored between the passes."""
 
     def pack(tensor: Tensor) -> Tensor:
         meter.mark(tensor, SAVED)
@@ -167,16 +251,19 @@ def _pass(task: Task, network: nn.Module, batch: Mapping[str, Tensor], amp: str,
                 loss = task.losses(network, dict(batch)).total()
             flop_forward, saved = meter.flop, meter.live[SAVED]
         loss.backward()
-    return flop_forward, meter.flop, saved
+    return flop_forward, saved
 
 
 def _without_values(network: nn.Module, mode: FakeTensorMode) -> nn.Module:
     """Return a copy of the network with fake tensors, in training mode."""
-    with FakeCopyMode(mode):
-        result = copy.deepcopy(network)
-    for copied, own in zip(result.parameters(), network.parameters(), strict=True):
-        copied.requires_grad_(own.requires_grad)
-    return result.train()
+    with mode:
+        fake: dict[int, Any] = {id(p): nn.Parameter(_empty(p), p.requires_grad) for p in network.parameters()}
+        fake |= {id(buffer): _empty(buffer) for buffer in network.buffers()}
+    return copy.deepcopy(network, fake).train()
+
+
+def _empty(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
 
 
 def _size(tensors: Any) -> int:

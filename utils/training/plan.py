@@ -1,6 +1,6 @@
 """The plan of a training, computed before it starts: its work, memory by part, and time."""
 
-import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from utils.runtime.device import pick_device, precision
-from utils.training.measure import BatchNeeds, measure_batch
+from utils.training.measure import BatchNeeds, Needs, measure
 from utils.training.settings import TrainerSettings
 from utils.training.task import Task
 
@@ -82,17 +82,15 @@ class Plan:
         self.task, self.settings, self.length = task, settings, length
         self.sampling, self.machine, self.device = settings.sampling, settings.machine, device
         self.amp = planned_precision(self.machine.amp, device)
-        self.needs = self.measure()
+        self._measured: dict[bool, Needs] = {}  # with activation checkpointing or without
+        self.needs = self.needs_of(self.sampling.batch_size, recompute=self.machine.recompute)
         self.memory = self.memory_of(self.needs)
 
-    def measure(self, *, batch_size: int | None = None, recompute: bool | None = None) -> BatchNeeds:
-        """Measure one batch of another size, or with or without activation checkpointing."""
-        return measure_batch(
-            self.task,
-            batch_size=(batch_size or self.sampling.batch_size) * len(self.sampling.variants),
-            amp=self.amp,
-            recompute=self.machine.recompute if recompute is None else recompute,
-        )
+    def needs_of(self, batch_size: int, *, recompute: bool) -> BatchNeeds:
+        """Return the needs of a batch of any size, with or without activation checkpointing."""
+        if recompute not in self._measured:
+            self._measured[recompute] = measure(self.task, amp=self.amp, recompute=recompute)
+        return self._measured[recompute].at(batch_size * len(self.sampling.variants))
 
     def memory_of(self, needs: BatchNeeds, *, accumulate: int | None = None) -> Memory:
         """Return the memory of a training whose batches have these needs."""
@@ -149,7 +147,7 @@ class Plan:
     def other_memory(self) -> tuple[str, Memory]:
         """Return a line and the memory for the other choice of activation checkpointing."""
         recompute = not self.machine.recompute
-        needs = self.measure(recompute=recompute)
+        needs = self.needs_of(self.sampling.batch_size, recompute=recompute)
         memory = self.memory_of(needs)
         line = f"plan: or {self._described(memory, recompute=recompute)}; {needs.flop / self.needs.flop:.2f} x the work"
         return line, memory
@@ -161,14 +159,14 @@ class Plan:
     def largest_batch(self, gib: float) -> int:
         """Return the largest batch that fits into this memory; 0 if a single image does not fit."""
         budget, planned = (gib * (1 - GAPS) - CONTEXT_GIB) * GIB, self.sampling.batch_size
-        larger = self.memory.peak <= budget or planned == 1
-        # a smaller batch than the planned one needs accumulation, which keeps gradients
-        accumulate = self.sampling.accumulate if larger else 2
-        other = 2 * planned if larger else 1
-        here = self.memory_of(self.needs, accumulate=accumulate).peak
-        there = self.memory_of(self.measure(batch_size=other), accumulate=accumulate).peak
-        image = (there - here) / (other - planned)  # all images need the same amount
-        return max(0, min(LARGEST_BATCH, planned + math.floor((budget - here) / image)))
+
+        def is_too_large(batch_size: int) -> bool:
+            needs = self.needs_of(batch_size, recompute=self.machine.recompute)
+            # a smaller batch than the planned one needs accumulation, which keeps gradients
+            accumulate = self.sampling.accumulate if batch_size >= planned else max(2, self.sampling.accumulate)
+            return self.memory_of(needs, accumulate=accumulate).peak > budget
+
+        return bisect_left(range(1, LARGEST_BATCH + 1), True, key=is_too_large)
 
     def split(self, largest: int) -> tuple[int, int]:
         """Return batch size (at most `largest`) and accumulation with the same number of images per step."""

@@ -7,7 +7,6 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from utils.files.atomic import append_line, write_lines
@@ -60,6 +59,8 @@ class Recorder:
     """Records the values of a run from `step` of `total` on. Silent unless `is_main`."""
 
     def __init__(self, run: Run, saving: Saving, *, step: int, total: int, is_main: bool) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # here: a plan needs none
+
         self.log, self.saving = run.log, saving
         self.metrics = MetricsFile(run.paths.metrics, step=step) if is_main else None
         with disk_errors(run.paths.tensorboard, "written"):

@@ -28,6 +28,9 @@ def show_plan(plan: Plan, options: PlanOptions, names: Names) -> None:
 
 
 def _time(plan: Plan, options: PlanOptions) -> dict[str, Any]:
+    if plan.length.steps is None:
+        print("plan: time: give --plan_images=N, the number of training images: there is no image list")
+        return {"tflops": options.plan_tflops, "hours": None}
     if options.plan_tflops is not None:
         tflops, source = options.plan_tflops, "--plan_tflops"
     elif plan.device.type == "cuda" and not torch.cuda.is_available():
@@ -36,10 +39,7 @@ def _time(plan: Plan, options: PlanOptions) -> dict[str, Any]:
     else:
         tflops, source = matrix_tflops(plan.device, plan.amp), f"matrix products on {plan.device}, measured"
     hours = plan.hours(tflops)
-    if hours is None:
-        print("plan: time: give --plan_images=N, the number of training images: there is no image list")
-    else:
-        print(f"plan: time: {hours:,.3g} hours at {tflops:.3g} TFLOP per second ({source})")
+    print(f"plan: time: {hours:,.3g} hours at {tflops:.3g} TFLOP per second ({source})")
     return {"tflops": tflops, "hours": hours}
 
 

@@ -10,7 +10,7 @@ from utils.config.options import TrainOptions
 from utils.config.parser import parse_options
 from utils.files.locate import PROJECT_ROOT
 from utils.runtime.device import autocast
-from utils.training.measure import GIVEN, Meter, measure_batch
+from utils.training.measure import ALL, GIVEN, Meter, measure
 from utils.training.recompute import recompute_blocks
 
 TERA, GIB = 1e12, 2**30
@@ -23,9 +23,7 @@ NARROW = {"width": 0.125, "resize": 64, "input_size": 64, "crop_size": 48, "num_
     [(1, "off", 3.26, 9.07, 3.67), (3, "off", 9.78, 27.20, 11.02), (3, "bf16", 9.78, 27.20, 5.99)],
 )
 def test_the_published_classifier_needs_what_its_table_says(batch_size, amp, forward, both, saved):
-    needs = measure_batch(
-        classifier_task(parse_options(TrainOptions, VOC)), batch_size=batch_size, amp=amp, recompute=False
-    )
+    needs = measure(classifier_task(parse_options(TrainOptions, VOC)), amp=amp, recompute=False).at(batch_size)
     assert needs.flop_forward / TERA == pytest.approx(forward, rel=0.02)
     assert needs.flop / TERA == pytest.approx(both, rel=0.02)
     assert needs.saved / GIB == pytest.approx(saved, rel=0.02)
@@ -34,7 +32,7 @@ def test_the_published_classifier_needs_what_its_table_says(batch_size, amp, for
 
 
 def test_the_published_segmentation_network_needs_what_its_table_says():
-    needs = measure_batch(segmentation_task(Settings()), batch_size=5, amp="off", recompute=False)
+    needs = measure(segmentation_task(Settings()), amp="off", recompute=False).at(5)
     assert needs.flop_forward / TERA == pytest.approx(1.38, rel=0.02)
     assert needs.flop / TERA == pytest.approx(4.13, rel=0.02)
     assert needs.saved / GIB == pytest.approx(6.4, rel=0.02)
@@ -65,7 +63,7 @@ def saved_by_a_real_step(task, *, amp, recompute):
 @pytest.mark.parametrize("amp", ["off", "bf16"])
 def test_saved_activations_are_those_of_a_real_step(amp, recompute):
     options = TrainOptions(**NARROW, attention="se", suppression="learnable")
-    planned = measure_batch(classifier_task(options), batch_size=2, amp=amp, recompute=recompute)
+    planned = measure(classifier_task(options), amp=amp, recompute=recompute).at(2)
     real = saved_by_a_real_step(classifier_task(options, values=True), amp=amp, recompute=recompute)
     assert planned.saved == pytest.approx(real, rel=0.05)
 
@@ -73,7 +71,7 @@ def test_saved_activations_are_those_of_a_real_step(amp, recompute):
 def test_saved_activations_of_a_segmentation_network_are_those_of_a_real_step():
     flags = ["--MODEL.WIDTH=0.0625", "--MODEL.N_BLOCKS=[1,1,1,1]", "--IMAGE.SIZE.TRAIN=65"]
     settings = parse_options(Settings, flags)
-    planned = measure_batch(segmentation_task(settings), batch_size=2, amp="off", recompute=False)
+    planned = measure(segmentation_task(settings), amp="off", recompute=False).at(2)
     real = saved_by_a_real_step(segmentation_task(settings, values=True), amp="off", recompute=False)
     assert planned.saved == pytest.approx(real, rel=0.05)
 
@@ -81,7 +79,7 @@ def test_saved_activations_of_a_segmentation_network_are_those_of_a_real_step():
 def test_measuring_leaves_network_and_random_states_alone():
     task = classifier_task(TrainOptions(**NARROW), values=True)
     before, state = {n: v.clone() for n, v in task.network.state_dict().items()}, torch.get_rng_state()
-    measure_batch(task, batch_size=1, amp="off", recompute=True)
+    measure(task, amp="off", recompute=True)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in task.network.state_dict().items())
     assert all(p.grad is None and p.device.type == "cpu" for p in task.network.parameters())
@@ -95,8 +93,8 @@ def test_a_convolution_counts_two_operations_a_weight_and_output_and_pass(groups
         output = layer(images)
         forward = meter.flop
         output.sum().backward()
-    assert forward == 2 * output.numel() * (8 // groups) * 9
-    assert meter.flop == 3 * forward
+    assert forward.fixed == 2 * output.numel() * (8 // groups) * 9
+    assert meter.flop.fixed == 3 * forward.fixed
 
 
 def test_memory_is_counted_while_it_lives():
@@ -106,8 +104,35 @@ def test_memory_is_counted_while_it_lives():
         second = first + 1
         view = second.view(2, 5)
         del first, second
-        assert meter.live.total() == 40 and meter.most["all"] == 80
+        assert meter.live[ALL].fixed == 40 and max(meter.seen[ALL]).fixed == 80
         del view
-        assert meter.live.total() == 0
+        assert meter.live[ALL].fixed == 0
         given.add_(1)
-        assert meter.live.total() == 0 and meter.kinds == {given.untyped_storage()._cdata: GIVEN}
+        assert meter.live[ALL].fixed == 0 and meter.kinds == {given.untyped_storage()._cdata: GIVEN}
+
+
+def test_one_pass_measures_batches_of_all_sizes(monkeypatch):
+    """A pass of another batch finds the same, also where a peak moves from one place to another."""
+    task = classifier_task(TrainOptions(**NARROW, suppression="learnable", kd_loss="balanced"))
+    found = measure(task, amp="bf16", recompute=True)
+    monkeypatch.setattr("utils.training.measure.IMAGES", 101)
+    other = measure(task, amp="bf16", recompute=True)
+    assert all(found.at(images) == other.at(images) for images in (1, 2, 7, 500))
+    assert found.at(2).alive < 2 * found.at(1).alive and found.at(2).flop == 2 * found.at(1).flop
+
+
+@pytest.mark.parametrize("is_training", [False, True])
+def test_batch_norms_give_what_torch_computes(is_training):
+    """Shapes and types of results and gradients, whose operators the meter answers itself."""
+    layer, images = nn.BatchNorm2d(8).train(is_training), torch.rand(2, 8, 6, 6, requires_grad=True)
+
+    def described():
+        layer.zero_grad()
+        images.grad = None
+        output = layer(images)
+        output.sum().backward()
+        return [(t.shape, t.dtype, t.stride()) for t in (output, images.grad, layer.weight.grad, layer.bias.grad)]
+
+    expected = described()
+    with Meter([images, *layer.parameters(), *layer.buffers()]):
+        assert described() == expected

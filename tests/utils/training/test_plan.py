@@ -63,7 +63,7 @@ def test_the_largest_batch_fits_and_the_next_does_not(planned, fits):
     """The card's memory is between the requirements of two batches, accumulated if below the planned batch."""
     plan = plan_of("--resize=128", "--input_size=128", "--crop_size=96", f"--batch_size={planned}")
     accumulate = 1 if fits > planned else 2
-    needs = [plan.memory_of(plan.measure(batch_size=n), accumulate=accumulate).peak for n in (fits, fits + 1)]
+    needs = [plan.memory_of(plan.needs_of(n, recompute=False), accumulate=accumulate).peak for n in (fits, fits + 1)]
     largest = plan.largest_batch((sum(needs) / 2 / GIB + CONTEXT_GIB) / (1 - GAPS))
     assert largest == fits
     fitting, times = plan.split(largest)
@@ -89,6 +89,11 @@ def test_without_a_list_the_plan_asks_for_the_number_of_images(tmp_path, capsys)
     found, text = json.loads((tmp_path / "p.json").read_text()), capsys.readouterr().out
     assert found["steps"] is None and found["tflop_run"] is None and found["hours"] is None
     assert "--plan_images" in text and "20 classes" in text
+
+
+def test_the_speed_of_a_device_is_only_measured_where_it_gives_hours(monkeypatch):
+    monkeypatch.setattr("utils.training.show_plan.matrix_tflops", lambda *_: pytest.fail("measured in vain"))
+    train.run(parse_options(TrainOptions, [*SMALL, "--plan", "--dataset=data/nowhere"]))
 
 
 def test_a_card_that_is_not_here_is_planned_for_and_not_measured(capsys):
