@@ -2,14 +2,16 @@
 # From a folder of tagged photos to masks with one command: see docs/own_photos.md.
 #   bash train_test_L2G_own.sh PHOTOS [TAGS.csv] [NAME] [VARIABLE=value ...]
 # PHOTOS    a folder; without a table, the name of each subfolder is the tag of its photos
-# TAGS.csv  columns file and tags (an empty cell: none of the classes; ?: unknown), or file and 0/1 per class; or .xlsx
+# TAGS.csv  columns file and tags (an empty cell: none of the classes; ?: unknown), or file and 0/1 per class; or .xlsx;
+#           or annotations: COCO's .json, CVAT's .xml, or a folder of labelme, Ultralytics, or masks with labelmap.txt
 # NAME      name of the dataset, the run and the results; default the name of the folder
 # Run it again to resume. Masks, network and report are written to results/NAME.
 # Variables, before the command or after its arguments:
 #   SALIENCY=auto         auto: rembg if it is installed, else U2-Net, downloaded once (165 MB); rembg; none; FILE.onnx; or a
 #                         FOLDER of maps, NAME.png
 #   NEGATIVES=FOLDER      photos that show none of the classes
-#   MASKS=FOLDER          masks of some photos for scoring: NAME.png, 0 background, 1 the first class, 255 ignored
+#   MASKS=FOLDER          masks of some photos for scoring: NAME.png, 0 background, 1 the first class, 255 ignored; or
+#                         annotations, as above
 #   CLASSES=FILE          names of the classes, one per line, in label order; default sorted
 #   SEPARATOR=";"         separator of the tags in a cell; default whichever of ; | and , occurs
 #   SKIP_MISSING=1        skip rows of the table whose photo is missing
@@ -36,6 +38,13 @@ refuse() {
   exit "${2:-2}"
 }
 
+# Whether a folder holds annotations, by the rules of utils/annotations/formats.py
+has_annotations() {
+  [[ -f "$1/data.yaml" && -d "$1/labels" ]] && return
+  [[ -f "$1/labelmap.txt" && -d "$1/SegmentationClass" ]] && return
+  [[ -n "$(grep -rlm1 --include='*.json' '"imagePath"' "$1" 2>/dev/null | head -n 1)" ]]
+}
+
 ARGUMENTS=()
 for WORD in "$@"; do
   if [[ "$WORD" == --help || "$WORD" == -h ]]; then
@@ -56,9 +65,13 @@ PHOTOS="${ARGUMENTS[0]}" TABLE="" NAME=""
 [[ -d "$PHOTOS" ]] || refuse "$PHOTOS is not a folder of photos" 1
 for WORD in "${ARGUMENTS[@]:1}"; do
   shopt -s nocasematch
-  if [[ -z "$TABLE" && -z "$NAME" && ( -f "$WORD" || "$WORD" =~ \.(csv|tsv|txt|xlsx|xlsm)$ ) ]]; then
+  if [[ -z "$TABLE" && -z "$NAME" && ( -f "$WORD" || "$WORD" =~ \.(csv|tsv|txt|xlsx|xlsm|json|xml)$ ) ]]; then
     TABLE="$WORD"
     [[ -f "$TABLE" ]] || refuse "$TABLE: no such tag table" 1
+  elif [[ -z "$TABLE" && -z "$NAME" && -d "$WORD" ]] && has_annotations "$WORD"; then
+    TABLE="$WORD"
+  elif [[ -z "$TABLE" && -z "$NAME" && -d "$WORD" && ! "$WORD" =~ ^[A-Za-z0-9_-]+$ ]]; then
+    refuse "$WORD: this folder holds no annotations of labelme, Ultralytics, or masks with labelmap.txt" 1
   elif [[ -z "$NAME" ]]; then
     NAME="$WORD"
   else

@@ -218,7 +218,11 @@ step_second() {
 step_masks() {
   segmentation_settings
   local flags=(--image_dir="$PHOTOS" --out="$RUN/photos" --overwrite "${REFINE[@]}")
-  [[ -z "${MASKS:-}" ]] || flags+=(--without="$MASKS")
+  if [[ -d "${MASKS:-}" ]]; then
+    flags+=(--without="$MASKS")
+  elif [[ -f "$TABLE/labelmap.txt" ]]; then
+    flags+=(--without="$TABLE")
+  fi
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" predict "${SEG[@]}" "${flags[@]}"
 }
 

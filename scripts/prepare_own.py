@@ -104,7 +104,9 @@ def _photos(options: PrepareOwnOptions, out: Path, findings: Findings) -> tuple[
     if not folder.is_dir():
         raise UserError("is not a folder", folder, "--images must be the folder of photos")
     # masks may be in a subfolder of the photos, but are not photos
-    others = (existing_path(given, "folder") for given in (options.masks, options.saliency) if given)
+    others = [existing_path(given, "folder") for given in (options.masks, options.saliency) if given]
+    if options.tags and find_format(tagged := existing_path(options.tags, "--tags")) == "masks":
+        others.append(tagged)
     # labelme saves its files next to the photos
     other = [out, *(path for path in others if path.is_dir() and path.resolve() != folder.resolve())]
     found = find_photos(folder, without=other)

@@ -220,6 +220,8 @@ def test_a_wrong_quality_and_a_missing_package_are_refused(tmp_path):
         ([], 2, "PHOTOS"),
         (["nowhere"], 1, "nowhere"),
         (["photos", "none.csv"], 1, "none.csv"),
+        (["photos", "none.json"], 1, "none.json"),
+        (["photos", "photos/more"], 1, "no annotations"),
         (["photos", "SALIENSY=none"], 2, "SALIENSY"),
         (["photos", "--crf"], 2, "VARIABLE=value"),
         (["photos", "tags.csv", "a/b"], 2, "a/b"),
@@ -240,3 +242,32 @@ def test_one_class_without_negatives_stops_before_training(project, album):
     assert done.returncode == 1
     assert "the same tags (cat)" in done.stdout and "FORCE=1" in done.stderr
     assert not (project / "runs" / "one" / "model").exists()
+
+
+def annotate(album: Path, form: str) -> str:
+    """Annotate six photos with a cat each. Returns what is given to the command."""
+    names = [f"it's {number}.jpg" for number in (0, 2, 6, 8, 10, 12)]
+    if form == "labelme":
+        cat = {"label": "cat", "points": [[8, 8], [25, 8], [25, 25]], "shape_type": "polygon"}
+        for name in names:
+            content = {"imagePath": name, "imageHeight": 36, "imageWidth": 44, "shapes": [cat]}
+            (album / "photos" / name).with_suffix(".json").write_text(json.dumps(content))
+        return "photos"  # labelme saves its files next to the photos
+    images = [{"id": n, "file_name": name, "width": 44, "height": 36} for n, name in enumerate(names)]
+    square = [[8, 8, 26, 8, 26, 26, 8, 26]]
+    cats = [{"id": n, "image_id": n, "category_id": 1, "segmentation": square} for n in range(len(images))]
+    content = {"images": images, "annotations": cats, "categories": [{"id": 1, "name": "cat"}]}
+    (album / "cats.json").write_text(json.dumps(content))
+    return "cats.json"
+
+
+@pytest.mark.parametrize("form", ["coco", "labelme"])
+def test_annotations_take_the_place_of_the_table(project, album, form):
+    """All annotated photos show a cat, so that the command ends with the check."""
+    name = f"of_{form}"
+    words = command(project, "photos", annotate(album, form), name)
+    done = subprocess.run(words, cwd=album, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1 and f"read as {form}: 6 annotated photos" in done.stdout, done.stdout + done.stderr
+    assert "the same tags (cat)" in done.stdout
+    listed = (project / "data" / name / "train_cls.txt").read_text().splitlines()
+    assert len(listed) == 6 and all(line.endswith(" 0") for line in listed)

@@ -74,6 +74,13 @@ def test_masks_are_scaled_with_their_photos_and_other_orders_of_classes_are_kept
     assert max(label.shape) == 16 and set(np.unique(label)) == {0, 1}
 
 
+def test_masks_of_annotations_among_the_photos_are_no_photos(folder, capsys):
+    path = export(folder, "masks")
+    path.rename(folder / "photos" / "drawn")
+    prepare(folder, tags=str(folder / "photos" / "drawn"))
+    assert "0 photos with unknown tags" in capsys.readouterr().out
+
+
 def test_photos_without_an_annotation_have_unknown_tags(folder, capsys):
     content = json.loads(export(folder, "coco").read_text())
     content["images"] = [image for image in content["images"] if image["file_name"] != "empty.jpg"]
