@@ -35,7 +35,7 @@ from utils.metrics import (
     scores_as_json,
     write_scores,
 )
-from utils.plotting import new_figure, only_drawing
+from utils.plotting import line_chart, only_drawing
 from utils.runs.handing_on import check_cam_classes, made_of
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
@@ -361,13 +361,9 @@ def _write_label_scores(
 
 
 def _plot(path: Path, thresholds: tuple[float, ...], scores: list[Scores], best: int) -> None:
-    figure, axes = new_figure()
     miou = [100 * score.mean_iou for score in scores]
-    axes.plot(thresholds, miou, marker="o")
-    axes.axvline(thresholds[best], linestyle=":", color="gray")
-    axes.set(
-        xlabel="background threshold", ylabel="mIoU (%)", title=f"best {miou[best]:.2f} % at {thresholds[best]:.2f}"
-    )
-    axes.grid(alpha=0.3)
+    title = f"best {miou[best]:.2f} % at {thresholds[best]:.2f}"
+    names = {"x_label": "background threshold", "y_label": "mIoU (%)"}
+    chart = line_chart(thresholds, miou, marked=thresholds[best], title=title, **names)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        chart.save(temporary)
