@@ -22,24 +22,34 @@ from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import yaml
 from torch import Tensor
 
 from models.cam_net import CamNet, build_cam_net
-from scripts.benchmark.hot_paths import measure_crf, measure_pasting, measure_samples, measure_scoring, write_photos
+from scripts.benchmark.floors import cam_tflop, decoding_seconds, gemm_tflops
+from scripts.benchmark.hot_paths import (
+    measure_crf,
+    measure_labels,
+    measure_pasting,
+    measure_samples,
+    measure_scoring,
+    write_photos,
+)
 from scripts.benchmark.measuring import Row, in_turns, print_table, write_rows
-from scripts.benchmark.plain_ways import blobs, scene_with_object
+from scripts.benchmark.plain_ways import blobs, plain_merge, scene_with_object
+from scripts.benchmark.scale import measure_scale
 from utils.cam.labels import to_label
-from utils.cam.merging import ZERO
+from utils.cam.merging import merge_scales
 from utils.cam.multi_scale import cams_of_image, scaled_images, scaled_sizes
 from utils.config.options.benchmark import BenchmarkOptions
-from utils.data.catalog import MASK_FOLDER, VOC_CLASSES
+from utils.data.catalog import IMAGE_FOLDER, MASK_FOLDER, VOC_CLASSES
 from utils.data.images import write_label_png
 from utils.files.atomic import write_lines
 from utils.files.locate import PROJECT_ROOT
 from utils.runs.segmentation import notes_kept
 
 NUM_TAGS = 2
+SEGMENTATION_PRESET = PROJECT_ROOT / "deeplabv2" / "configs" / "voc_light.yaml"
 TOLERANCE = 1e-3  # for float32 CAMs in 0..1: a quarter of their 8-bit step
 
 
@@ -47,7 +57,7 @@ def run(options: BenchmarkOptions) -> list[Row]:
     """Measure the sections, print a table and, with --out, write it as JSON."""
     rows = []
     for name, section in SECTIONS.items():
-        if options.only in (None, name):
+        if options.only == name or (options.only is None and name != "scale"):
             print(f"measuring {name} …", file=sys.stderr)
             rows += section(options)
     print_table(rows)
@@ -79,13 +89,38 @@ def measure_cams(options: BenchmarkOptions) -> list[Row]:
     if not difference["CAMs, ours, float32"] < TOLERANCE:
         raise RuntimeError(f"the CAMs of both differ by {difference['CAMs, ours, float32']}: above {TOLERANCE}")
 
-    def row(name: str, at_least: float) -> Row:
+    tflop = cam_tflop(plain_net, image, scales=options.scales)
+
+    def row(name: str, amp: str, at_least: float) -> Row:
         if name not in variants:
             return Row(name, at_least=at_least, note="not supported by this CPU")
         ours, plain = seconds[name], seconds["CAMs, plain"]
-        return Row(name, ours, plain, plain / ours, at_least=at_least, note=f"differ by {difference[name]:.1e}")
+        note, rate = f"differ by {difference[name]:.1e}", gemm_tflops(amp)
+        floor_is = f"{tflop:.3g} TFLOP at the GEMM rate, {rate:.3g} TFLOP per second"
+        return Row(name, ours, plain, plain / ours, at_least=at_least, note=note, floor=tflop / rate, floor_is=floor_is)
 
-    return [row("CAMs, ours, float32", 1.2), row("CAMs, ours, bf16", 2.5)]
+    return [row("CAMs, ours, float32", "off", 1.2), row("CAMs, ours, bf16", "bf16", 2.5), _merging(options)]
+
+
+def _merging(options: BenchmarkOptions) -> Row:
+    """Time resizing and merging the maps of all views of an image. RuntimeError if results differ."""
+    generator = torch.Generator().manual_seed(options.seed)
+    sizes = scaled_sizes(options.size, options.scales)
+    maps = [
+        torch.randn(len(VOC_CLASSES) + 1, -(-height // 8), -(-width // 8), generator=generator)
+        for height, width in sizes
+        for _ in range(2)
+    ]
+    size, keys = (options.size[0], options.size[1]), list(range(NUM_TAGS))
+    seconds, merged = in_turns(
+        {"ours": lambda: merge_scales(maps, size, keys=keys), "plain": lambda: plain_merge(maps, size, keys)},
+        3 * options.repeats,
+        verbose=False,
+    )
+    if not (merged["ours"] - merged["plain"]).abs().max() < TOLERANCE:
+        raise RuntimeError("both implementations of merging differ")
+    ours, plain = seconds.values()
+    return Row("merging the maps of all views", ours, plain, plain / ours, at_least=4, note="all classes are resized")
 
 
 @torch.inference_mode()
@@ -111,13 +146,9 @@ def raw_map(net: CamNet, image: Tensor) -> Tensor:
 @torch.inference_mode()
 def plain_cams(net: CamNet, image: Tensor, keys: Sequence[int], *, scales: Sequence[float]) -> Tensor:
     """Like cams_of_image, implemented plainly: one view at a time, every class resized to full size. -> (K, H, W)."""
-    full = []
-    for size in scaled_sizes(image.shape[1:], scales):
-        view = scaled_images(image[None], size)
-        for maps in (raw_map(net, view), raw_map(net, view.flip(-1)).flip(-1)):
-            full.append(F.interpolate(maps, tuple(image.shape[1:]), mode="bicubic", align_corners=False)[0])
-    merged = torch.stack(full).mean(0)[:-1].relu()
-    return (merged / merged.amax((1, 2), keepdim=True).clamp(min=ZERO))[list(keys)]
+    size = (image.shape[1], image.shape[2])
+    views = [scaled_images(image[None], scaled) for scaled in scaled_sizes(size, scales)]
+    return plain_merge([raw_map(net, side)[0] for view in views for side in (view, view.flip(-1))], size, keys)
 
 
 def measure_segmentation(options: BenchmarkOptions) -> list[Row]:
@@ -131,8 +162,26 @@ def measure_segmentation(options: BenchmarkOptions) -> list[Row]:
             if done.returncode:
                 raise RuntimeError(f"main.py {command}: {done.stderr}")
         scores = json.loads((folder / "out" / "scores" / "speed" / "scores.json").read_text())
+        floor = segmentation_floor(program, settings, folder, options.size)
     note = f"EfficientNet-Lite0, {torch.get_num_threads()} threads"
-    return [Row("segmentation test, images per second", scores["images_per_second"], note=note)]
+    floor_is = "the network at the GEMM rate, and decoding the JPEG"
+    rate = scores["images_per_second"]
+    return [Row("segmentation test, images per second", rate, note=note, floor_of_rate=1 / floor, floor_is=floor_is)]
+
+
+def segmentation_floor(program: Sequence[str], settings: Sequence[str], folder: Path, size: tuple[int, int]) -> float:
+    """Return seconds per image: the network's arithmetic at the GEMM rate, and decoding the JPEG."""
+    plan, side = folder / "plan.json", 321
+    flags = ["--plan", f"--plan_json={plan}", "--plan_tflops=1", f"--IMAGE.SIZE.TRAIN={side}"]
+    done = subprocess.run([*program, "train", *settings, *flags], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"main.py train --plan: {done.stderr}")
+    planned = json.loads(plan.read_text())
+    per_pixel = planned["tflop_forward"] / planned["batch_size"] / side**2
+    longer = yaml.safe_load(SEGMENTATION_PRESET.read_text())["IMAGE"]["SIZE"]["BASE"]  # of the images it sees
+    seen = size[0] * size[1] * (longer / max(size)) ** 2
+    decoding = decoding_seconds(sorted((folder / IMAGE_FOLDER).iterdir()))
+    return per_pixel * seen / gemm_tflops(planned["amp"]) + decoding
 
 
 def write_segmentation_data(folder: Path, options: BenchmarkOptions) -> list[str]:
@@ -144,7 +193,7 @@ def write_segmentation_data(folder: Path, options: BenchmarkOptions) -> list[str
     write_lines(folder / "list.txt", (entry.name for entry in entries))
     write_lines(folder / "classes.txt", VOC_CLASSES)
     values = {
-        "config-path": PROJECT_ROOT / "deeplabv2" / "configs" / "voc_light.yaml",
+        "config-path": SEGMENTATION_PRESET,
         "EXP.ID": "speed",
         "EXP.OUTPUT_DIR": folder / "out",
         "DATASET.ROOT": folder,
@@ -162,10 +211,12 @@ def write_segmentation_data(folder: Path, options: BenchmarkOptions) -> list[str
 SECTIONS: dict[str, Callable[[BenchmarkOptions], list[Row]]] = {
     "cams": measure_cams,
     "scoring": lambda o: measure_scoring(images=o.images, size=o.size, repeats=o.repeats, seed=o.seed),
+    "labels": lambda o: measure_labels(images=o.images, size=o.size, repeats=o.repeats, seed=o.seed),
     "pasting": lambda o: measure_pasting(size=o.size, object_size=o.object_size, pastes=o.pastes, seed=o.seed),
     "samples": lambda o: measure_samples(
         size=o.size, object_size=o.object_size, input_size=o.input_size, samples=o.pastes, seed=o.seed
     ),
     "crf": lambda o: measure_crf(size=o.size, repeats=o.repeats, seed=o.seed),
     "segmentation": measure_segmentation,
+    "scale": lambda o: measure_scale(o.dataset_sizes, o.stages, seed=o.seed),
 }

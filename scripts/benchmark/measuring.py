@@ -18,7 +18,8 @@ from utils.files.atomic import atomic_path
 class Row:
     """One comparison: seconds of both implementations and their ratio. A rate only has `ours`. None: not measured.
 
-    The ratio, or `ours` without one, must reach `at_least` or stay below `below`.
+    The ratio, or `ours` without one, must reach `at_least` or stay below `below`. floor: lower bound of the seconds
+    (floor_of_rate: upper bound of the rate), by the parts that `floor_is` names.
     """
 
     what: str
@@ -28,6 +29,18 @@ class Row:
     at_least: float | None = None
     below: float | None = None
     note: str = ""
+    floor: float | None = None
+    floor_of_rate: float | None = None
+    floor_is: str = ""
+
+    @property
+    def times_floor(self) -> float | None:
+        """How many times longer ours takes than its lower bound."""
+        if self.ours and self.floor:
+            return self.ours / self.floor
+        if self.ours and self.floor_of_rate:
+            return self.floor_of_rate / self.ours
+        return None
 
     @property
     def required(self) -> str:
@@ -68,16 +81,25 @@ def in_turns(
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """Print one line per comparison, with the required value and the verdict."""
-    print(f"{'measurement':<36}{'ours':>10}{'plain':>10}{'ratio':>8}  {'required':<14}")
+    """Print one line per comparison, with the required value and the verdict, then how far each is from its floor."""
+    print(f"{'measurement':<44}{'ours':>10}{'plain':>10}{'ratio':>8}  {'required':<14} {'verdict':<14}")
     for row in rows:
         ours, plain, ratio = ("-" if v is None else f"{v:.3g}" for v in (row.ours, row.plain, row.ratio))
-        print(f"{row.what:<36}{ours:>10}{plain:>10}{ratio:>8}  {row.required:<14} {row.verdict:<14}{row.note}".rstrip())
+        print(f"{row.what:<44}{ours:>10}{plain:>10}{ratio:>8}  {row.required:<14} {row.verdict:<14}{row.note}".rstrip())
+    if not any(row.times_floor for row in rows):
+        return
+    print(f"\n{'measurement':<44}{'times its floor':>16}  the floor")
+    for row in rows:
+        if row.times_floor:
+            print(f"{row.what:<44}{row.times_floor:>16.2f}  {row.floor_is}")
 
 
 def write_rows(path: Path, options: Any, rows: Sequence[Row]) -> None:
     """Write the rows and the options (a dataclass) they were measured with as JSON."""
-    listed = [{**asdict(row), "required": row.required, "verdict": row.verdict} for row in rows]
+    listed = [
+        {**asdict(row), "required": row.required, "verdict": row.verdict, "times_floor": row.times_floor}
+        for row in rows
+    ]
     content = {"options": asdict(options), "threads": torch.get_num_threads(), "rows": listed}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")

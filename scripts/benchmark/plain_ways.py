@@ -1,11 +1,21 @@
-"""Synthetic images for the benchmarks, and a plain implementation: pasting pixel by pixel."""
+"""Synthetic images for the benchmarks, and plain implementations of the work that the published programs do."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
 
+from utils.cam.artefact import read_cam
 from utils.cam.labels import to_uint8
+from utils.cam.merging import ZERO
 from utils.copy_paste.bank import SALIENT, Foreground
 from utils.copy_paste.pasting import MAX_SHARE, PLACES, SCALES, Pasted, smooth_interpolation
+from utils.files.disk import disk_errors
 
 
 def blobs(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.ndarray:
@@ -72,3 +82,51 @@ def scene_with_labels(seed: int, size: tuple[int, int], num_labels: int) -> tupl
     full = np.stack([cv2.resize(logit, size[::-1], interpolation=cv2.INTER_LINEAR) for logit in logits])
     powers = np.exp(full - full.max(axis=0))
     return image, powers / powers.sum(axis=0)
+
+
+def plain_sweep(pairs: Sequence[tuple[Path, Path]], thresholds: Sequence[float], num_labels: int) -> list[float]:
+    """Compute the mIoU at each threshold from (CAM file, mask): reads all files once per threshold, counts per class.
+
+    A class in neither masks nor predictions is left out.
+    """
+    scores = []
+    for threshold in thresholds:
+        hit, masked, predicted = (np.zeros(num_labels) for _ in range(3))
+        for cam_file, mask_file in pairs:
+            keys, cams = read_cam(cam_file)
+            mask = np.asarray(Image.open(mask_file))
+            label = label_of_stack(keys, cams, threshold, num_labels)
+            kept = mask < 255
+            for index in range(num_labels):
+                own, true = (label == index) & kept, (mask == index) & kept
+                hit[index] += (own & true).sum()
+                masked[index] += true.sum()
+                predicted[index] += own.sum()
+        union = masked + predicted - hit
+        scores.append(float((hit[union > 0] / union[union > 0]).mean()))
+    return scores
+
+
+def label_of_stack(keys: np.ndarray, cams: np.ndarray, threshold: float, num_labels: int) -> np.ndarray:
+    """Label (H, W) from a float stack of all classes, with the threshold as the background's strength."""
+    stack = np.zeros((num_labels, *cams.shape[1:]))
+    stack[0] = threshold
+    for key, cam in zip(keys, cams):
+        stack[key + 1] = cam / 255.0
+    return stack.argmax(axis=0).astype(np.uint8)
+
+
+def plain_label(maps: Sequence[tuple[int, Path]], target: Path, threshold: float, num_labels: int) -> None:
+    """Write the label PNG of one image from a grey PNG per tag: (zero-based class, file)."""
+    read = [np.asarray(Image.open(path)) for _, path in maps]
+    label = label_of_stack(np.array([key for key, _ in maps]), np.stack(read), threshold, num_labels)
+    with disk_errors(target, "written"):
+        Image.fromarray(label).save(target)
+
+
+def plain_merge(maps: Sequence[Tensor], size: tuple[int, int], keys: Sequence[int]) -> Tensor:
+    """Like merge_scales, but every class of every view is resized to the image's size. -> (K, H, W)."""
+    full = [m if index % 2 == 0 else m.flip(-1) for index, m in enumerate(maps)]
+    resized = [F.interpolate(m[None], size, mode="bicubic", align_corners=False)[0] for m in full]
+    merged = torch.stack(resized).mean(0)[:-1].relu()
+    return (merged / merged.amax((1, 2), keepdim=True).clamp(min=ZERO))[list(keys)]

@@ -6,11 +6,12 @@ import torch
 
 from models import build_cam_net
 from scripts.benchmark import __main__ as benchmark
-from scripts.benchmark import hot_paths
+from scripts.benchmark import floors, hot_paths
 from scripts.benchmark.__main__ import BenchmarkOptions, plain_cams, run, strongest_classes
 from scripts.benchmark.measuring import Row
 from utils.cam.multi_scale import cams_of_image
 from utils.config.parser import parse_options
+from utils.errors import UserError
 
 TINY = {"width": 1 / 16, "size": (40, 56), "scales": (0.5, 1.0), "images": 3, "repeats": 1}
 TINY |= {"object_size": (30, 40), "input_size": 32, "pastes": 3}
@@ -54,15 +55,40 @@ def test_all_sections_give_their_rows(tmp_path, capsys):
     written = json.loads((tmp_path / "rows.json").read_text())
     assert [row["what"] for row in written["rows"]] == [row.what for row in rows]
     assert [row.required for row in rows] == [
-        "at least 1.2", "at least 2.5", "under 1.5", "at least 30", "at least 100", "under 5", "at least 12",
-        "at least 3", "at least 3", "at least 99.9", "-",
+        "at least 1.2", "at least 2.5", "at least 4", "under 1.5", "at least 20", "at least 3", "at least 100",
+        "under 5", "at least 12", "at least 3", "at least 3", "at least 1", "at least 99.9", "-",
     ]  # fmt: skip
     assert written["options"]["width"] == TINY["width"] and written["threads"] >= 1
+    floors = [row["what"].split(",")[0] for row in written["rows"] if row["times_floor"]]
+    assert {"scoring", "label of an image", "training samples per second per core", "segmentation test"} <= set(floors)
     for row in rows:
         assert row.ours is not None or row.note == "not supported by this CPU"
         assert row.ratio is None or row.ratio > 0
     table = capsys.readouterr().out
     assert all(row.what in table for row in rows)
+
+
+@pytest.mark.parametrize(("section", "name"), [("scoring", "plain_sweep"), ("labels", "plain_label")])
+def test_other_ways_that_disagree_are_an_error(monkeypatch, section, name):
+    given = getattr(hot_paths, name)
+    wrong = {
+        "plain_sweep": lambda pairs, thresholds, labels: given(pairs, [0.99] * len(thresholds), labels),
+        "plain_label": lambda maps, target, threshold, labels: given(maps, target, 0.99, labels),
+    }
+    monkeypatch.setattr(hot_paths, name, wrong[name])
+    with pytest.raises(RuntimeError, match="differ"):
+        run(BenchmarkOptions(only=section, **TINY))
+
+
+def test_floors_of_seconds_and_rates():
+    assert Row("a", 3.0, floor=2.0).times_floor == 1.5 and Row("a", 10.0, floor_of_rate=30.0).times_floor == 3
+    assert Row("a", 3.0).times_floor is None and Row("a", floor=1.0).times_floor is None
+
+
+def test_the_arithmetic_of_cams_grows_with_their_area():
+    net, image = network_and_image()
+    once, twice = (floors.cam_tflop(net, image, scales=scales) for scales in ((1.0,), (1.0, 1.0)))
+    assert once > 0 and twice == pytest.approx(2 * once)
 
 
 def test_ways_of_pasting_that_disagree_are_an_error(monkeypatch):
@@ -100,6 +126,21 @@ def test_options_parse_and_refuse_nonsense(capsys):
         with pytest.raises(SystemExit):
             parse_options(BenchmarkOptions, argv)
         assert argv[0].partition("=")[0] in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_stages_run_on_datasets_of_each_size():
+    """Without the stage of CAMs, on random ones."""
+    rows = run(BenchmarkOptions(only="scale", dataset_sizes=(2, 3), stages=("scores", "labels")))
+    assert [row.what.partition(",")[0] for row in rows] == ["scores", "labels"] * 2
+    for row in rows:
+        peak = int(row.note.rpartition("peak ")[2].split()[0])
+        assert row.ours > 0 and 20 < peak < 400  # not this process's own memory, with torch
+
+
+def test_an_unknown_stage_is_refused():
+    with pytest.raises(UserError, match=r"--stages: nothing: expected some of check, train"):
+        run(BenchmarkOptions(only="scale", stages=("nothing",)))
 
 
 def test_every_section_can_be_chosen():
