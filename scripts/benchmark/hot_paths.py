@@ -130,7 +130,7 @@ def write_artefacts(folder: Path, *, images: int, size: tuple[int, int], seed: i
     """Write CAMs of one to three classes per image, and masks that resemble them."""
     rng, pairs = np.random.default_rng(seed), []
     for index in range(images):
-        keys = rng.choice(len(VOC_CLASSES), size=rng.choice(3, p=(0.6, 0.3, 0.1)) + 1, replace=False)
+        keys = np.sort(rng.choice(len(VOC_CLASSES), size=rng.choice(3, p=(0.6, 0.3, 0.1)) + 1, replace=False))
         pairs.append((folder / f"{index}.npz", folder / f"{index}.png"))
         write_cam(pairs[-1][0], keys, blobs(rng, len(keys), size))
         write_label_png(pairs[-1][1], to_label(keys, blobs(rng, len(keys), size), 0.5))
