@@ -89,7 +89,7 @@ def measure_cams(options: BenchmarkOptions) -> list[Row]:
     if not difference["CAMs, ours, float32"] < TOLERANCE:
         raise RuntimeError(f"the CAMs of both differ by {difference['CAMs, ours, float32']}: above {TOLERANCE}")
 
-    tflop = cam_tflop(plain_net, image, scales=options.scales)
+    tflop = cam_tflop(plain_net, options.size, scales=options.scales)
 
     def row(name: str, amp: str, at_least: float) -> Row:
         if name not in variants:

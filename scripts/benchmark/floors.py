@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from utils.cam.multi_scale import raw_maps
+from utils.cam.multi_scale import scaled_sizes
 from utils.data.images import decode
 from utils.runtime.speed import matrix_tflops
 
@@ -57,9 +57,11 @@ def gemm_tflops(amp: str) -> float:
     return matrix_tflops(torch.device("cpu"), amp, seconds=1.0)
 
 
-def cam_tflop(network: nn.Module, image: Tensor, *, scales: Sequence[float]) -> float:
-    """Count the TFLOP of the network on the views of an image (3, H, W) at all scales, without computing them."""
+@torch.inference_mode()
+def cam_tflop(network: nn.Module, size: tuple[int, int], *, scales: Sequence[float]) -> float:
+    """Count the TFLOP of the network on an image of size (H, W), plain and mirrored at all scales, without computing."""
     shapes = copy.deepcopy(network).to("meta")
     with FlopCounterMode(display=False) as counter:
-        raw_maps(shapes, image[None].to("meta"), scales=scales, mean=(0.5,) * 3, std=(0.5,) * 3)
+        for height, width in scaled_sizes(size, scales):
+            shapes(torch.empty(2, 3, height, width, device="meta"))
     return counter.get_total_flops() / 1e12
