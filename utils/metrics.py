@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from utils.cam.labels import foreground_strength, to_label
+from utils.cam.labels import foreground_strength, strongest_cam, to_label
 from utils.data.catalog import IGNORE_INDEX
 from utils.errors import UserError
 from utils.files.atomic import write_json
@@ -165,7 +165,7 @@ def cam_histogram(
     levels = len(thresholds) + 1
     codes = target.astype(np.intp)
     if len(keys):
-        strongest, value = _strongest(cams)
+        value, strongest = strongest_cam(cams)
         value = foreground_strength(value, saliency, saliency_weight)
         codes *= len(keys)
         codes += strongest
@@ -177,15 +177,6 @@ def cam_histogram(
     histogram = np.bincount(codes.ravel(), minlength=int(np.prod(shape))).reshape(shape)
     _check_range(np.flatnonzero(histogram[:IGNORE_INDEX].any(axis=(1, 2))), num_labels, "mask")
     return histogram[:num_labels]
-
-
-def _strongest(cams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the index (the first on ties) and the value of the strongest of (K, H, W), both (H, W)."""
-    value, strongest = cams[0], np.zeros(cams.shape[1:], np.uint8)
-    for index in range(1, len(cams)):
-        strongest[cams[index] > value] = index
-        value = np.maximum(value, cams[index])
-    return strongest, value
 
 
 def _exceeded(value: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:

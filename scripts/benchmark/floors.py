@@ -59,7 +59,7 @@ def gemm_tflops(amp: str) -> float:
 
 @torch.inference_mode()
 def cam_tflop(network: nn.Module, size: tuple[int, int], *, scales: Sequence[float]) -> float:
-    """Count the TFLOP of the network on an image of size (H, W), plain and mirrored at all scales, without computing."""
+    """Count the TFLOP of the network on an image of size (H, W), plain and mirrored at all scales."""
     shapes = copy.deepcopy(network).to("meta")
     with FlopCounterMode(display=False) as counter:
         for height, width in scaled_sizes(size, scales):

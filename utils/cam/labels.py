@@ -43,10 +43,23 @@ def to_label(
         )
     if len(keys) == 0:
         return np.zeros(cams.shape[1:], dtype=np.uint8)
-    labels = (keys + 1).astype(np.uint8)[cams.argmax(axis=0)]
-    strength = foreground_strength(cams.max(axis=0), saliency, saliency_weight)
+    value, place = strongest_cam(cams)
+    labels = (keys + 1).astype(np.uint8)[place]
+    strength = foreground_strength(value, saliency, saliency_weight)
     levels = strength / 255.0 if strength.dtype == np.uint8 else strength
     return np.where(levels > threshold, labels, np.uint8(0))
+
+
+def strongest_cam(cams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the value and the index uint8 (the first on ties) of each pixel's strongest of (K, H, W), both (H, W).
+
+    For one to three CAMs, this is many times faster than argmax and max.
+    """
+    value, place = cams[0], np.zeros(cams.shape[1:], np.uint8)
+    for index in range(1, len(cams)):
+        np.copyto(place, index, where=cams[index] > value, casting="unsafe")
+        value = np.maximum(value, cams[index])
+    return value, place
 
 
 def foreground_strength(strongest: np.ndarray, saliency: np.ndarray | None, weight: float) -> np.ndarray:
