@@ -53,11 +53,11 @@ def to_label(
 def strongest_cam(cams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the value and the index uint8 (the first on ties) of each pixel's strongest of (K, H, W), both (H, W).
 
-    For one to three CAMs, this is many times faster than argmax and max.
+    For up to three CAMs, this takes half the time of argmax and max or less.
     """
     value, place = cams[0], np.zeros(cams.shape[1:], np.uint8)
     for index in range(1, len(cams)):
-        np.copyto(place, index, where=cams[index] > value, casting="unsafe")
+        place[cams[index] > value] = index
         value = np.maximum(value, cams[index])
     return value, place
 
