@@ -97,6 +97,9 @@ class TimmCam(CamNet):
 
     def _tap(self, stage: int, module: nn.Module, inputs: Any, x: Tensor) -> Tensor:
         """Forward hook: apply the stage's attention and suppression; the model continues with the result."""
+        if not isinstance(x, Tensor):
+            kind = type(x).__name__
+            raise ModelOptionError("backbone", self.backbone_name, f"its stages return a {kind} of maps; {SUGGESTION}")
         found = self._form.to_map(x, self._size)
         # the probe during construction runs before any exist
         name = getattr(self, "_attention", {}).get(stage)

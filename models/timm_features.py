@@ -1,6 +1,7 @@
 """Any timm model with spatial features as an extractor: build, measure, and pad images to the size it needs."""
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,9 +18,10 @@ SUGGESTION = (
     "choose a convolutional model that can be dilated, such as tf_efficientnet_lite0 or resnet50, "
     "or a transformer such as vit_small_patch16_224 or swin_tiny_patch4_window7_224"
 )
-# (height, width) in pixels: divisible by every stride that timm offers, and by none of them
-PROBES = ((64, 64), (75, 93))
-COARSEST = 32  # every convolutional timm model accepts multiples of it
+WHOLE = (64, 64)  # height and width in pixels, divisible by every stride that timm offers
+# by none of them, and shorter than any: sides of small photos, and of larger ones at a small scale
+ODD = ((75, 93), (5, 31), (1, 1))
+COARSEST = 32  # nearly every timm model accepts multiples of it
 # timm's module of a transformer family -> what makes its models accept images of any size
 ANY_SIZE: dict[str, dict[str, Any]] = {
     "vision_transformer": {"dynamic_img_size": True},  # position embeddings are resampled to the image's grid
@@ -209,46 +211,65 @@ def measure(
     """Measure the layout of the maps that maps_of(images (N, 3, H, W)) returns, coarsest last.
 
     channels: of each map, None where unknown. multiple: what maps_of pads image sides to. Raises ModelOptionError if
-    the maps are not (N, C, h, w), or if the model fails on images that are not a multiple of its stride even when they
-    are padded.
+    the maps are not (N, C, h, w), or if the model fails on images of some size even when they are padded.
     """
     training = model.training
     model.eval()
     try:
-        first = PROBES[0] if PROBES[0][0] % multiple == 0 else (4 * multiple, 4 * multiple)
-        maps = _attempt(maps_of, first)
+        whole = WHOLE if WHOLE[0] % multiple == 0 else (4 * multiple, 4 * multiple)
+        maps = _attempt(maps_of, whole)
         if isinstance(maps, Exception):
-            raise ModelOptionError("backbone", name, f"it fails on a {_pixels(first)} image ({maps}); {SUGGESTION}")
+            raise ModelOptionError(
+                "backbone", name, f"it fails on a {_pixels(whole)} image ({_reason(maps)}); {SUGGESTION}"
+            )
         fits = len(maps) == len(channels) and all(
             x.ndim == 4 and x.shape[2] == x.shape[3] and c in (None, x.shape[1])
             for x, c in zip(maps, channels, strict=True)
         )
         if not fits:
             raise ModelOptionError("backbone", name, f"its maps are not laid out as (N, C, H, W); {SUGGESTION}")
-        multiple = max(multiple, _multiple(maps_of, name))
+        strides = [whole[1] // x.shape[-1] for x in maps]
+        multiple = _multiple(maps_of, strides, name, multiple)
     finally:
         model.train(training)
-    return FeatureLayout(maps[-1].shape[1], first[1] // maps[-1].shape[-1], multiple)
+    return FeatureLayout(maps[-1].shape[1], strides[-1], multiple)
 
 
-def _multiple(maps_of: Callable[[Tensor], Sequence[Tensor]], name: str) -> int:
-    """Return 1 if the model accepts images of any size, COARSEST if they must be padded to multiples of it."""
-    failed = _attempt(maps_of, PROBES[1])
-    if not isinstance(failed, Exception):
-        return 1
-    whole = tuple(side + -side % COARSEST for side in PROBES[1])
-    if isinstance(_attempt(maps_of, whole), Exception):
-        raise ModelOptionError(
-            "backbone", name, f"it fails on a {_pixels(PROBES[1])} image, padded or not ({failed}); {SUGGESTION}"
-        )
-    return COARSEST
+def _multiple(maps_of: Callable[[Tensor], Sequence[Tensor]], strides: Sequence[int], name: str, multiple: int) -> int:
+    """Return the least multiple to which images must be padded so that maps of those strides cover all of them.
+
+    That is 1 for most models, the stride for those that drop what does not fill one, and COARSEST for those that
+    combine maps of several strides.
+    """
+    usable, problem = None, ""
+    for candidate in sorted({multiple, math.lcm(multiple, strides[-1]), math.lcm(multiple, COARSEST)}):
+        covered = True
+        for size in ODD:
+            height, width = (side + -side % candidate for side in size)
+            maps = _attempt(maps_of, (height, width))
+            if isinstance(maps, Exception):
+                problem = problem or f"it fails on a {_pixels((height, width))} image ({_reason(maps)})"
+                break
+            expected = [(-(-height // stride), -(-width // stride)) for stride in strides]
+            covered &= [tuple(x.shape[2:]) for x in maps] == expected
+        else:
+            if covered:
+                return candidate
+            usable = usable or candidate
+    if usable is None:
+        raise ModelOptionError("backbone", name, f"{problem}, and when it is padded; {SUGGESTION}")
+    return usable  # models without padding inside leave a border out at any size
 
 
 def _attempt(maps_of: Callable[[Tensor], Sequence[Tensor]], size: Sequence[int]) -> Sequence[Tensor] | Exception:
     try:
         return maps_of(torch.zeros(1, 3, *size))
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         return error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _pixels(size: Sequence[int]) -> str:

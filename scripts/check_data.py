@@ -180,7 +180,7 @@ def _print_report(report: DataReport, data: Dataset, paths: TrainingPaths) -> No
         print(f"  {name.ljust(width)}  {count:6d} {report.masks_of_class[name]:6d}")
     for warning in report.warnings:
         print(f"warning: {warning}")
-    for line in summary(report.faults, shown=10):
+    for line in summary(report.faults):
         print(f"fault: {line}")
     print("training can start" if report.is_ready else f"training cannot start: {len(report.faults)} faults")
 

@@ -30,6 +30,7 @@ from utils.annotations.formats import find_format
 from utils.config.options.prepare import PrepareOwnOptions
 from utils.data import catalog
 from utils.data.check import ImageFiles, ImageReport, inspect_photo, summary
+from utils.data.class_names import spelling_key
 from utils.data.image_list import ImageEntry, write_image_list
 from utils.data.images import image_files
 from utils.data.names_table import SOURCES_FILE
@@ -67,7 +68,7 @@ def run(options: PrepareOwnOptions) -> Path:
     look = partial(inspect_item, num_classes=len(classes), max_side=options.max_side)
     reports = list(parallel_map(look, items, num_workers=options.num_workers, description="reading photos"))
     by_name = {report.name: report for report in reports}
-    faults = summary([fault for report in reports for fault in report.faults], shown=10)
+    faults = summary([fault for report in reports for fault in report.faults])
     findings.stop([*faults, *size_problems(drawn, {name: report.size for name, report in by_name.items()})])
     learnt = [item for item in items if item.photo.tags is not None]
     placing = Placing(out, folder, options.copy, options.max_side, options.num_workers)
@@ -154,9 +155,9 @@ def _classes(photos: Sequence[Photo], listing: str | None, findings: Findings) -
         return []
     path = existing_path(listing, "--classes")
     classes = [tidy(line) for line in read_text(path).splitlines() if line.strip()]
-    same = Counter("".join(name.casefold().split()) for name in classes)
+    same = Counter(map(spelling_key, classes))
     for name in classes:
-        if same["".join(name.casefold().split())] > 1:
+        if same[spelling_key(name)] > 1:
             findings.wrong(f"names in {path} are repeated, or differ only in case or spaces", repr(name))
         elif problem := tag_problem(name):
             findings.wrong(f"names in {path} are not valid class names", problem)

@@ -14,6 +14,7 @@ from scripts.prepare.tag_cells import tidy
 from scripts.prepare.tag_table import TagRow
 from utils.annotations.formats import find_format, label_map, read_annotations
 from utils.annotations.regions import AnnotatedPhoto
+from utils.data.class_names import spelling_key
 from utils.data.images import open_header, write_label_png
 from utils.files.text import first_few
 
@@ -45,7 +46,7 @@ def masks_of(
     """The annotations of --masks, joined with the photos by their paths; problems are added to the findings."""
     index = PhotoIndex([photo.file for photo in photos], folder)
     by_file = {photo.file: photo for photo in photos}
-    value_of = {_key(name): number for number, name in enumerate(classes, start=1)}
+    value_of = {spelling_key(name): number for number, name in enumerate(classes, start=1)}
     found: dict[Path, DrawnMask] = {}
     unused = []
     for annotated in read_annotations(path):
@@ -53,24 +54,20 @@ def masks_of(
         if len(files) != 1 or by_file[files[0]].tags is None:
             unused.append(annotated.file)
             continue
-        strange = [label for label in annotated.labels if _key(label) not in value_of]
+        strange = [label for label in annotated.labels if spelling_key(label) not in value_of]
         if strange:
             kind = "labels of --masks are no tags (give --classes that has them, or correct them)"
             findings.wrong(kind, *(f"{label!r} in {annotated.where}" for label in strange))
         elif files[0] in found:
             findings.wrong("photos have several annotations in --masks", annotated.where)
         else:
-            values = {label: value_of[_key(label)] for label in annotated.labels}
+            values = {label: value_of[spelling_key(label)] for label in annotated.labels}
             found[files[0]] = DrawnMask(by_file[files[0]].name, annotated, values)
     if unused:
         findings.note(f"left out: {len(unused)} annotations of --masks name no tagged photo ({first_few(unused)})")
     if not found:
         findings.wrong(f"--masks: no annotation names a photo ({path})")
     return list(found.values())
-
-
-def _key(label: str) -> str:
-    return "".join(tidy(label).casefold().split())
 
 
 def size_problems(masks: Sequence[DrawnMask], sizes: Mapping[str, tuple[int, int] | None]) -> list[str]:

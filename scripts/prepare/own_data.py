@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scripts.prepare.findings import Findings
 from scripts.prepare.photo_names import PhotoIndex, composed, relative, safe_name, unique_names
-from scripts.prepare.tag_cells import merged_names, tag_problem, tidy
+from scripts.prepare.tag_cells import made_of_others, merged_names, tag_problem, tidy
 from scripts.prepare.tag_table import TagRow
 from utils.files.text import first_few
 
@@ -150,7 +150,11 @@ def merge_tags(photos: Sequence[Photo], known: Sequence[str], findings: Findings
     names = merged_names(counts.elements(), known)
     for tag, name in sorted(names.items()):
         if tag != name:
-            findings.note(f"the tag {tag!r} is read as {name!r}: they differ only in case or spaces")
+            findings.note(
+                f"the tag {tag!r} is read as {name!r}: they differ only in case, spaces or invisible characters"
+            )
+    for tag, parts in made_of_others(names.values()).items():
+        findings.note(f"the tag {tag!r} is a class beside {' and '.join(parts)}: if it means these, separate them by ;")
     for tag in sorted(set(names.values())):
         if problem := tag_problem(tag):
             some = next(photo.file for photo in photos if photo.tags and tag in photo.tags)

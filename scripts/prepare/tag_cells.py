@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from utils.data.catalog import NO_CLASSES
+from utils.data.class_names import spelling_key
 
 UNKNOWN = "?"
-SEPARATORS = (";", "|", ",")  # between tags
+SEPARATORS = (";", "|", ",", "；", "｜", "，", "、", "؛", "،")  # between tags, also as other scripts write them
+BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]")  # separate tags wherever they occur
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _SYNTAX = re.compile(r"[\[\]{}<>=\"\\/`]|^'.*'$|^\W+$")
 # what programs write for an empty cell; ambiguous: none of the classes, or unknown tags
@@ -46,8 +48,8 @@ def split_cell(cell: str, separators: Sequence[str]) -> tuple[str, ...]:
     """Return the tidied tags of a cell in order. Lists and JSON are parsed by their own rules."""
     items = items_of(cell)
     if items is None:
-        items = [cell]
-        for mark in (*separators, "\n"):
+        items = BREAKS.split(cell)
+        for mark in separators:
             items = [part for item in items for part in item.split(mark)]
     return tuple(dict.fromkeys(tag for item in items if (tag := tidy(item))))
 
@@ -93,15 +95,25 @@ def _tags_in_json(value: Any) -> list[str] | None:
 
 
 def merged_names(tags: Iterable[str], known: Sequence[str] = ()) -> dict[str, str]:
-    """Map spellings that differ only in case or spaces to a single one: the known one, else the most frequent."""
+    """Map spellings of one name (see spelling_key) to a single one: the known one, else the most frequent."""
     counts = Counter(tags)
     groups: dict[str, list[str]] = {}
     for tag in sorted(counts):
-        groups.setdefault("".join(tag.casefold().split()), []).append(tag)
+        groups.setdefault(spelling_key(tag), []).append(tag)
     names = {}
     for group in groups.values():
-        key = "".join(group[0].casefold().split())
-        own = [name for name in known if "".join(name.casefold().split()) == key]
+        own = [name for name in known if spelling_key(name) == spelling_key(group[0])]
         chosen = own[0] if own else max(group, key=lambda tag: (counts[tag], tag.islower()))
         names.update(dict.fromkeys(group, chosen))
     return names
+
+
+def made_of_others(tags: Iterable[str]) -> dict[str, list[str]]:
+    """Map each tag all of whose words are tags themselves to those: `cat dog` where cat and dog are tags, too."""
+    known = {spelling_key(tag): tag for tag in tags}
+    result = {}
+    for key, tag in known.items():
+        words = [word for part in re.split(r"[\W_]+", tag) if (word := spelling_key(part))]
+        if len(words) > 1 and all(word in known and word != key for word in words):
+            result[tag] = [known[word] for word in words]
+    return result

@@ -10,6 +10,19 @@ from models.errors import ModelOptionError
 from models.timm_features import cropped, measure, padded
 from models.weights import without_step_counts
 
+# sides of photographs, or of them at a small scale: odd ones, and shorter than a stride
+SIZES = ((1, 1), (5, 7), (7, 300), (31, 33), (75, 93), (64, 96))
+# a model of each way to deal with what does not fill a stride: padding inside, dropping it, failing; output stride
+FAMILIES = {
+    "resnet18": None,
+    "test_efficientnet": None,
+    "test_vit": None,
+    "test_convnext": None,
+    "edgenext_xx_small": 32,
+    "dla46_c": 32,
+    "mobilevitv2_050": 16,
+    "lcnet_035": 32,
+}
 LITE = "timm:tf_efficientnet_lite0"
 CHOOSY = "timm:dla34"  # combines maps of several strides, so it only accepts multiples of 32
 
@@ -42,6 +55,71 @@ def test_the_segmentation_network_pads_alike():
     net = build_segmenter(f"DeepLabV2_{CHOOSY}_MSC", 3, output_stride=32).eval()
     with torch.no_grad():
         assert net(images(75, 93)).shape == (2, 3, 3, 3)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request):
+    """(name, output stride) of a model."""
+    return request.param, FAMILIES[request.param]
+
+
+def covered(size, stride):
+    return tuple(-(-side // stride) for side in size)
+
+
+def test_whatever_is_built_gives_maps_that_cover_images_of_every_size(family):
+    torch.manual_seed(0)
+    name, stride = family
+    net = build_cam_net(f"timm:{name}", 3, output_stride=stride).eval()
+    for size in SIZES:
+        with torch.no_grad():
+            cams, scores = net(images(*size))
+        assert cams.shape == (2, 4, *covered(size, net.output_stride)), size
+        assert cams.isfinite().all() and scores.isfinite().all(), size
+
+
+def test_the_segmentation_network_covers_images_of_every_size(family):
+    torch.manual_seed(0)
+    name, stride = family
+    net = build_segmenter(f"DeepLabV2_timm:{name}", 3, output_stride=stride).eval()
+    for size in SIZES:
+        with torch.no_grad():
+            logits = net(images(*size))
+        assert logits.shape == (2, 3, *covered(size, net.output_stride)) and logits.isfinite().all(), size
+
+
+def test_stages_of_several_maps_are_refused():
+    with pytest.raises(ModelOptionError) as error:
+        build_cam_net("timm:selecsls42", 3, output_stride=32)
+    assert error.value.option == "backbone" and "list" in error.value.valid
+
+
+class Dropping(nn.Module):
+    """Drops what does not fill a stride of 8, and fails on anything that `fails` says. (N, 3, H, W) -> a map of it."""
+
+    def __init__(self, fails):
+        super().__init__()
+        self.fails = fails
+
+    def forward(self, x):
+        if self.fails(*x.shape[2:]):
+            raise TypeError
+        return x[..., : x.shape[2] // 8 * 8 : 8, : x.shape[3] // 8 * 8 : 8]
+
+
+@pytest.mark.parametrize(
+    ("fails", "multiple"), [(lambda h, w: False, 8), (lambda h, w: h % 32 or w % 32, 32), (lambda h, w: h < 1, 8)]
+)
+def test_images_are_padded_to_the_least_multiple_that_serves(fails, multiple):
+    net = Dropping(fails)
+    assert measure(net, lambda x: [net(x)], name="timm:x", channels=[None]).multiple == multiple
+
+
+def test_a_backbone_that_fails_on_small_images_is_refused_before_the_start():
+    net = Dropping(lambda h, w: min(h, w) < 64)
+    with pytest.raises(ModelOptionError, match="TypeError") as error:
+        measure(net, lambda x: [net(x)], name="timm:x", channels=[None])
+    assert error.value.option == "backbone"
 
 
 def test_padded_and_cropped_are_inverse_up_to_the_stride():

@@ -119,6 +119,18 @@ def maps_of(change: Callable[[np.ndarray], Image.Image]) -> Make:
     return make
 
 
+TINY = {"one": (1, 1), "low": (5, 7), "wide": (300, 7), "odd": (33, 31)}  # name -> width and height, pixels
+
+
+def tiny_photos(folder: Path) -> None:
+    """Add photos of the sizes in TINY, with saliency and tags, to the dataset."""
+    for name, size in TINY.items():
+        picture(f"toy/JPEGImages/{name}.png", "RGB", size=size)(folder)
+        picture(f"toy/Sal/{name}.png", "L", size=size)(folder)
+    with (folder / "toy/train_cls.txt").open("a") as lines:
+        lines.writelines(f"{name} {number % 2}\n" for number, name in enumerate(TINY))
+
+
 def without_rights(path: str, mode: int = 0o000) -> Make:
     return lambda folder: os.chmod(folder / path, mode)
 

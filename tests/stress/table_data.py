@@ -119,7 +119,7 @@ DATA = (
 
     *(Case(f"table cell {cell}", "photos", TABLE, works(check=_classes(*names)), _table(cell)) for cell, names in (
         ("\"['cat', 'dog']\"", ("cat", "dog")), ('"{""choices"":[""cat"",""dog""]}"', ("cat", "dog")), ('"cat, dog"', ("cat", "dog")),
-        ("Cat", ("cat", "dog")), ('" cat "', ("cat", "dog")), ("cat;dog", ("cat", "dog")), ('"[""cat""]"', ("cat", "dog")))),
+        ("Cat", ("cat", "dog")), ("cat\tdog", ("cat", "dog")), ('"cat\ndog"', ("cat", "dog")), ("cat、dog", ("cat", "dog")), ("cat\u200b", ("cat", "dog")), ('" cat "', ("cat", "dog")), ("cat;dog", ("cat", "dog")), ('"[""cat""]"', ("cat", "dog")))),
     *(Case(f"table cell {cell!r} is refused", "photos", TABLE, refused(check=_nothing_written), _table(cell)) for cell in (
         "<b>cat</b>", "{cat", "nan", "a/b", "_background_", "=SUM(A1)", "cat\\dog", "'cat'")),
     Case("table names without suffix or in another case", "photos", TABLE, works(check=_classes("cat", "dog")), _no_suffix),

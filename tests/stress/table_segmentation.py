@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from tests.stress.case import Case, either, refused, works
-from tests.stress.inputs import cut, dated, every, picture, pth, text
-from tests.stress.worlds import segment
+from tests.stress.inputs import cut, dated, every, picture, pth, text, tiny_photos
+from tests.stress.worlds import CAMS, TRAIN, segment
 
 PREDICT = "$PY $ROOT/" + "deeplabv2/main.py predict "
 
@@ -34,6 +34,16 @@ _CRF = (
     "p = np.full((3, 200, 200), 0.01, np.float32); p[0] = 0.98; s = np.s_[97:103, 97:103]; image[s] = (255, 0, 0); "
     "p[0][s] = 0.01; p[1][s] = 0.98; Image.fromarray(crf_label(image, p, **DEEPLAB_CRF)).save('label.png')\""
 )
+
+
+def _train_and_cams(name: str, stride: int) -> str:
+    """A shell line that trains a classifier on a timm backbone, and computes CAMs of all photos."""
+    kept = [flag for flag in TRAIN if not flag.startswith(("--width", "--resize", "--input_size", "--crop_size"))]
+    sizes = ["--resize=64", "--input_size=64", "--crop_size=32"]
+    train = [*kept, *sizes, f"--backbone=timm:{name}", f"--output_stride={stride}"]
+    return " && ".join("$PY $ROOT/" + " ".join(words) for words in (train, [*CAMS, "--scales=0.25,1"]))
+
+
 AGAIN = f"{segment('test')} && {segment('test')} | tail -40"
 
 SEGMENTATION = (
@@ -64,8 +74,15 @@ SEGMENTATION = (
     Case("fresh: photos of the future, predict", "tested", f"{predict()} && {predict()} | tail -9", works("1 images are there, 0 to do"), every(picture("p/a.jpg", "RGB"), dated("p/*", 2e9))),
     Case("fresh: a photo replaced by an older file, test", "tested", segment("test"), works("2 images are there, 1 to do"), every(picture("toy/JPEGImages/v0.png", "RGB", size=(48, 40)), dated("toy/JPEGImages/v0.png", 1e9))),
     Case("fresh: a photo replaced, crf", "tested", segment("crf"), either("main.py test|test first"), every(picture("toy/JPEGImages/v0.png", "RGB", size=(48, 40)), dated("toy/JPEGImages/v0.png", 1e9))),
-    Case("sizes: a backbone that fails at odd sizes", "toy", ["train_l2g.py", "--experiment_name=e", "--runs_dir=r", "--dataset=toy", "--backbone=timm:dla34", "--output_stride=32", "--resize=64", "--input_size=64", "--crop_size=32", "--init_weights=none", "--frozen_stages=0", "--freeze_batch_norm=false", "--device=cpu", "--num_workers=0", "--epochs=1", "--batch_size=2"], either("output_stride|epoch 0"), seconds=120),
+    Case("segmentation twelve images cut", "segmentation", segment("train"), refused("of .* images", "t1.png"), lambda folder: _cut_all(folder)),
+    *(Case(f"sizes: {name}, tiny photos, train and CAMs", "toy", _train_and_cams(name, stride), works(), tiny_photos, seconds=120) for name, stride in (("convnext_atto", 8), ("edgenext_xx_small", 32), ("dla34", 32), ("vit_tiny_patch16_224", 16), ("resnet18", 8))),
+    Case("sizes: a backbone whose stages give several maps", "toy", _train_and_cams("selecsls42", 32), refused("backbone", "selecsls42")),
 )  # fmt: skip
+
+
+def _cut_all(folder: Path) -> None:
+    for path in (folder / "toy/JPEGImages").glob("t*.png"):
+        cut(str(path.relative_to(folder)))(folder)
 
 
 def _nan(folder: Path) -> None:

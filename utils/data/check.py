@@ -196,7 +196,7 @@ def inspect_before_training(items: Sequence[ImageFiles]) -> Iterator[Fault]:
             yield from report.faults
 
 
-def summary(faults: Iterable[Fault], *, shown: int = 3) -> list[str]:
+def summary(faults: Iterable[Fault], *, shown: int = 10) -> list[str]:
     """Return one line per kind of fault: number, first few, remedy."""
     by_kind: dict[str, list[Fault]] = {}
     for fault in faults:

@@ -1,5 +1,6 @@
-"""Compares stored class names with the dataset's: masks and networks store indices, which a renamed tag may shift."""
+"""Compares class names: with stored ones, whose order masks and networks rely on, and spellings of one name."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,12 @@ from utils.errors import UserError
 from utils.files.text import first_few
 
 SHOWN = 12
+
+
+def spelling_key(name: str) -> str:
+    """Return what names have in common that differ only in case, spaces or invisible characters."""
+    folded = unicodedata.normalize("NFC", name.casefold())
+    return "".join(c for c in folded if not c.isspace() and unicodedata.category(c) != "Cf")
 
 
 def check_classes(known: Any, classes: Sequence[str], where: str | Path, remedy: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.data import catalog
+from utils.data.class_names import spelling_key
 from utils.errors import UserError
 from utils.files import locate
 from utils.files.locate import existing_path
@@ -89,8 +90,8 @@ def open_dataset(
         classes = tuple(classes)
     elif listing.is_file():
         classes = tuple(line.strip() for line in read_text(listing).splitlines() if line.strip())
-        plain = Counter("".join(name.casefold().split()) for name in classes)
-        repeated = [name for name in classes if plain["".join(name.casefold().split())] > 1]
+        plain = Counter(map(spelling_key, classes))
+        repeated = [name for name in classes if plain[spelling_key(name)] > 1]
         if not classes or repeated:
             what = f"repeated (letter case and spaces aside): {first_few(repeated)}" if repeated else "no class name"
             raise UserError(what, listing, "expected one class name per line, each once")

@@ -13,20 +13,27 @@ from utils.data.catalog import IGNORE_INDEX
 from utils.data.images import are_few, decode, open_header, read_label
 from utils.errors import UserError
 from utils.files.parallel import parallel_map
+from utils.files.text import first_few
 
 BORDERED = 20  # as in VOC's masks: ignored pixels that touch an object, per pixel where object and background touch
+SHOWN = 10  # faulty files that an error names
 MADE_HERE = "label_settings.json"  # written by gen_gt.py beside its labels
 
 
 @dataclass(frozen=True)
 class LabelReport:
-    """The content of one label. counts: (256,) pixels per value."""
+    """The content of one label. counts: (256,) pixels per value.
 
-    problem: str | None
+    unreadable: the file that cannot be decoded, label or image, and the reason. misfit: how the label differs from its
+    image or its classes.
+    """
+
     counts: np.ndarray
-    is_bordered: bool
-    is_mask: bool
-    checksum: int
+    is_bordered: bool = False
+    is_mask: bool = False
+    checksum: int = 0
+    unreadable: str | None = None
+    misfit: str | None = None
 
     @property
     def has_object(self) -> bool:
@@ -62,17 +69,14 @@ def check_labels(
     """Check the label of every named image, in num_workers processes (0: one per core).
 
     files: name -> image path. mask_dir: ground truth, if available, to warn if it is used as training labels.
-    Raises UserError with number and names of labels that differ in size from their image or have invalid values.
+    Raises UserError with number and names of images and labels that cannot be read, and of labels that differ in size
+    from their image or have invalid values.
     """
     whole = are_few([files[name] for name in names])
     look = partial(inspect_label, label_dir=label_dir, mask_dir=mask_dir, num_labels=num_labels, whole=whole)
     items = [(name, files[name]) for name in names]
     reports = list(parallel_map(look, items, num_workers=num_workers, description="checking labels"))
-    problems = [report.problem for report in reports if report.problem]
-    if problems:
-        some = "\n  ".join(problems[:5]) + ("\n  …" if len(problems) > 5 else "")
-        what = f"{len(problems)} of {len(names)} labels do not fit their images or DATASET.N_CLASSES={num_labels}"
-        raise UserError(what, label_dir, remedy=f"create them again, or check DATASET.LABEL_DIR\n  {some}")
+    _raise_faults(reports, label_dir, num_labels)
     digest = hashlib.blake2b(digest_size=8)
     for name, report in zip(names, reports):
         digest.update(f"{name} {report.checksum}\n".encode())
@@ -91,19 +95,40 @@ def inspect_label(
     """Check one image's label. item: (name, image path). whole: decode the image instead of reading its header."""
     name, image_file = item
     path = label_dir / f"{name}.png"
-    label = read_label(path)
+    try:
+        label = read_label(path)
+        width, height = (decode if whole else open_header)(image_file).size
+    except UserError as error:
+        return LabelReport(np.zeros(256, np.int64), unreadable=f"{error.where}: {error.what}")
     counts = np.bincount(label.ravel(), minlength=256)
-    width, height = (decode if whole else open_header)(image_file).size
-    problem = None
+    misfit = None
     if label.shape != (height, width):
-        problem = f"{path.name} is {label.shape[1]}x{label.shape[0]}, its image {width}x{height}"
+        misfit = f"{path.name} is {label.shape[1]}x{label.shape[0]}, its image {width}x{height}"
     elif unknown := unknown_labels(label, num_labels):
-        problem = (
+        misfit = (
             f"{path.name} contains {unknown[0]}: expected 0 to {num_labels - 1}, or {IGNORE_INDEX} for ignored pixels"
         )
-    return LabelReport(
-        problem, counts, is_bordered(label), _is_mask(label, name, mask_dir), zlib.crc32(label.tobytes())
-    )
+    is_mask, checksum = _is_mask(label, name, mask_dir), zlib.crc32(label.tobytes())
+    return LabelReport(counts, is_bordered(label), is_mask, checksum, misfit=misfit)
+
+
+def _raise_faults(reports: Sequence[LabelReport], label_dir: Path, num_labels: int) -> None:
+    """Raise one UserError with a line per kind of fault, if there are any."""
+    unreadable = [report.unreadable for report in reports if report.unreadable]
+    misfits = [report.misfit for report in reports if report.misfit]
+    lines = []
+    if unreadable:
+        lines.append(
+            f"{len(unreadable)} of {len(reports)} images and their labels cannot be read: replace the files, or remove "
+            f"the names from the list: {first_few(unreadable, SHOWN)}"
+        )
+    if misfits:
+        lines.append(
+            f"{len(misfits)} of {len(reports)} labels in {label_dir} do not match their images or DATASET.N_CLASSES="
+            f"{num_labels}: create them again, or check DATASET.LABEL_DIR: {first_few(misfits, SHOWN)}"
+        )
+    if lines:
+        raise UserError("training cannot start:\n  " + "\n  ".join(lines))
 
 
 def unknown_labels(label: np.ndarray, num_labels: int) -> list[int]:

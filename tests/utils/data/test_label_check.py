@@ -48,10 +48,29 @@ def test_shares_are_of_labelled_pixels_and_ignored_ones_of_all(folder):
 def test_labels_of_another_size_or_value_are_refused_together(folder, workers):
     write_label_png(folder / "labels" / "b.png", np.zeros((8, 6), np.uint8))
     write_label_png(folder / "labels" / "c.png", np.full((6, 8), 3, np.uint8))
-    with pytest.raises(UserError, match=r"2 of 4 .*DATASET\.N_CLASSES=3") as error:
+    with pytest.raises(UserError, match=r"2 of 4 (.|\n)*DATASET\.N_CLASSES=3") as error:
         check(folder, num_workers=workers)
     assert "b.png is 6x8" in str(error.value)
     assert "c.png contains 3: " in str(error.value)
+
+
+@pytest.mark.parametrize("folder_name", ["images", "labels"])
+def test_all_files_that_cannot_be_read_are_counted_and_the_first_ten_named(tmp_path, folder_name):
+    names = [f"n{number:02}" for number in range(14)]
+    for name in names:
+        write_image(tmp_path / "images" / f"{name}.png", np.random.default_rng(0).integers(0, 99, (6, 8, 3), np.uint8))
+        write_label_png(tmp_path / "labels" / f"{name}.png", np.ones((6, 8), np.uint8))
+    for name in names[1:13]:
+        path = tmp_path / folder_name / f"{name}.png"
+        path.write_bytes(path.read_bytes()[:-40])
+    write_label_png(tmp_path / "labels" / "n13.png", np.full((6, 8), 7, np.uint8))
+    files = {name: tmp_path / "images" / f"{name}.png" for name in names}
+    with pytest.raises(UserError) as error:
+        check_labels(names, files, tmp_path / "labels", mask_dir=None, num_labels=3, num_workers=1)
+    text = str(error.value)
+    assert "12 of 14 images" in text and "1 of 14 labels" in text and "n13.png contains 7" in text
+    assert [name in text for name in names] == [False, *[True] * 10, False, False, True]
+    assert str(tmp_path / folder_name / "n01.png") in text
 
 
 def test_labels_without_any_object_are_pointed_out(folder):
