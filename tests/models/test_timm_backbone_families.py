@@ -65,6 +65,7 @@ def test_features_are_timms_own(name):
 @pytest.mark.parametrize("extras", [{}, {"attention": "se+sa", "suppression": "learnable"}])
 def test_every_trainable_parameter_gets_a_gradient(name, extras):
     net = build(name, **extras).eval()
+    torch.manual_seed(0)  # whatever the network drew, no gate has only units that a ReLU cuts off
     with torch.no_grad():  # some models start with norms of weight 0, which let nothing through
         for parameter in net.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
