@@ -13,7 +13,7 @@ from PIL import Image
 from deeplabv2 import inputs
 from deeplabv2.inputs import masked_split
 from deeplabv2.logits import StoredLogits, logits_record, read_logits, strongest
-from deeplabv2.scoring import report_scores, score_files
+from deeplabv2.scoring import Scoring, report_scores
 from deeplabv2.seen_size import bounded
 from deeplabv2.step_settings import StepSettings
 from utils.config.valid import CrfBackend
@@ -55,13 +55,8 @@ def run(settings: StepSettings) -> Path:
         Crf.of(settings),
         settings.num_workers,
     )
-    scores, photos = score_files(
-        labels,
-        split.label_dir,
-        label_of=read_label,
-        num_labels=data.num_labels,
-        num_workers=settings.num_workers,
-    )
+    scoring = Scoring(labels, split.label_dir, label_of=read_label, num_labels=data.num_labels)
+    scores, photos = scoring.finish(settings.num_workers)
     made_with = label_record(paths.crf_dir(name)).read() or {}
     facts = {**made_with, "list": str(split.list_file), "images": len(split.entries)}
     return report_scores(paths.crf_scores, scores, photos, data.classes, facts, experiment=settings.EXP.ID)

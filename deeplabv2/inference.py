@@ -126,11 +126,13 @@ def make_logits(
     checkpoint: Path,
     may_replace: bool = True,
     option: str = "--EXP.ID",
+    then: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Write the missing logits in `folder`, distributed over the processes. Returns facts about the checkpoint.
 
-    files: name -> image; option: the one that names the folder. Raises UserError if the folder contains logits of other
-    weights and may_replace is false.
+    files: name -> image; option: the one that names the folder. then: called with the name of each image whose logits
+    were written by this process, in a thread beside the network. Raises UserError if the folder contains logits of
+    other weights and may_replace is false.
     """
     network = make_network(settings.MODEL, len(classes) + 1)
     facts = load_trained(network, checkpoint, classes)
@@ -164,7 +166,7 @@ def make_logits(
     start = time.monotonic()
     bar = tqdm(total=len(own), desc="network", unit="image", disable=not process.is_main)
     with bar, worker_ends(remedy=REMEDY), device_errors(process.device, "give --SOLVER.BATCH_SIZE.TEST=1"):
-        for _ in run_in_threads(_jobs(infer, batches, files, folder), num_threads=max(1, num_workers)):
+        for _ in run_in_threads(_jobs(infer, batches, files, folder, then), num_threads=max(1, num_workers)):
             bar.update()
     rate = len(own) / (time.monotonic() - start)
     process.wait()
@@ -210,15 +212,25 @@ def _made_with(settings: StepSettings, weights: str) -> dict[str, Any]:
 
 
 def _jobs(
-    infer: Callable[[np.ndarray], Tensor], batches: Iterable[ImageBatch], files: Mapping[str, Path], folder: Path
+    infer: Callable[[np.ndarray], Tensor],
+    batches: Iterable[ImageBatch],
+    files: Mapping[str, Path],
+    folder: Path,
+    then: Callable[[str], None] | None,
 ) -> Iterator[Callable[[], None]]:
     """Yield a job per image that writes its logits.
 
     The logits of a batch are fetched after the network has started the next batch, so that a GPU does not wait.
     """
+
+    def finish(name: str, logits: np.ndarray, size: tuple[int, int]) -> None:
+        store_logits(logits, size, files[name], folder / f"{name}.npz")
+        if then is not None:
+            then(name)
+
     for batch, size, answer in one_behind((batch, size, infer(images).half()) for batch, images, size in batches):
         for entry, logits in zip(batch, answer.cpu().numpy()):
-            yield partial(store_logits, logits, size, files[entry.name], folder / f"{entry.name}.npz")
+            yield partial(finish, entry.name, logits, size)
 
 
 def one_behind(items: Iterable[ItemT]) -> Iterator[ItemT]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,26 +23,49 @@ def label_of_logits(path: Path) -> np.ndarray:
     return read_logits(path).label()
 
 
-def score_files(
-    predictions: Mapping[str, Path],
-    mask_dir: Path,
-    *,
-    label_of: Callable[[Path], np.ndarray],
-    num_labels: int,
-    num_workers: int,
-) -> tuple[Scores, PhotoMatrices]:
-    """Score predictions (name -> file, read by label_of) against mask_dir/NAME.png. Also returns each one's counts."""
-    total, photos = ConfusionMatrix(num_labels), PhotoMatrices(len(predictions))
-    pairs = [(path, mask_dir / f"{name}.png") for name, path in predictions.items()]
-    count = partial(_count, label_of=label_of, num_labels=num_labels)
-    kinds = MaskKinds()
-    work = parallel_map(count, pairs, num_workers=num_workers, description="scoring")
-    for name, (matrix, kind) in zip(predictions, work):
-        total += ConfusionMatrix(num_labels, matrix)
-        photos.add(name, matrix)
-        kinds.add(kind)
-    kinds.check(mask_dir)
-    return total.scores(), photos
+class Scoring:
+    """Scores predictions (name -> file, read by label_of) against mask_dir/NAME.png, some of them before the others."""
+
+    def __init__(
+        self,
+        predictions: Mapping[str, Path],
+        mask_dir: Path,
+        *,
+        label_of: Callable[[Path], np.ndarray],
+        num_labels: int,
+    ) -> None:
+        self.predictions, self.mask_dir = predictions, mask_dir
+        self._count_of = partial(_count, label_of=label_of, num_labels=num_labels)
+        self._total, self._kinds = ConfusionMatrix(num_labels), MaskKinds()
+        self._photos = PhotoMatrices(len(predictions))
+        self._counted: set[str] = set()
+        self._lock = Lock()
+
+    def count(self, name: str) -> None:
+        """Score one prediction now. May be called in threads, once for each name."""
+        self._add(name, self._count_of(self._pair(name)))
+
+    def finish(self, num_workers: int) -> tuple[Scores, PhotoMatrices]:
+        """Score the other predictions in processes. Returns the scores of all, and each one's counts."""
+        others = [name for name in self.predictions if name not in self._counted]
+        pairs = [self._pair(name) for name in others]
+        found = parallel_map(self._count_of, pairs, num_workers=num_workers, description="scoring")
+        for name, counts in zip(others, found):
+            self._add(name, counts)
+        self._kinds.check(self.mask_dir)
+        self._photos.order(self.predictions)
+        return self._total.scores(), self._photos
+
+    def _pair(self, name: str) -> tuple[Path, Path]:
+        return self.predictions[name], self.mask_dir / f"{name}.png"
+
+    def _add(self, name: str, counts: tuple[np.ndarray, tuple[bool, bool]]) -> None:
+        matrix, kind = counts
+        with self._lock:
+            self._total += ConfusionMatrix(len(matrix), matrix)
+            self._photos.add(name, matrix)
+            self._kinds.add(kind)
+            self._counted.add(name)
 
 
 def _count(

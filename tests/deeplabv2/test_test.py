@@ -108,6 +108,22 @@ def test_an_interrupted_test_and_crf_make_only_what_is_missing(make):
     assert len(list(places.logits_dir("val").glob("*.npz"))) == len(list(places.crf_dir("val").glob("*.png"))) == 3
 
 
+def test_images_are_scored_beside_the_network_and_the_others_after_it(make, monkeypatch):
+    later = []
+
+    def counted(function, items, **_):
+        later.append(len(items))
+        return map(function, items)
+
+    monkeypatch.setattr("deeplabv2.scoring.parallel_map", counted)
+    settings, found = make(), []
+    for _ in range(2):
+        found.append(json.loads(test.run(settings).read_text()))
+        del found[-1]["images_per_second"]
+        (places_of(settings).logits_dir("val") / "v1.npz").unlink()
+    assert later == [0, 2] and found[0] == found[1]
+
+
 def test_crf_scores_are_those_of_the_labels_it_leaves(make, trained):
     settings = make()
     test.run(settings)

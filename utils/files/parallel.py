@@ -170,13 +170,22 @@ def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
 
 
 def run_in_threads(jobs: Iterator[Callable[[], None]], *, num_threads: int) -> Iterator[None]:
-    """Run the jobs in threads while the next ones are created. At most four per thread are queued, to bound memory."""
+    """Run the jobs in threads while the next ones are created: a network's results are finished while it computes.
+
+    Yields once per finished job. At most four per thread are queued, to bound memory. The error of a job is raised here
+    when the next one is created; those that are queued then are still run.
+    """
     waiting: deque[Future] = deque()
     with ThreadPoolExecutor(num_threads) as threads:
         for job in jobs:
+            for future in waiting:
+                if future.done():
+                    future.result()
             waiting.append(threads.submit(job))
-            while len(waiting) > 4 * num_threads:
+            while waiting[0].done() or len(waiting) > 4 * num_threads:
                 yield waiting.popleft().result()
+                if not waiting:
+                    break
         while waiting:
             yield waiting.popleft().result()
 

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
-from utils.files.parallel import parallel_map
+from utils.files.parallel import parallel_map, run_in_threads
 
 
 def slow_square(number, *, pause=0.0):
@@ -143,3 +144,37 @@ def is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_jobs_run_beside_the_loop_that_creates_them():
+    """A job that waits for the creation of the next one ends."""
+    created = threading.Event()
+
+    def jobs():
+        yield lambda: created.wait(10) or pytest.fail("jobs are only run when no more are created")
+        created.set()
+        yield lambda: None
+
+    assert len(list(run_in_threads(jobs(), num_threads=1))) == 2
+
+
+def test_the_error_of_a_job_is_raised_when_the_next_one_is_created():
+    """Also behind one that still runs; what is queued is finished, and no more is created."""
+    release, failed, done, created = threading.Event(), threading.Event(), [], []
+
+    def fail():
+        failed.set()
+        raise UserError("no space left")
+
+    def jobs():
+        for number, job in enumerate([lambda: release.wait(10), fail, lambda: done.append(2), lambda: done.append(3)]):
+            if number == 2:
+                assert failed.wait(10)
+                time.sleep(0.1)
+                release.set()
+            created.append(number)
+            yield job
+
+    with pytest.raises(UserError, match="no space left"):
+        list(run_in_threads(jobs(), num_threads=2))
+    assert created == [0, 1, 2] and done == []
