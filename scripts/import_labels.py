@@ -28,7 +28,8 @@ from utils.config.options.labels import ImportLabelsOptions
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset, open_dataset
 from utils.data.image_list import IMAGE_SUFFIXES, read_image_list
-from utils.data.images import decode, image_or_guess, open_header, read_label, write_label_png
+from utils.data.images import decode_with_bits, image_or_guess, open_header, read_label, write_label_png
+from utils.data.maps import label_of
 from utils.data.palette import PALETTE
 from utils.errors import UserError
 from utils.files.atomic import write_lines
@@ -80,7 +81,16 @@ def import_annotations(options: ImportLabelsOptions, data: Dataset, source: Path
     image_dir = find_image_dir(data, options.image_dir)
     names = [entry.name for entry in read_image_list(listing, len(data.classes))]
     others = existing_path(options.others, "--others") if options.others else None
-    annotated = {_stem(photo.file): photo for photo in read_annotations(source)}
+    annotated: dict[str, AnnotatedPhoto] = {}
+    for photo in read_annotations(source):
+        if known := annotated.get(_stem(photo.file)):
+            what = f"{known.file} and {photo.file} are both image {_stem(photo.file)}"
+            raise UserError(what, source, "each image has one annotation", "remove one of them")
+        annotated[_stem(photo.file)] = photo
+    bare = [photo.where for photo in annotated.values() if any(shape.extent != "region" for shape in photo.shapes)]
+    if bare:
+        what = f"{len(bare)} images have shapes that are no outlines: boxes, tags, points or lines ({first_few(bare)})"
+        raise UserError(what, source, "a label needs the objects' pixels", "draw outlines, or remove these shapes")
     if absent := sorted(set(annotated) - set(names)):
         what = f"names {len(absent)} images that are not in {listing} ({first_few(absent)})"
         raise UserError(what, source, remedy="give --image_list, or remove them")
@@ -171,9 +181,9 @@ def import_label(job: tuple[Path, Path, Path], *, num_classes: int, resize: bool
 
 def read_indices(path: Path) -> np.ndarray:
     """Read class indices (H, W) uint8 from a grey or palette PNG, or one in VOC's colours. Raises UserError."""
-    image = decode(path)
-    if image.mode in ("P", "L"):
-        return np.asarray(image)
+    image, bits = decode_with_bits(path)
+    if image.mode not in ("RGB", "RGBA"):
+        return label_of(image, path, bits)[0]
     pixels = np.asarray(image.convert("RGB"), np.int64) @ [1 << 16, 1 << 8, 1]
     codes = PALETTE.astype(np.int64) @ [1 << 16, 1 << 8, 1]
     order = np.argsort(codes)

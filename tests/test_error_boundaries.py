@@ -16,6 +16,7 @@ CAUGHT_FOR_GOOD = {
     "utils/files/cores.py:_read": "a file of the system that is not there limits nothing",
     "utils/training/loading.py:_is_short_of_shared_memory": "a system without such a folder has none of it",
     "utils/files/disk.py:can_link": "that links are refused is what it was asked",
+    "utils/annotations/labelme.py:_mask_of": "its caller raises it with the file and the shape",
     "scripts/prepare/coco_masks.py:_annotated": "raises what read_instances counts and names",
     "scripts/prepare/coco_masks.py:_instance": "raises what read_instances counts and names",
     "utils/config/program.py:_status": "the end of every program: shows the traceback and asks for a report",

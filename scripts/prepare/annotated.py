@@ -1,5 +1,6 @@
 """Tags and masks of annotation files: what occurs in a photo's annotation, and its shapes as label maps."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ def masks_of(
     by_file = {photo.file: photo for photo in photos}
     value_of = {spelling_key(name): number for number, name in enumerate(classes, start=1)}
     found: dict[Path, DrawnMask] = {}
+    extents: Counter[str] = Counter()
     unused = []
     for annotated in read_annotations(path):
         files = index.find(annotated.file)
@@ -61,13 +63,24 @@ def masks_of(
         elif files[0] in found:
             findings.wrong("photos have several annotations in --masks", annotated.where)
         else:
+            extents.update(shape.extent for shape in annotated.shapes)
             values = {label: value_of[spelling_key(label)] for label in annotated.labels}
             found[files[0]] = DrawnMask(by_file[files[0]].name, annotated, values)
+    findings.notes += extent_notes(path, extents)
     if unused:
         findings.note(f"left out: {len(unused)} annotations of --masks name no tagged photo ({first_few(unused)})")
     if not found:
         findings.wrong(f"--masks: no annotation names a photo ({path})")
     return list(found.values())
+
+
+def extent_notes(path: Path, extents: Mapping[str, int]) -> list[str]:
+    """Lines for shapes that are no outlines of objects. extents: Shape.extent -> number of shapes."""
+    texts = {
+        "box": "boxes: all of their pixels count as the object",
+        "none": "tags, points or lines: their objects are missing in the masks",
+    }
+    return [f"WARNING: {path.name}: {extents[key]} shapes are {text}" for key, text in texts.items() if extents[key]]
 
 
 def size_problems(masks: Sequence[DrawnMask], sizes: Mapping[str, tuple[int, int] | None]) -> list[str]:

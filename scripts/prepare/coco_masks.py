@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from utils.data.catalog import COCO_CLASSES, IGNORE_INDEX
-from utils.data.run_lengths import counts_of, draw_segmentation
+from utils.data.run_lengths import checked_segmentation, draw_segmentation
 from utils.errors import UserError
 from utils.files.disk import disk_errors
 from utils.files.text import first_few
@@ -93,7 +93,7 @@ def _annotated(
         raise _WrongAnnotationError(f"image {number} has no {missing[0]}")
     try:
         name, height, width = Path(image["file_name"]), int(image["height"]), int(image["width"])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise _WrongAnnotationError(f"image {number}: {error}") from error
     if height < 1 or width < 1:
         raise _WrongAnnotationError(f"image {number} is {width}x{height}")
@@ -107,34 +107,14 @@ def _instance(annotation: dict[str, Any], height: int, width: int, tag_of: dict[
         raise _WrongAnnotationError(f"{where} has no {missing[0]}")
     if annotation["category_id"] not in tag_of:
         raise _WrongAnnotationError(f"{where} has the category {annotation['category_id']}, which is not listed")
-    shape = annotation["segmentation"]
     try:
-        compact = _compact(shape)
-        if problem := _problem_of_shape(compact, height, width):
-            raise _WrongAnnotationError(f"{where}: {problem}")
+        compact = checked_segmentation(annotation["segmentation"], height, width)
         area = annotation.get("area")
         area = float(draw_segmentation(compact, height, width).sum() if area is None else area)
         is_crowd = bool(annotation.get("iscrowd", 0))
     except (TypeError, ValueError, KeyError) as error:
         raise _WrongAnnotationError(f"{where}: {error}") from error
     return Instance(tag_of[annotation["category_id"]], is_crowd, area, compact)
-
-
-def _problem_of_shape(shape: Any, height: int, width: int) -> str:
-    """Return why polygons or run lengths cannot be drawn; empty if they can. Raises ValueError for bad run lengths."""
-    if isinstance(shape, list):
-        if any(polygon.ndim != 1 or len(polygon) % 2 for polygon in shape):
-            return "a polygon has an odd number of coordinates"
-        return "" if all(np.isfinite(polygon).all() for polygon in shape) else "a polygon has invalid coordinates"
-    if not isinstance(shape, dict):
-        return "segmentation is neither polygons nor run lengths"
-    counts_of(shape, height, width)
-    return ""
-
-
-def _compact(shape: Any) -> Any:
-    """Convert polygons to arrays: as lists of numbers, all of COCO's would need gigabytes."""
-    return [np.asarray(polygon, np.float64) for polygon in shape] if isinstance(shape, list) else shape
 
 
 def label_map(image: AnnotatedImage, *, crowd: str) -> np.ndarray:

@@ -58,6 +58,12 @@ def test_values_that_are_no_class_are_refused(imported, value):
     assert raised.value.where.endswith("a.png")
 
 
+def test_palettes_in_another_order_are_read_by_their_colours(imported):
+    folder = imported({name: Image.fromarray(PALETTE[label]).quantize(8) for name, label in labels().items()})
+    for name, label in labels().items():
+        np.testing.assert_array_equal(read_label(folder / f"{name}.png"), label)
+
+
 @pytest.mark.parametrize(("form", "given"), [("cvat", "annotations.xml"), ("coco", "instances.json"), ("labelme", "")])
 def test_corrected_annotations_come_back_with_a_list_of_those_that_differ(tmp_path, form, given):
     data, rng = tmp_path / "toy", np.random.default_rng(0)
@@ -83,3 +89,28 @@ def test_corrected_annotations_come_back_with_a_list_of_those_that_differ(tmp_pa
         assert (read_label(folder / f"{name}.png") == read_label(tmp_path / "pseudo" / f"{name}.png")).all()
     label = read_label(folder / "b.png")
     assert (label[5:20, 5:25] == 2).all() and np.count_nonzero(label) == 300
+
+
+SQUARE = [[2, 2, 20, 2, 20, 20, 2, 20]]
+
+
+@pytest.mark.parametrize(
+    ("files", "more", "words"),
+    [
+        (("x/a.jpg", "y/a.jpg"), {}, "both image a"),
+        (("a.jpg", "b.jpg"), {"segmentation": [], "bbox": [1, 1, 5, 5]}, "boxes"),
+    ],
+)
+def test_annotations_that_give_no_label_of_an_image_are_refused(tmp_path, files, more, words):
+    data = make_small_run(tmp_path)["dataset"]
+    annotation = {"category_id": 1, "segmentation": SQUARE, **more}
+    content = {
+        "categories": [{"id": 1, "name": (tmp_path / data / "classes.txt").read_text().split()[0]}],
+        "images": [{"id": n, "file_name": file, "height": HEIGHT, "width": WIDTH} for n, file in enumerate(files)],
+        "annotations": [{"id": n, "image_id": n, **annotation} for n in range(len(files))],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    given = {"labels": str(tmp_path / "a.json"), "out": str(tmp_path / "out"), "dataset": data, "num_workers": 1}
+    with pytest.raises(UserError, match=words):
+        import_labels.run(ImportLabelsOptions(**given))
+    assert not (tmp_path / "out").exists()

@@ -11,12 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from utils.annotations.regions import AnnotatedPhoto, LabelledPhoto, Region, Shape, outlines, without_straight
-from utils.data.run_lengths import draw_segmentation, encode_runs
-from utils.errors import UserError
+from utils.annotations.regions import (
+    AnnotatedPhoto,
+    Extent,
+    LabelledPhoto,
+    Region,
+    Shape,
+    damaged,
+    outlines,
+    stated_size,
+    without_straight,
+)
+from utils.data.run_lengths import checked_segmentation, draw_segmentation, encode_runs
 from utils.files.atomic import read_json, write_json
 
 FILE = "instances.json"
+RULE = "expected COCO's instances: images, categories, and annotations with polygons or run lengths"
 
 
 def of_photo(photo: LabelledPhoto, out: Path, classes: Sequence[str]) -> dict[str, Any]:
@@ -71,28 +81,43 @@ def segmentation(mask: np.ndarray) -> Any:
 def read(path: Path) -> list[AnnotatedPhoto]:
     """Every listed image; the smaller shapes lie on the larger. Raises UserError where it is no such file."""
     content = read_json(path, remedy="export it again as COCO instances")
-    try:
+    with damaged(path, RULE):
         names = {category["id"]: str(category["name"]) for category in content["categories"]}
         of_image: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
+        if len(names) < len(content["categories"]):
+            raise ValueError("two categories have one id")
+        if len(of_image) < len(content["images"]):
+            raise ValueError("two images have one id")
         for annotation in content["annotations"]:
+            if annotation["image_id"] not in of_image:
+                raise ValueError(f"annotation {annotation.get('id')} is of image {annotation['image_id']}, not listed")
             of_image[annotation["image_id"]].append(annotation)
         return [_photo(path, image, of_image[image["id"]], names) for image in content["images"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"is not a file of instance annotations ({type(error).__name__}: {error})"
-        raise UserError(what, path, "it has images, categories and annotations", "export it again") from error
 
 
 def _photo(
     path: Path, image: dict[str, Any], annotations: Sequence[dict[str, Any]], names: dict[Any, str]
 ) -> AnnotatedPhoto:
-    size = int(image["height"]), int(image["width"])
+    where = f"{path}: image {image['id']}"
+    with damaged(where, RULE):
+        name, size = str(image["file_name"]), stated_size(image["height"], image["width"])
     drawn = []
     for annotation in annotations:
-        shape = annotation.get("segmentation") or _box(annotation["bbox"])
-        draw = partial(_draw, shape)
-        drawn.append((int(draw(size).sum()), Shape(names[annotation["category_id"]], draw)))
+        with damaged(f"{path}: annotation {annotation.get('id')} of image {image['id']}", RULE):
+            drawn.append(_shape(annotation, size, names))
     shapes = tuple(shape for _, shape in sorted(drawn, key=lambda pair: -pair[0]))
-    return AnnotatedPhoto(str(image["file_name"]), size, shapes, f"{path.name}: image {image['id']}")
+    return AnnotatedPhoto(name, size, shapes, f"{path.name}: image {image['id']}")
+
+
+def _shape(annotation: dict[str, Any], size: tuple[int, int], names: dict[Any, str]) -> tuple[int, Shape]:
+    """The area of an annotation in pixels, and its shape."""
+    if annotation["category_id"] not in names:
+        raise ValueError(f"the category {annotation['category_id']} is not listed")
+    outline: Any = annotation.get("segmentation")
+    extent: Extent = "region" if outline else "box"
+    outline = outline or _box(annotation["bbox"])
+    draw = partial(_draw, checked_segmentation(outline, *size))
+    return int(draw(size).sum()), Shape(names[annotation["category_id"]], draw, extent)
 
 
 def _draw(shape: Any, size: tuple[int, int]) -> np.ndarray:
@@ -100,5 +125,5 @@ def _draw(shape: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 def _box(box: Sequence[float]) -> list[list[float]]:
-    left, top, width, height = box
+    left, top, width, height = map(float, box)
     return [[left, top, left + width, top, left + width, top + height, left, top + height]]

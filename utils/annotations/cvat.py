@@ -11,14 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from utils.annotations.regions import AnnotatedPhoto, LabelledPhoto, Region, Shape
+from utils.annotations.regions import (
+    AnnotatedPhoto,
+    LabelledPhoto,
+    Region,
+    Shape,
+    damaged,
+    draw_nothing,
+    stated_size,
+)
 from utils.data.palette import PALETTE
-from utils.data.run_lengths import draw_segmentation
+from utils.data.run_lengths import checked_segmentation, draw_segmentation
 from utils.errors import UserError
 from utils.files.atomic import write_text
 from utils.files.disk import disk_errors
 
 FILE = "annotations.xml"
+RULE = "expected the XML of `CVAT for images 1.1`"
+ELLIPSE = 180  # corners
 
 
 def of_photo(photo: LabelledPhoto, out: Path, classes: Sequence[str]) -> dict[str, Any]:
@@ -67,52 +77,93 @@ def finish(out: Path, entries: Sequence[dict[str, Any]], classes: Sequence[str])
 
 
 def read(path: Path) -> list[AnnotatedPhoto]:
-    """Every image of the file, with its masks, polygons and boxes by z_order. Raises UserError."""
+    """Every image of the file, with its masks and outlines by z_order, and its tags. Raises UserError."""
     try:
         with disk_errors(path):
             root = ET.parse(path).getroot()
-        if root.tag != "annotations":
-            raise ValueError(f"its root is <{root.tag}>")
-        return [_photo(path, image) for image in root.iter("image")]
-    except (ET.ParseError, KeyError, ValueError) as error:
-        rule = "expected the XML of `CVAT for images 1.1`"
-        raise UserError(f"is not an export of CVAT ({error!r})", path, rule, "export it again") from error
+    except ET.ParseError as error:
+        raise UserError(f"is not XML ({error})", path, RULE, "export it again") from error
+    if root.tag != "annotations":
+        raise UserError(f"is not an export of CVAT: its root is <{root.tag}>", path, RULE, "export it again")
+    if root.find("track") is not None:
+        raise UserError("holds tracks of a video", path, RULE, "export the task as `CVAT for images`")
+    return [_photo(path, image) for image in root.iter("image")]
 
 
 def _photo(path: Path, image: ET.Element) -> AnnotatedPhoto:
-    size = int(image.attrib["height"]), int(image.attrib["width"])
+    where = f"{path}: image {image.get('id')}"
     shapes = []
-    for element in image:
-        if element.tag in DRAWN:
-            draw = partial(DRAWN[element.tag], dict(element.attrib))
-            draw(size)  # whether it can be
-            shapes.append((int(element.get("z_order", "0")), Shape(element.attrib["label"], draw)))
+    with damaged(where, RULE):
+        name, size = image.attrib["name"], stated_size(image.attrib["height"], image.attrib["width"])
+    for number, element in enumerate(image, start=1):
+        with damaged(f"{where}, element {number} (<{element.tag}>)", RULE):
+            shapes.append((int(element.get("z_order", "0")), _shape(element, size)))
     ordered = tuple(shape for _, shape in sorted(shapes, key=lambda pair: pair[0]))
-    return AnnotatedPhoto(image.attrib["name"], size, ordered, f"{path.name}: image {image.get('id')}")
+    return AnnotatedPhoto(name, size, ordered, f"{path.name}: image {image.get('id')}")
+
+
+def _shape(element: ET.Element, size: tuple[int, int]) -> Shape:
+    if element.tag in WITHOUT_PIXELS:
+        return Shape(element.attrib["label"], draw_nothing, "none")
+    if element.tag not in DRAWN:
+        raise ValueError("no shape that CVAT has")
+    draw = partial(DRAWN[element.tag], dict(element.attrib))
+    draw(size)  # whether it can be
+    return Shape(element.attrib["label"], draw, "box" if element.tag == "box" else "region")
 
 
 def draw_mask(attributes: dict[str, str], size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool of run lengths in a box."""
     left, top, width, height = (int(float(attributes[key])) for key in ("left", "top", "width", "height"))
     counts = [int(count) for count in attributes["rle"].split(",")]
-    part = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    if len(part) != width * height or left + width > size[1] or top + height > size[0]:
-        raise ValueError(f"a mask of {len(part)} pixels at {left},{top} in a box of {width}x{height}")
+    if min(counts) < 0 or sum(counts) != width * height:
+        raise ValueError(f"run lengths of {sum(counts)} pixels in a box of {width}x{height}")
+    if min(left, top) < 0 or left + width > size[1] or top + height > size[0]:
+        raise ValueError(f"a box of {width}x{height} at {left},{top} in a photo of {size[1]}x{size[0]}")
     mask = np.zeros(size, bool)
+    part = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     mask[top : top + height, left : left + width] = part.reshape(height, width)
     return mask
 
 
 def draw_polygon(attributes: dict[str, str], size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool of the pixels whose centre is inside the polygon."""
-    points = [float(value) for pair in attributes["points"].split(";") for value in pair.split(",")]
-    return draw_segmentation([points], *size)
+    points = [[float(value) for value in pair.split(",")] for pair in attributes["points"].split(";")]
+    return _drawn(np.array(points), size)
 
 
 def draw_box(attributes: dict[str, str], size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool of a box."""
-    left, top, right, bottom = (attributes[key] for key in ("xtl", "ytl", "xbr", "ybr"))
-    return draw_polygon({"points": f"{left},{top};{right},{top};{right},{bottom};{left},{bottom}"}, size)
+    left, top, right, bottom = _numbers(attributes, "xtl", "ytl", "xbr", "ybr")
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    return _drawn(_turned(corners, attributes), size)
 
 
-DRAWN = {"mask": draw_mask, "polygon": draw_polygon, "box": draw_box}
+def draw_ellipse(attributes: dict[str, str], size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool of an ellipse, as a polygon of ELLIPSE corners."""
+    x, y, rx, ry = _numbers(attributes, "cx", "cy", "rx", "ry")
+    angles = np.linspace(0, 2 * np.pi, ELLIPSE, endpoint=False)
+    return _drawn(_turned(np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1), attributes), size)
+
+
+def _numbers(attributes: dict[str, str], *keys: str) -> list[float]:
+    values = [float(attributes[key]) for key in keys]
+    if not np.isfinite(values).all():
+        raise ValueError(f"{', '.join(keys)}: expected finite numbers")
+    return values
+
+
+def _turned(points: np.ndarray, attributes: dict[str, str]) -> np.ndarray:
+    """Turn points (K, 2) around their centre by the attribute `rotation`, degrees clockwise."""
+    angle = np.deg2rad(_numbers({"rotation": "0", **attributes}, "rotation")[0])
+    cos, sin = np.cos(angle), np.sin(angle)
+    centre = points.mean(axis=0)
+    return (points - centre) @ np.array([[cos, sin], [-sin, cos]]) + centre
+
+
+def _drawn(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return draw_segmentation(checked_segmentation([points.ravel().tolist()], *size), *size)
+
+
+DRAWN = {"mask": draw_mask, "polygon": draw_polygon, "box": draw_box, "ellipse": draw_ellipse}
+WITHOUT_PIXELS = ("tag", "points", "polyline", "cuboid", "skeleton")  # they say what is in the photo, not where

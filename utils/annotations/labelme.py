@@ -14,11 +14,24 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from utils.annotations.regions import AnnotatedPhoto, LabelledPhoto, Shape, bridged, outlines
-from utils.errors import UserError
+from utils.annotations.regions import (
+    AnnotatedPhoto,
+    Extent,
+    LabelledPhoto,
+    Shape,
+    bridged,
+    damaged,
+    outlines,
+    stated_size,
+)
+from utils.data.run_lengths import FARTHEST
 from utils.files.atomic import read_json, write_json
 from utils.files.manifest import RECORD
 
+RULE, REMEDY = (
+    "expected imagePath, imageHeight, imageWidth and shapes with label and points",
+    "save it again by labelme",
+)
 VERSION = "5.5.0"  # of the format; later versions read it
 
 
@@ -74,23 +87,36 @@ def is_one(path: Path) -> bool:
 
 def _photo(path: Path) -> AnnotatedPhoto:
     content = read_json(path, remedy="save it again by labelme")
-    try:
-        size = int(content["imageHeight"]), int(content["imageWidth"])
-        shapes = tuple(Shape(str(shape["label"]), partial(draw_shape, shape)) for shape in content["shapes"])
-        for shape in shapes:
-            shape.draw((1, 1))  # whether it can be
-        return AnnotatedPhoto(str(content["imagePath"]), size, shapes, str(path))
-    except (KeyError, TypeError, ValueError) as error:
-        rule = "it has imagePath, imageHeight, imageWidth and shapes"
-        raise UserError(f"is not a file of labelme ({error!r})", path, rule, "save it again by labelme") from error
+    with damaged(path, RULE, REMEDY):
+        name, size = str(content["imagePath"]), stated_size(content["imageHeight"], content["imageWidth"])
+        shapes = list(content["shapes"])
+    found = []
+    for number, shape in enumerate(shapes, start=1):
+        with damaged(f"{path}: shape {number}", RULE, REMEDY):
+            found.append(_shape(shape))
+    return AnnotatedPhoto(name, size, tuple(found), str(path))
+
+
+def _shape(shape: dict[str, Any]) -> Shape:
+    kind = shape.get("shape_type") or "polygon"
+    if kind not in (*DRAWN, *WITHOUT_PIXELS):
+        raise ValueError(f"the shape_type {kind!r} is unknown")
+    draw = partial(draw_shape, shape)
+    draw((1, 1))  # whether it can be
+    extent: Extent = "box" if kind == "rectangle" else "region" if kind in DRAWN else "none"
+    return Shape(str(shape["label"]), draw, extent)
 
 
 def draw_shape(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool of a shape, as labelme's own shape_to_mask draws it. Points and lines cover nothing."""
-    kind, points = shape.get("shape_type", "polygon"), [tuple(map(float, point)) for point in shape["points"]]
+    kind, points = shape.get("shape_type") or "polygon", [tuple(map(float, point)) for point in shape["points"]]
+    if not all(abs(value) <= FARTHEST for point in points for value in point):
+        raise ValueError("invalid coordinates")
     image = Image.new("1", size[::-1])
     draw = ImageDraw.Draw(image)
-    if kind in ("polygon", None) and len(points) > 2:
+    if kind == "polygon":
+        if len(points) < 3:
+            raise ValueError(f"a polygon of {len(points)} points")
         draw.polygon(points, outline=1, fill=1)
     elif kind == "rectangle":
         (x1, y1), (x2, y2) = points
@@ -100,6 +126,18 @@ def draw_shape(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         radius = float(np.hypot(x - px, y - py))
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=1, fill=1)
     elif kind == "mask":
-        part = Image.open(io.BytesIO(base64.b64decode(shape["mask"]))).convert("1")
-        image.paste(part, (round(points[0][0]), round(points[0][1])))
+        image.paste(_mask_of(shape["mask"]), (round(points[0][0]), round(points[0][1])))
     return np.asarray(image)
+
+
+def _mask_of(text: str) -> Image.Image:
+    """Decode a mask, a PNG as base64 text. Raises ValueError."""
+    try:
+        image = Image.open(io.BytesIO(base64.b64decode(text)))
+        return image.convert("1")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"its mask is not an image ({error})") from error
+
+
+DRAWN = ("polygon", "rectangle", "circle", "mask")
+WITHOUT_PIXELS = ("point", "points", "line", "linestrip")

@@ -1,17 +1,22 @@
 """The regions of a label map, their outlines as polygons, and annotated photos as every format gives them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
 from utils.data.catalog import IGNORE_INDEX
+from utils.errors import UserError
 
 Objects = Literal["class", "part"]
+Extent = Literal["region", "box", "none"]
 IGNORED = ""  # the label of shapes whose pixels count nowhere
+MOST_PIXELS = 1 << 29  # of a photo, as a file may state it: a larger one is a damaged file that would take all memory
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,14 @@ class LabelledPhoto:
 
 @dataclass(frozen=True)
 class Shape:
-    """An annotated region. draw: size (H, W) -> its pixels, (H, W) bool."""
+    """An annotated region. draw: size (H, W) -> its pixels, (H, W) bool.
+
+    extent: whether these are the object's pixels, all pixels of a box around it, or none (a tag, a point, a line).
+    """
 
     label: str
     draw: Callable[[tuple[int, int]], np.ndarray]
+    extent: Extent = "region"
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,29 @@ class AnnotatedPhoto:
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(shape.label for shape in self.shapes if shape.label != IGNORED))
+
+
+def draw_nothing(size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool without a pixel."""
+    return np.zeros(size, bool)
+
+
+def stated_size(height: Any, width: Any) -> tuple[int, int]:
+    """The size (H, W) that a file states of a photo. Raises ValueError where no photo has it."""
+    size = int(height), int(width)
+    if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"a size of {width}x{height} pixels")
+    return size
+
+
+@contextmanager
+def damaged(where: str | PathLike[str], rule: str, remedy: str = "export it again") -> Iterator[None]:
+    """Convert what unexpected content raises to a UserError that names `where`, the file and what in it."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise UserError(f"cannot be read ({reason})", where, rule, remedy) from error
 
 
 def regions_of(label: np.ndarray, *, objects: Objects, min_area: int = 0) -> Iterator[Region]:

@@ -12,6 +12,7 @@ import numpy as np
 from utils.annotations.regions import IGNORED, AnnotatedPhoto, LabelledPhoto, Shape
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.images import read_label, write_label_png
+from utils.data.label_check import unknown_labels
 from utils.data.palette import PALETTE
 from utils.errors import UserError
 from utils.files.atomic import write_lines
@@ -46,6 +47,9 @@ def read(folder: Path) -> list[AnnotatedPhoto]:
     for path in sorted((folder / FOLDER).rglob("*.png")):
         name = path.relative_to(folder / FOLDER).with_suffix("").as_posix()
         label = read_label(path)
+        if unknown := unknown_labels(label, len(names)):
+            rule = f"{FILE} names the labels 0 to {len(names) - 1}, and {IGNORE_INDEX} is ignored"
+            raise UserError(f"contains {unknown[0]}", path, rule, "export the masks again, or complete it")
         values = [int(value) for value in np.unique(label) if 0 < value < len(names)]
         shapes = tuple(Shape(names[value], partial(draw_label, path, value)) for value in values)
         if (label == IGNORE_INDEX).any():
@@ -56,12 +60,17 @@ def read(folder: Path) -> list[AnnotatedPhoto]:
 
 def _names(path: Path) -> list[str]:
     lines = [line for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
+    if not 1 < len(lines) <= IGNORE_INDEX:
+        raise UserError(f"names {len(lines)} labels", path, f"expected background and 1 to {IGNORE_INDEX - 1} classes")
     for number, line in enumerate(lines):
         colour = ",".join(map(str, PALETTE[number]))
         if line.split(":")[1:2] != [colour]:
             rule = f"expected NAME:{colour}:: in line {number}, background first: masks are read by their indices"
             raise UserError(repr(line), path, rule, "export the masks with VOC's colours, in the order of the classes")
-    return [line.split(":")[0] for line in lines]
+    names = [line.split(":")[0] for line in lines]
+    if len(set(names)) < len(names):
+        raise UserError("names a label twice", path, "expected each label once")
+    return names
 
 
 def draw_label(path: Path, value: int, size: tuple[int, int]) -> np.ndarray:

@@ -7,13 +7,13 @@ width leads to each. The format has no place for scores.
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import yaml
 
-from utils.annotations.regions import AnnotatedPhoto, LabelledPhoto, Shape, bridged, outlines
+from utils.annotations.regions import AnnotatedPhoto, Extent, LabelledPhoto, Shape, bridged, damaged, outlines
+from utils.config.yaml_text import read_yaml
 from utils.errors import UserError
 from utils.files.atomic import write_lines, write_text
 from utils.files.linking import place
@@ -49,13 +49,15 @@ def read(folder: Path) -> list[AnnotatedPhoto]:
 
 
 def _names(path: Path) -> dict[int, str]:
-    try:
-        content: Any = yaml.safe_load(read_text(path))
+    content = read_yaml(path)
+    with damaged(path, "expected `names:`, a list of class names or index: name", "correct it"):
+        if "kpt_shape" in content:
+            raise ValueError("it is of a dataset of poses")
         names = content["names"]
-        return {int(key): str(name) for key, name in (names.items() if isinstance(names, dict) else enumerate(names))}
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        what = f"does not name the classes ({type(error).__name__})"
-        raise UserError(what, path, "it holds `names:`, a list or index: name") from error
+        names = names if isinstance(names, dict) else dict(enumerate(names))
+        if not all(isinstance(name, (str, int, float)) for name in names.values()):
+            raise ValueError("names that are no text")
+        return {int(key): str(name) for key, name in names.items()}
 
 
 def _photo(path: Path, name: str, names: dict[int, str]) -> AnnotatedPhoto:
@@ -76,7 +78,8 @@ def _photo(path: Path, name: str, names: dict[int, str]) -> AnnotatedPhoto:
         except (ValueError, KeyError) as error:
             rule = f"expected `CLASS x y x y x y …`, CLASS one of {sorted(names)}, coordinates in 0..1"
             raise UserError(f"{line[:40]!r} ({error})", f"{path}:{number}", rule) from error
-        shapes.append((_area(points), Shape(label, partial(draw_polygon, points.reshape(-1, 2)))))
+        extent: Extent = "box" if len(values) == 4 else "region"
+        shapes.append((_area(points), Shape(label, partial(draw_polygon, points.reshape(-1, 2)), extent)))
     ordered = tuple(shape for _, shape in sorted(shapes, key=lambda pair: -pair[0]))
     return AnnotatedPhoto(name, None, ordered, str(path))
 

@@ -137,9 +137,13 @@ def read_segments(path: Path, size: Sequence[int]) -> Segments:
     if image.mode not in ("L", "P", "1", *SIXTEEN_BIT):
         raise UserError(f"is an image of mode {image.mode}", path, RULE, "save ids as 16-bit grey values")
     ids = np.asarray(image).astype(np.int64)
+    if ids.min() < 0:
+        raise UserError(f"contains the id {ids.min()}", path, RULE, "save ids as 16-bit grey values")
     if ids.shape != (height, width):
         shape = f"{ids.shape[1]}x{ids.shape[0]}"
         raise UserError(f"its segments are {shape}, the image is {width}x{height}", path, remedy="create it again")
+    if ids.max() >= 2**16:  # counts of pixels take memory in proportion to the largest
+        ids = np.unique(ids, return_inverse=True)[1].reshape(ids.shape) + int(ids.min() > 0)
     return Partition(ids)
 
 

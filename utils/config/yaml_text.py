@@ -49,6 +49,16 @@ def _plain(value: Any) -> Any:
 
 def read_options(path: Path) -> dict[str, Any]:
     """Read a YAML file of options by name; {} if it is empty. Raises UserError naming the file."""
+    content = read_yaml(path)
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserError(f"contains {type(content).__name__} instead of options", path, "expected `NAME: VALUE`")
+    return content
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file. Raises UserError naming the file, also where aliases expand to more than MOST_VALUES."""
     text = read_text(path)
     try:
         content = yaml.safe_load(text)
@@ -60,10 +70,6 @@ def read_options(path: Path) -> dict[str, Any]:
         ) from error
     except RecursionError as error:
         raise UserError("is nested too deeply, or contains itself", path, "expected lines of `NAME: VALUE`") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"contains {type(content).__name__} instead of options", path, "expected `NAME: VALUE`")
     return content
 
 

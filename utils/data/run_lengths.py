@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
+FARTHEST = 100_000  # of a polygon's coordinates from 0, pixels: drawing takes memory in proportion to them
+
 
 def counts_of(shape: Any, height: int, width: int) -> np.ndarray:
     """Read {"size": [H, W], "counts": numbers, text or bytes} -> counts (R,) int64, which sum to height * width.
@@ -62,6 +64,27 @@ def encode_runs(mask: np.ndarray) -> dict[str, Any]:
     """Encode (H, W) bool as {"size": [H, W], "counts": text} for JSON."""
     encoded = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}
+
+
+def checked_segmentation(shape: Any, height: int, width: int) -> Any:
+    """Return polygons as arrays (K,) float64, which take a fraction of the memory of lists, and run lengths unchanged.
+
+    Raises ValueError stating why `shape` is neither of an image of this size.
+    """
+    if not isinstance(shape, list):
+        if not isinstance(shape, dict):
+            raise ValueError("segmentation is neither polygons nor run lengths")
+        counts_of(shape, height, width)
+        return shape
+    polygons = [np.asarray(polygon) for polygon in shape]
+    for polygon in polygons:
+        if polygon.dtype.kind not in "iuf":
+            raise ValueError("a polygon with coordinates that are not numbers")
+        if polygon.ndim != 1 or len(polygon) % 2:
+            raise ValueError("a polygon has an odd number of coordinates")
+        if not (np.abs(polygon) <= FARTHEST).all():
+            raise ValueError("a polygon has invalid coordinates")
+    return [polygon.astype(np.float64) for polygon in polygons]
 
 
 def draw_segmentation(shape: Any, height: int, width: int) -> np.ndarray:

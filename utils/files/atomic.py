@@ -103,5 +103,5 @@ def read_json(path: Path, *, remedy: str = "remove it and run the command that w
         content = path.read_bytes()
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"is not JSON ({error})", path, remedy=remedy) from error

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from utils.cam.segments import Masks, Partition, SnapRule, find_segments, read_segments, snap
 from utils.data.images import write_image
@@ -122,3 +123,17 @@ def test_two_files_of_one_image_are_refused(tmp_path):
         (tmp_path / name).write_text("")
     with pytest.raises(UserError, match=r"a\.png and a\.json"):
         find_segments(tmp_path, "a")
+
+
+def test_ids_of_32_bits_take_memory_by_their_number_and_negative_ones_are_refused(tmp_path):
+    ids = np.array([[7, 7, 0], [2_000_000_000, 2_000_000_000, 7]], np.int32)
+    Image.fromarray(ids).save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").rename(tmp_path / "a.png")
+    found = read_segments(tmp_path / "a.png", (2, 3))
+    label = np.array([[1, 1, 0], [2, 2, 0]], np.uint8)
+    assert found.counts(label, 3).tolist() == [[1, 2, 0], [0, 0, 2]]
+    assert snap(label, found, SnapRule()).tolist() == [[1, 1, 0], [2, 2, 1]]
+    Image.fromarray(-ids).save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").rename(tmp_path / "a.png")
+    with pytest.raises(UserError, match="-2000000000"):
+        read_segments(tmp_path / "a.png", (2, 3))
