@@ -1,7 +1,7 @@
-"""Fast gradients of depthwise convolutions in bfloat16 on a CPU."""
+"""Fast gradients of depthwise convolutions on a CPU."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +10,26 @@ from torch.overrides import TorchFunctionMode
 
 
 class FastDepthwise(TorchFunctionMode):
-    """Mode in which bfloat16 depthwise convolutions on the CPU use the gradients of _Depthwise.
+    """Mode in which depthwise convolutions on the CPU use the gradients of _Depthwise.
+
+    These are all convolutions in bfloat16, and dilated ones in float32.
 
     oneDNN's bfloat16 kernels are four to ten times slower than its float32 ones for the gradients of 5x5 weights, for
     the input gradients of strided convolutions, and for dilated convolutions. With this mode a training step of
-    EfficientNet-Lite0 takes half the time.
+    EfficientNet-Lite0 takes half the time. In float32, the gradients of dilated convolutions alone are slow: four to
+    five times slower than those of the sub-grids (docs/results.md).
     """
+
+    active = 0  # how many of them surround the code that runs
+
+    def __enter__(self) -> Self:
+        FastDepthwise.active += 1
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        FastDepthwise.active -= 1
+        super().__exit__(*error)
 
     def __torch_function__(
         self,
@@ -24,7 +38,7 @@ class FastDepthwise(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is F.conv2d and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu"):
+        if func is F.conv2d and torch.is_grad_enabled():
             found = _depthwise(*args, **(kwargs or {}))
             if found is not None:
                 return found
@@ -41,12 +55,19 @@ def _depthwise(
     groups: int = 1,
 ) -> Tensor | None:
     """Compute the convolution, or return None if it is not one of those that this module accelerates."""
-    if input.device.type != "cpu" or torch.get_autocast_dtype("cpu") != torch.bfloat16 or input.ndim != 4:
+    if input.device.type != "cpu" or input.ndim != 4 or isinstance(padding, str):
         return None
-    if groups < 2 or not groups == input.shape[1] == weight.shape[0] or isinstance(padding, str):
+    if groups < 2 or not groups == input.shape[1] == weight.shape[0]:
         return None
-    result = _Depthwise.apply(input.bfloat16(), weight.bfloat16(), _pair(stride), _pair(padding), _pair(dilation))
-    return result if bias is None else result + bias.bfloat16()[:, None, None]
+    geometry = _pair(stride), _pair(padding), _pair(dilation)
+    if torch.is_autocast_enabled("cpu"):
+        if torch.get_autocast_dtype("cpu") != torch.bfloat16:
+            return None
+        input, weight = input.bfloat16(), weight.bfloat16()
+    elif not input.dtype == weight.dtype == torch.float32 or not _splits(weight, *geometry):
+        return None
+    result = _Depthwise.apply(input, weight, *geometry)
+    return result if bias is None else result + bias.to(result.dtype)[:, None, None]
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
@@ -66,16 +87,17 @@ class _Depthwise(torch.autograd.Function):
         dilation: tuple[int, int],
     ) -> Tensor:
         size = x.shape[2:]
-        step = dilation[0]
-        # a dilated convolution is an ordinary one on each sub-grid of its dilation
-        splits = stride == (1, 1) and step == dilation[1] and _keeps_size(weight, padding, step)
-        ctx.grid = step if splits else 1
+        ctx.grid = dilation[0] if _splits(weight, stride, padding, dilation) else 1
+        ctx.is_split = ctx.grid > 1 and x.dtype != torch.float32  # in float32, only the backward pass is faster so
+        ctx.geometry = forward = _geometry(stride, padding, dilation, groups=x.shape[1])
         if ctx.grid > 1:
-            x, padding, dilation = sub_grids(x, step), (padding[0] // step, padding[1] // step), (1, 1)
+            narrow = padding[0] // ctx.grid, padding[1] // ctx.grid
+            ctx.geometry = _geometry(stride, narrow, (1, 1), groups=x.shape[1])
+        if ctx.is_split:
+            x, forward = sub_grids(x, ctx.grid), ctx.geometry
         ctx.save_for_backward(x, weight)
-        ctx.geometry = [list(stride), list(padding), list(dilation), False, [0, 0], x.shape[1]]
-        result = torch.ops.aten.convolution(x, weight, None, *ctx.geometry)
-        return whole_grid(result, ctx.grid, size) if ctx.grid > 1 else result
+        result = torch.ops.aten.convolution(x, weight, None, *forward)
+        return whole_grid(result, ctx.grid, size) if ctx.is_split else result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -84,17 +106,18 @@ class _Depthwise(torch.autograd.Function):
         size = grad.shape[2:]
         if ctx.grid > 1:
             grad = sub_grids(grad, ctx.grid)
+            x = x if ctx.is_split else sub_grids(x, ctx.grid)
         grad_x = grad_weight = None
         stride = ctx.geometry[0]
         if ctx.needs_input_grad[0]:
             exact = stride != [1, 1]
             operands = (grad.float(), x.float(), weight.float()) if exact else (grad, x, weight)
-            grad_x = _gradients(operands, ctx.geometry, [True, False, False])[0].bfloat16()
+            grad_x = _gradients(operands, ctx.geometry, [True, False, False])[0].to(weight.dtype)
             if ctx.grid > 1:
                 grad_x = whole_grid(grad_x, ctx.grid, size)
         if ctx.needs_input_grad[1]:
             operands = (grad.float(), x.float(), weight.float())
-            grad_weight = _gradients(operands, ctx.geometry, [False, True, False])[1].bfloat16()
+            grad_weight = _gradients(operands, ctx.geometry, [False, True, False])[1].to(weight.dtype)
         return grad_x, grad_weight, None, None, None
 
 
@@ -102,8 +125,18 @@ def _gradients(operands: tuple[Tensor, Tensor, Tensor], geometry: list[Any], wan
     return torch.ops.aten.convolution_backward(*operands, None, *geometry, wanted)
 
 
-def _keeps_size(weight: Tensor, padding: tuple[int, int], dilation: int) -> bool:
-    return all(2 * pad == dilation * (side - 1) and side % 2 for pad, side in zip(padding, weight.shape[2:]))
+def _geometry(
+    stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int], *, groups: int
+) -> list[Any]:
+    """Return the arguments of aten.convolution behind the bias."""
+    return [list(stride), list(padding), list(dilation), False, [0, 0], groups]
+
+
+def _splits(weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]) -> bool:
+    """Return whether a convolution is dilated, and an ordinary one on each sub-grid of its dilation."""
+    step = dilation[0]
+    keeps_size = all(2 * pad == step * (side - 1) and side % 2 for pad, side in zip(padding, weight.shape[2:]))
+    return stride == (1, 1) and step == dilation[1] and step > 1 and keeps_size
 
 
 def sub_grids(x: Tensor, step: int) -> Tensor:

@@ -58,11 +58,9 @@ def inference_batch(given: int, device: torch.device) -> int:
 def autocast(device: torch.device, amp: str) -> Iterator[None]:
     """Mixed precision by name: off, bf16, fp16, or auto (see precision)."""
     amp = precision(amp, device)
-    if amp == "off":
-        yield
-        return
-    is_slow = device.type == "cpu" and amp == "bf16"
-    with torch.autocast(device.type, dtype=AMP_TYPES[amp]), FastDepthwise() if is_slow else nullcontext():
+    mixed = nullcontext() if amp == "off" else torch.autocast(device.type, dtype=AMP_TYPES[amp])
+    is_slow = device.type == "cpu" and amp in ("off", "bf16") and torch.is_grad_enabled()
+    with mixed, FastDepthwise() if is_slow else nullcontext():
         yield
 
 

@@ -11,6 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
+from utils.runtime.depthwise import FastDepthwise
+
 # a module with fewer convolutions stores hardly more than its input
 CONVOLUTIONS = 2
 # the layers by which timm names the parts of a transformer's block
@@ -58,18 +60,22 @@ def _recomputed(block: nn.Module, forward: Any, *inputs: Any, **named: Any) -> A
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    return nullcontext(), _statistics_kept(block)
+    return nullcontext(), _as_before(block, is_fast=FastDepthwise.active > 0)
 
 
 @contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Make batch norms update copies of their statistics during recomputation, so that each batch counts once."""
+def _as_before(block: nn.Module, *, is_fast: bool) -> Iterator[None]:
+    """Recompute with the same kernels as the first time, and keep the statistics of batch norms.
+
+    They update copies of their statistics, so that each batch counts once.
+    """
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
     own = [dict(norm._buffers) for norm in norms]
     for norm, buffers in zip(norms, own):
         norm._buffers.update({name: None if value is None else value.clone() for name, value in buffers.items()})
     try:
-        yield
+        with FastDepthwise() if is_fast else nullcontext():
+            yield
     finally:
         for norm, buffers in zip(norms, own):
             norm._buffers.update(buffers)

@@ -31,6 +31,32 @@ def test_values_and_gradients_are_those_of_the_plain_convolution(side, stride, p
         assert (ours - expected).norm() <= 0.01 * expected.norm()
 
 
+@pytest.mark.parametrize(("side", "stride", "padding", "dilation"), GEOMETRIES)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_float32_stays_exact(side, stride, padding, dilation, layout):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 8, side, stride=stride, padding=padding, dilation=dilation, groups=8)
+    x = torch.randn(2, 8, 13, 17).to(memory_format=layout)
+    exact = gradients(layer, x)
+    with autocast(CPU, "off"):
+        fast = gradients(layer, x)
+    for ours, expected in zip(fast, exact, strict=True):
+        assert torch.allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_in_float32_only_dilated_ones_that_keep_the_size_are_exchanged():
+    x = torch.randn(1, 8, 9, 9)
+
+    def is_exchanged(**more):
+        return "_Depthwise" in type(nn.Conv2d(8, 8, 3, bias=False, groups=8, **more)(x).grad_fn).__name__
+
+    with autocast(CPU, "off"):
+        assert is_exchanged(padding=2, dilation=2)
+        assert not is_exchanged(padding=1) and not is_exchanged(dilation=2)
+        with torch.no_grad():
+            assert not is_exchanged(padding=2, dilation=2)
+
+
 def test_only_depthwise_convolutions_of_bfloat16_are_exchanged():
     x = torch.randn(1, 8, 9, 9)
     for layer in (nn.Conv2d(8, 16, 3, groups=8), nn.Conv2d(8, 8, 3, groups=4), nn.Conv2d(8, 8, 1)):

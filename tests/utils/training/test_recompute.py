@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from deeplabv2.settings import Settings
 from tests.planned import classifier_task, filled, segmentation_task
 from utils.config.options import TrainOptions
 from utils.config.parser import parse_options
+from utils.runtime.device import autocast
 from utils.training.recompute import recompute_blocks
 
 SMALL = {"resize": 64, "input_size": 64, "crop_size": 48, "num_patches": 4, "frozen_stages": 0}
@@ -61,3 +63,21 @@ def test_a_network_that_is_tested_is_not_recomputed():
     with torch.no_grad():
         expected = network(images).cams
     assert torch.equal(network(images).cams, expected)
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_fast_depthwise_convolutions_are_recomputed_as_they_were(amp):
+    """A dilated one stores its sub-grids in bfloat16."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(8, 8, 5, padding=4, dilation=2, groups=8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1)]
+    network, found = nn.Sequential(nn.Sequential(*layers)), []
+    for recomputed in (False, True):
+        network = copy.deepcopy(network).train()
+        if recomputed:
+            assert recompute_blocks(network) == 1
+        network.zero_grad()
+        with autocast(torch.device("cpu"), amp):
+            output = network(torch.linspace(-1, 1, 2 * 8 * 9 * 9).reshape(2, 8, 9, 9))
+        output.float().square().sum().backward()
+        found.append([parameter.grad for parameter in network.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
