@@ -33,7 +33,7 @@ from utils.files.published_places import FINAL_CHECKPOINT, first_existing
 from utils.files.sources import to_do
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.choices import Choices, choose
-from utils.runtime.device import autocast, device_errors, inference_batch, to_device
+from utils.runtime.device import autocast, device_errors, inference_batch, move_network, to_device
 from utils.runtime.process import Process, start_process
 from utils.training.checkpoint import read_checkpoint, weights_digest
 
@@ -149,7 +149,8 @@ def make_logits(
         print(f"{folder}: {len(entries) - len(todo)} images done, {len(todo)} to do, {checkpoint}")
     process.wait()
     choose(process.device, Choices(settings.SOLVER.TF32))
-    network = network.eval().requires_grad_(False).to(process.device).to(memory_format=torch.channels_last)
+    move_network(network, process.device)
+    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     infer = partial(
         infer_batch,
         network,

@@ -30,7 +30,7 @@ from utils.files.parallel import run_in_threads, worker_ends
 from utils.runs.inputs import open_run
 from utils.runs.paths import RunPaths
 from utils.runtime.choices import Choices, choose
-from utils.runtime.device import device_errors, inference_batch
+from utils.runtime.device import device_errors, inference_batch, move_network
 from utils.runtime.process import Process, start_process
 from utils.training.checkpoint import final_checkpoint, read_checkpoint, weights_digest
 
@@ -77,7 +77,8 @@ def run(options: CamOptions) -> Path:
             print(f"{paths.cam_dir}: {len(entries) - len(todo)} images done, {len(todo)} to do, {checkpoint.name}")
         process.wait()
         choose(process.device, Choices(options.tf32))
-        network.to(process.device).to(memory_format=torch.channels_last)
+        move_network(network, process.device)
+        network.to(memory_format=torch.channels_last)
         make_all(maker, options, todo[process.rank :: process.world_size], files, outputs, process)
         process.wait()
     return paths.cam_dir

@@ -16,6 +16,7 @@ from models.attention import ATTENTION
 from scripts import train
 from tests.fake_cuda import CUDA, moved, on_fake_cuda
 from tests.planned import classifier_task, segmentation_task
+from tests.small_backbones import small_backbones
 from utils import cam
 from utils.cam.multi_scale import raw_maps
 from utils.config.options import TrainOptions
@@ -31,12 +32,19 @@ CLASSIFIERS = {
     "timm:tf_efficientnet_lite0@4": {"output_stride": 16},
     "timm:resnet18": {"output_stride": 16},
     "timm:convnext_atto": {"output_stride": 16},
+    "timm:vit_tiny_patch16_224": {},
+    "timm:eva02_tiny_patch14_224": {},
+    "timm:vit_small_patch16_dinov3": {},
+    "timm:swin_tiny_patch4_window7_224": {},
+    "timm:swinv2_tiny_window8_256": {},
 }
 SEGMENTERS = {
     "DeepLabV2_ResNet101_MSC": ["--MODEL.WIDTH=0.0625", "--MODEL.N_BLOCKS=[1,1,1,1]"],
     "DeepLabV2_timm:resnet18": [],
     "DeepLabV3Plus_timm:tf_efficientnet_lite0@4": [],
     "DeepLabV3Plus_ResNet34": [],
+    "DeepLabV2_timm:eva02_tiny_patch14_224": [],
+    "DeepLabV3Plus_timm:swin_tiny_patch4_window7_224": [],
 }
 META = Process(0, 1, torch.device("meta"))
 
@@ -46,6 +54,12 @@ def mixed_precision(monkeypatch):
     """torch disables autocast without a GPU."""
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
+
+
+@pytest.fixture(autouse=True)
+def small():
+    with small_backbones():
+        yield
 
 
 def loss_on_fake_cuda(task, *, amp="off"):
@@ -73,7 +87,24 @@ def test_attention_and_suppression_stay_on_the_device(attention):
 @pytest.mark.parametrize("backbone", CLASSIFIERS)
 def test_every_family_of_classifiers_stays_on_the_device(backbone):
     options = TrainOptions(**SMALL, backbone=backbone, suppression="learnable", **CLASSIFIERS[backbone])
-    loss_on_fake_cuda(classifier_task(options))
+    task = classifier_task(options, classes=3)
+    loss_on_fake_cuda(task)
+    cams_on_fake_cuda(task, amp="bf16")
+
+
+def cams_on_fake_cuda(task, *, amp):
+    network = task.network.global_net.eval()
+    with on_fake_cuda(network.requires_grad_(False)) as moved_network:
+        images = torch.zeros(2, 3, 40, 48, dtype=torch.uint8)
+        maps = raw_maps(
+            moved_network, images, scales=(0.5, 1.0, 1.5), mean=network.mean, std=network.std, amp=amp, base_size=32
+        )
+        assert len(maps) == 6 and all(m.device == CUDA for m in maps)
+        for activation in ("relu", "softmax"):
+            merged = cam.merge_scales([m[0] for m in maps], (40, 48), keys=(0, 2), activation=activation)
+            assert merged.device == CUDA and merged.shape == (2, 40, 48)
+        assert cam.strided_cam([m[0] for m in maps], (40, 48), keys=(1,)).device == CUDA
+        assert cam.high_res_cam([m[0] for m in maps], (40, 48), keys=(1,)).device == CUDA
 
 
 @pytest.mark.parametrize(
@@ -97,20 +128,9 @@ def test_segmentation_networks_stay_on_the_device(name, amp, loss):
     loss_on_fake_cuda(segmentation_task(settings_of(name, f"--SOLVER.LOSS={loss}"), labels=3), amp=amp)
 
 
-@pytest.mark.parametrize("amp", ["off", "bf16"])
+@pytest.mark.parametrize("amp", ["off", "fp16"])
 def test_cams_are_made_on_the_device(amp):
-    network = classifier_task(TrainOptions(**NARROW, attention="se"), classes=3).network.global_net.eval()
-    with on_fake_cuda(network.requires_grad_(False)) as moved_network:
-        images = torch.zeros(2, 3, 40, 48, dtype=torch.uint8)
-        maps = raw_maps(
-            moved_network, images, scales=(0.5, 1.0, 1.5), mean=network.mean, std=network.std, amp=amp, base_size=32
-        )
-        assert len(maps) == 6 and all(m.device == CUDA for m in maps)
-        for activation in ("relu", "softmax"):
-            merged = cam.merge_scales([m[0] for m in maps], (40, 48), keys=(0, 2), activation=activation)
-            assert merged.device == CUDA and merged.shape == (2, 40, 48)
-        assert cam.strided_cam([m[0] for m in maps], (40, 48), keys=(1,)).device == CUDA
-        assert cam.high_res_cam([m[0] for m in maps], (40, 48), keys=(1,)).device == CUDA
+    cams_on_fake_cuda(classifier_task(TrainOptions(**NARROW, attention="se"), classes=3), amp=amp)
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def test_a_training_leaves_exactly_these_files(make):
     found = set(os.listdir(paths_of(settings).root))
     assert found == {"config.yaml", "log.txt", "metrics.jsonl", "tensorboard", "versions.json", "checkpoint_final.pth"}
     log = paths_of(settings).log.read_text()
-    assert "6 labels, fraction of pixels:" in log and "step 6: loss" in log
+    assert "6 labels, fraction of pixels:" in log and "step 6: loss" in log and log.count("plan: ") == 2
     assert [line["step"] for line in metrics_of(settings)] == [2, 4, 6]
 
 

@@ -296,11 +296,13 @@ def test_a_run_leaves_exactly_these_files(options, fast_steps):
     assert [(line["epoch"], line["step"], line["transfer"]) for line in lines] == [
         (e, 4 * e + 4, 0.5) for e in range(4)
     ]
+    assert (root / "log.txt").read_text().count(" plan: ") == 2
     versions = json.loads((root / "versions.json").read_text())
     assert versions["torch"] == version("torch")
     assert versions["choices"] == {
         "tf32": False, "cudnn_autotune": False, "deterministic": True, "device": "cpu", "processes": 1, "amp": "off",
         "channels_last": False, "compile": False, "checkpoint_activations": False, "fused_optimizer": False,
+        "pinned_memory": False, "gradients_as_bucket_view": False,
     }  # fmt: skip
 
 

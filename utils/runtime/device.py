@@ -65,7 +65,7 @@ def autocast(device: torch.device, amp: str) -> Iterator[None]:
 
 
 # messages of out-of-memory errors that are not torch.OutOfMemoryError
-OUT_OF_MEMORY = ("can't allocate memory", "ALLOC_FAILED")
+OUT_OF_MEMORY = ("can't allocate memory", "ALLOC_FAILED", "CUDA error: out of memory")
 
 
 # message of the error for an operation without a deterministic algorithm
@@ -97,6 +97,12 @@ def device_errors(device: torch.device, remedy: str) -> Iterator[None]:
         wanted = re.search(r"allocate ([\d.]+ [GMK]iB)", text)
         what = f"out of memory ({wanted[1]} more needed)" if wanted else "out of memory"
         raise UserError(what, f"--device={device.type}", remedy=remedy) from error
+
+
+def move_network(network: nn.Module, device: torch.device) -> None:
+    """Move a network to the device, in place. Raises UserError if others have left too little memory there."""
+    with device_errors(device, "end the other programs on it (nvidia-smi lists them), or compute on another device"):
+        network.to(device)
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -166,7 +166,8 @@ class Plan:
             accumulate = self.sampling.accumulate if batch_size >= planned else max(2, self.sampling.accumulate)
             return self.memory_of(needs, accumulate=accumulate).peak > budget
 
-        return bisect_left(range(1, LARGEST_BATCH + 1), True, key=is_too_large)
+        sizes = range(1, planned) if is_too_large(planned) else range(planned + 1, LARGEST_BATCH + 1)
+        return sizes.start - 1 + bisect_left(sizes, True, key=is_too_large)
 
     def split(self, largest: int) -> tuple[int, int]:
         """Return batch size (at most `largest`) and accumulation with the same number of images per step."""

@@ -19,7 +19,7 @@ from utils.errors import UserError
 from utils.files.disk import move_file
 from utils.files.text import first_few
 from utils.runtime.choices import DETERMINISTIC_COST, Choices, choose
-from utils.runtime.device import autocast, device_errors, precision, to_channels_last
+from utils.runtime.device import autocast, device_errors, move_network, precision, to_channels_last
 from utils.runtime.process import Process
 from utils.runtime.seeds import derived_seed
 from utils.runtime.stop import StopRequest
@@ -72,7 +72,7 @@ class Trainer:
         self.choices = choose(device, Choices(machine.tf32, autotune=True, deterministic=machine.deterministic))
         if machine.deterministic and device.type == "cuda":
             self.run.log.info(DETERMINISTIC_COST)
-        network.to(device)
+        move_network(network, device)
         self.layout = torch.contiguous_format
         # tensor cores need this layout for half precision
         if machine.channels_last or (device.type == "cuda" and self.amp != "off"):
@@ -102,6 +102,8 @@ class Trainer:
             "compile": machine.compile,
             "checkpoint_activations": machine.recompute,
             "fused_optimizer": bool(self.optimizer.defaults.get("fused")),
+            "pinned_memory": self._is_pinned,
+            "gradients_as_bucket_view": isinstance(self.network, DistributedDataParallel),
         }
 
     def continue_from(self, path: Path, state: Mapping[str, Any], *, epoch: int) -> None:
@@ -122,22 +124,25 @@ class Trainer:
         On SIGINT or SIGTERM, write a checkpoint and exit with status 130, unless it was the last step. Raises UserError
         for a checkpoint that does not fit, and NonFiniteLossError.
         """
-        self._resume()
-        if self.done < self.total:
-            self._begin()
-            saving = self.settings.saving
-            recorder = Recorder(self.run, saving, step=self.done, total=self.total, is_main=self.process.is_main)
-            clock = Clock(saving.minutes)
-            errors = device_errors(self.process.device, self.run.memory_remedy)
-            with errors, StopRequest() as stop, recorder as self.recorder, self._reader() as self.batches:
-                for step in range(self.done, self.total):
-                    if step % saving.interval == 0:
-                        self.averages = Averages()
-                    self.step(step)
-                    self.done = step + 1
-                    stop.step_is_done()
-                    self._after_step(stop, clock)
+        with device_errors(self.process.device, self.run.memory_remedy):
+            self._resume()
+            if self.done < self.total:
+                self._train()
         return self._finish()
+
+    def _train(self) -> None:
+        self._begin()
+        saving = self.settings.saving
+        recorder = Recorder(self.run, saving, step=self.done, total=self.total, is_main=self.process.is_main)
+        clock = Clock(saving.minutes)
+        with StopRequest() as stop, recorder as self.recorder, self._reader() as self.batches:
+            for step in range(self.done, self.total):
+                if step % saving.interval == 0:
+                    self.averages = Averages()
+                self.step(step)
+                self.done = step + 1
+                stop.step_is_done()
+                self._after_step(stop, clock)
 
     def step(self, step: int) -> None:
         """Run one optimiser step on the mean gradient of its batches."""
@@ -369,7 +374,12 @@ class Trainer:
             len(samples), self.settings.sampling, steps=steps, rank=process.rank, world_size=process.world_size
         )
         num_workers = self.settings.machine.num_workers
-        return read_ahead(samples, batches, num_workers=num_workers, pin=process.device.type == "cuda")
+        return read_ahead(samples, batches, num_workers=num_workers, pin=self._is_pinned)
+
+    @property
+    def _is_pinned(self) -> bool:
+        """Whether batches are in pinned memory, from which they are copied to a GPU asynchronously."""
+        return self.process.device.type == "cuda"
 
     def _kept_path(self) -> Path:
         """Return the path of the current step's permanent checkpoint."""

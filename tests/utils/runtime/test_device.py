@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from models.cam_net import build_cam_net
-from utils.runtime.device import GPU_BATCH, inference_batch, to_channels_last
+from utils.errors import UserError
+from utils.runtime.device import GPU_BATCH, inference_batch, move_network, to_channels_last
 
 CPU = torch.device("cpu")
 
@@ -79,3 +80,15 @@ def test_a_narrow_layer_on_one_pixel_computes_in_the_plain_layout():
 def test_a_gpu_takes_every_layer_in_channels_last():
     layer = nn.Sequential(nn.Conv2d(16, 4, 3))
     assert to_channels_last(layer, torch.device("cuda", 0)) == [] and is_channels_last(layer[0].weight)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")]
+)
+def test_a_device_that_others_have_filled_is_one_line(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(nn.Module, "to", fail)
+    with pytest.raises(UserError, match=r"out of memory.*nvidia-smi"):
+        move_network(nn.Linear(1, 1), torch.device("cuda"))

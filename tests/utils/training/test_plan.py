@@ -57,7 +57,14 @@ def test_a_pasted_twin_is_an_image_too():
     assert plan_of("--cda=cda", "--batch_size=2").flop_step == plan_of("--batch_size=4").flop_step
 
 
-@pytest.mark.slow
+def test_a_planned_batch_that_fits_is_kept_where_gradients_are_larger_than_images():
+    """Smaller batches would need accumulation, whose gradients do not fit."""
+    plan = plan_of("--batch_size=4", "--width=0.5")
+    one, less = (plan.memory_of(plan.needs_of(n, recompute=False), accumulate=a).peak for n, a in ((4, 1), (3, 2)))
+    assert one < less
+    assert plan.largest_batch(((one + less) / 2 / GIB + CONTEXT_GIB) / (1 - GAPS)) >= 4
+
+
 @pytest.mark.parametrize(("planned", "fits"), [(1, 3), (4, 2), (4, 9)])
 def test_the_largest_batch_fits_and_the_next_does_not(planned, fits):
     """The card's memory is between the requirements of two batches, accumulated if below the planned batch."""
