@@ -19,13 +19,13 @@ from utils.data.image_list import ImageEntry, write_image_list
 from utils.data.images import write_image, write_label_png
 from utils.errors import UserError
 from utils.files.atomic import write_lines
-from utils.files.disk import make_folder
+from utils.files.disk import disk_errors, make_folder
 from utils.files.locate import PROJECT_ROOT
 from utils.runs.segmentation import notes_kept
 
 CLASSES = tuple(f"class{number}" for number in range(20))
 SIZE = (48, 64)  # height, width of the images
-PATTERNS = 16  # different images; the others are these, rolled
+PATTERNS, DISTINCT = 16, 512  # different images; the next ones are these, rolled; the others are links to them
 
 TINY_CLASSIFIER = (
     "--backbone=resnet38", "--init_weights=none", "--width=0.0625", "--output_stride=8", "--frozen_stages=0",
@@ -123,20 +123,30 @@ def run_stage(stage: Stage, count: int) -> Row:
 
 def write_dataset(folder: Path, count: int, *, seed: int, with_cams: bool) -> None:
     """Write `count` images with tags, saliency and masks, and CAM files if asked for."""
-    rng, data = np.random.default_rng(seed), folder / "data"
+    rng, data, cam_dir = np.random.default_rng(seed), folder / "data", folder / "runs" / "scale" / "cam"
     make_folder(data)
     patterns = [blobs(rng, 6, SIZE) for _ in range(PATTERNS)]
-    entries = []
+    entries: list[ImageEntry] = []
     for number in range(count):
+        name = f"image_{number:06d}"
+        paths = [data / IMAGE_FOLDER / f"{name}.jpg", data / SALIENCY_FOLDER / f"{name}.png"]
+        paths += [data / MASK_FOLDER / f"{name}.png", *([cam_dir / f"{name}.npz"] if with_cams else [])]
+        if number >= DISTINCT:
+            same = entries[number % DISTINCT]
+            entries.append(ImageEntry(name, same.tags))
+            for path in paths:
+                with disk_errors(path, "written"):
+                    path.hardlink_to(path.with_stem(same.name))
+            continue
         *colors, saliency, first, second = (np.roll(plane, number, axis=1) for plane in patterns[number % PATTERNS])
         keys = np.sort(rng.choice(len(CLASSES), 2, replace=False))
-        name, cams = f"image_{number:06d}", np.stack([first, second])
+        cams = np.stack([first, second])
         entries.append(ImageEntry(name, tuple(keys.tolist())))
-        write_image(data / IMAGE_FOLDER / f"{name}.jpg", np.stack(colors, axis=2))
-        write_image(data / SALIENCY_FOLDER / f"{name}.png", saliency)
-        write_label_png(data / MASK_FOLDER / f"{name}.png", to_label(keys, cams, 0.5))
+        write_image(paths[0], np.stack(colors, axis=2))
+        write_image(paths[1], saliency)
+        write_label_png(paths[2], to_label(keys, cams, 0.5))
         if with_cams:
-            write_cam(folder / "runs" / "scale" / "cam" / f"{name}.npz", keys, cams)
+            write_cam(paths[3], keys, cams)
     write_lines(data / "classes.txt", CLASSES)
     write_image_list(data / "train_cls.txt", entries)
     for listing in ("train.txt", "train_aug.txt"):
