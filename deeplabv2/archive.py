@@ -53,7 +53,9 @@ def run(settings: ArchiveSettings) -> Path:
             return paths.archive
     crf = Crf.of(settings) if settings.crf else None
     label_dir = paths.crf_dir(name) if settings.crf else paths.crf_dir(name).with_name("labels")
-    labels = refine_all(split.names, split.files, logits_dir, label_dir, crf, settings.num_workers)
+    labels = refine_all(
+        split.names, split.files, logits_dir, label_dir, crf, settings.num_workers, classes=data.classes
+    )
     pack(
         paths.archive,
         split.names,

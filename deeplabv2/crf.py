@@ -54,6 +54,7 @@ def run(settings: StepSettings) -> Path:
         paths.crf_dir(name),
         Crf.of(settings),
         settings.num_workers,
+        classes=data.classes,
     )
     scoring = Scoring(labels, split.label_dir, label_of=read_label, num_labels=data.num_labels)
     scores, photos = scoring.finish(settings.num_workers)
@@ -103,6 +104,7 @@ def refine_all(
     crf: Crf | None,
     num_workers: int,
     *,
+    classes: Sequence[str],
     option: str = "--EXP.ID",
 ) -> dict[str, Path]:
     """Write the labels of all images from their logits, with the CRF unless it is None. Returns name -> label PNG.
@@ -113,7 +115,11 @@ def refine_all(
     with hold(label_dir):
         jobs = [_Job(name, files[name], logits_dir / f"{name}.npz", label_dir / f"{name}.png") for name in names]
         check_present([job.logits for job in jobs], "logits", "run main.py test first, with the same settings")
-        made_with = {"logits": logits_record(logits_dir).read(), "crf": crf.as_json() if crf else None}
+        made_with = {
+            "logits": logits_record(logits_dir).read(),
+            "crf": crf.as_json() if crf else None,
+            "classes": list(classes),
+        }
         record = label_record(label_dir, option)
         record.check(made_with, may_replace=True)
         removed = record.start(made_with)

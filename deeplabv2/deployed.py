@@ -37,10 +37,14 @@ class Deployed:
         """Logits (N, L, h, w) float32 of images (N, H, W, 3) uint8 RGB. Raises UserError where the file fails."""
         options = _runtime_options()
         try:
-            return self.session.run(["logits"], {"image": images}, options)[0]
+            logits = self.session.run(["logits"], {"image": images}, options)[0]
         except Exception as error:  # onnxruntime's exceptions share no base class
             what = f"fails on an image of {images.shape[2]}x{images.shape[1]} pixels ({first_line(error)})"
             raise UserError(what, self.path, remedy="export it again: main.py export") from error
+        if logits.ndim != 4 or logits.shape[:2] != (len(images), len(self.classes) + 1):
+            rule = f"expected (N, {len(self.classes) + 1}, h, w), a map for each of its labels"
+            raise UserError(f"gives logits of shape {logits.shape}", self.path, rule, "export it again: main.py export")
+        return logits
 
 
 def _runtime_options() -> Any:
@@ -56,7 +60,13 @@ def open_deployed(path: Path, *, device: str) -> Deployed:
     content = session.get_modelmeta().custom_metadata_map
     try:
         labels, weights = json.loads(content["labels"]), json.loads(content["weights"])
-    except (KeyError, ValueError) as error:
+        if not isinstance(labels, list) or len(labels) < 2 or not all(isinstance(name, str) for name in labels):
+            raise ValueError(f"labels={content['labels'][:40]}")
+        if not {"image"} <= {one.name for one in session.get_inputs()} or not {"logits"} <= {
+            one.name for one in session.get_outputs()
+        }:
+            raise ValueError("it has no input image or no output logits")
+    except (KeyError, ValueError, RecursionError) as error:
         rule, remedy = "its metadata hold the names of its labels", "export the network by main.py export"
         raise UserError(f"is not a file of main.py export ({error!r})", path, rule, remedy) from error
     return Deployed(path, session, tuple(labels[1:]), weights)

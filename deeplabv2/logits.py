@@ -18,10 +18,12 @@ from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors
 from utils.files.manifest import RECORD, FolderSettings
+from utils.files.npz_header import stored_shape
 from utils.files.sources import digest_of
 
 # labels below it win nowhere, before or after the CRF
 STORED_RATIO = 0.01
+MOST_ENTRIES = 1 << 30  # of an array: a larger one is damaged and would fill the memory
 REMEDY = "delete it and run main.py test again"
 
 
@@ -125,10 +127,15 @@ def store_logits(logits: np.ndarray, size: tuple[int, int], file: Path, path: Pa
 def read_logits(path: Path) -> StoredLogits:
     """Read a file of write_logits. Raises UserError if it is missing, damaged or not a file of logits."""
     try:
+        with disk_errors(path), path.open("rb") as file:
+            shapes = {name: stored_shape(file, name) for name in ("labels", "logits", "size")}
+        if any(math.prod(shape) > MOST_ENTRIES for shape in shapes.values()):
+            raise ValueError(f"arrays of {shapes}")
         with disk_errors(path), np.load(path, allow_pickle=False) as arrays:
             labels, logits, size = arrays["labels"], arrays["logits"], arrays["size"]
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError) as error:
         raise UserError(f"cannot be read as logits ({error})", path, remedy=REMEDY) from error
-    if logits.ndim != 3 or labels.shape != logits.shape[:1] or size.shape != (2,):
+    numbers = labels.dtype == np.uint8 and logits.dtype == np.float16 and np.issubdtype(size.dtype, np.integer)
+    if not numbers or logits.ndim != 3 or labels.shape != logits.shape[:1] or size.shape != (2,):
         raise UserError(f"{labels.shape} labels, {logits.shape} logits", path, remedy=REMEDY)
     return StoredLogits(labels, logits, (int(size[0]), int(size[1])))

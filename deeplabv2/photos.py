@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from utils.data.photo_files import PHOTO_SUFFIXES, find_photos
+from utils.data.photo_files import PHOTO_SUFFIXES, find_photos, is_of_system
 from utils.data.photos import is_plain, write_plain
 from utils.errors import UserError
 from utils.files.locate import existing_path
@@ -60,9 +60,16 @@ def _found(given: str, without: Sequence[Path]) -> tuple[Path, list[Path]]:
     fixed = list(takewhile(lambda part: not glob.has_magic(part), parts))
     folder = existing_path(Path(*fixed), "--image_dir")
     skipped = {path.resolve() for path in without}
-    matching = glob.glob("/".join(parts[len(fixed) :]), root_dir=folder, recursive=True)
-    photos = [folder / name for name in matching if Path(name).suffix.lower() in PHOTO_SUFFIXES]
-    photos = [path for path in photos if path.is_file() and not skipped & set(path.resolve().parents)]
+    pattern = "/".join(parts[len(fixed) :])
+    if "**" in pattern:
+        find_photos(folder, without=without)  # which refuses folders that cannot be read; glob passes over them
+    matching = [folder / name for name in glob.glob(pattern, root_dir=folder, recursive=True)]
+    photos = [path for path in matching if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()]
+    photos = [path for path in photos if not skipped & set(path.resolve().parents)]
+    of_system = [path for path in photos if is_of_system(path.relative_to(folder))]
+    if of_system:
+        print(f"skipped: {len(of_system)} photos of system folders ({first_few(map(str, of_system))})", file=sys.stderr)
+        photos = [path for path in photos if path not in set(of_system)]
     if not photos:
         rule = "the pattern matches no photo"
         raise UserError(given, "--image_dir", rule, "check it: * is any name, ** any number of folders")

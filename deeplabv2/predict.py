@@ -59,7 +59,9 @@ def run(settings: PredictSettings) -> Path:
             num_threads=settings.DATALOADER.NUM_WORKERS,
         )
     crf = Crf.of(settings) if settings.crf else None
-    labels = refine_all(list(files), files, logits_dir, out / "labels", crf, settings.num_workers, option="--out")
+    labels = refine_all(
+        list(files), files, logits_dir, out / "labels", crf, settings.num_workers, classes=classes, option="--out"
+    )
     jobs = [_Job(name, files[name], label, out / "overlays" / f"{name}.jpg") for name, label in labels.items()]
     counts = list(parallel_map(_draw, jobs, num_workers=settings.num_workers, description="overlays"))
     write_summary(out / SUMMARY, dict(zip(labels, counts)), classes)

@@ -19,14 +19,13 @@ from deeplabv2.settings import Settings, SolverSettings
 from deeplabv2.step_settings import TrainSettings
 from models.errors import ModelOptionError
 from utils.data.catalog import VOC_CLASSES
-from utils.data.class_names import check_classes
 from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
-from utils.data.label_check import MADE_HERE, LabelSummary, check_labels
+from utils.data.label_check import LabelSummary, check_labels
 from utils.errors import UserError, as_user_error
 from utils.files.lock import hold
-from utils.files.manifest import FolderSettings
 from utils.files.text import first_few
+from utils.runs.handing_on import check_stored_classes
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.log import open_log
 from utils.runtime.process import Process, start_process
@@ -110,7 +109,7 @@ def run(settings: Settings) -> Path | None:
     check_new(latest, resume=settings.SOLVER.RESUME, name="--EXP.ID")
     if latest is None:
         check_start(settings.MODEL)
-    check_label_classes(split.label_dir, data.classes)
+    check_stored_classes(split.label_dir, data.classes)
     with start_process(settings.SOLVER.DEVICE) as process, hold(paths.root):
         log = open_log(paths.log if process.is_main else None)
         labels = inspect_labels(settings, data, split, process, log.info)
@@ -184,13 +183,6 @@ def length_of(settings: Settings, images: int | None, world_size: int) -> Length
     solver = settings.SOLVER
     step = solver.BATCH_SIZE.TRAIN * solver.ITER_SIZE * world_size
     return Length(images, solver.ITER_MAX, images / step if images else None, world_size)
-
-
-def check_label_classes(folder: Path, classes: Sequence[str]) -> None:
-    """Raise UserError if gen_gt.py created a folder's labels with other class names."""
-    if (folder / MADE_HERE).is_file():
-        record = FolderSettings(folder / MADE_HERE, "*.png", "labels", "gen_gt.py", "--label_dir").read() or {}
-        check_classes(record.get("classes"), classes, folder, "restore classes.txt, or run gen_gt.py again")
 
 
 def described_loss(solver: SolverSettings) -> str:

@@ -16,8 +16,10 @@ if __name__ == "__main__":  # before the slow imports below, which --help does n
 from utils.config.options.own import AnnotateOptions
 from utils.data.names_table import source_files
 from utils.errors import UserError
+from utils.files.text import first_few
 from utils.runs.annotation_sample import FILE, RULE, STRATA, draw_sample, write_sample
 from utils.runs.inputs import open_run
+from utils.runs.label_judgement import FILE as JUDGEMENT
 from utils.runs.label_judgement import read_label_judgement
 from utils.runs.paths import RunPaths
 
@@ -38,6 +40,10 @@ def run(options: AnnotateOptions) -> Path:
         rule = "masks may already be drawn for these photos, and the weights belong to them"
         raise UserError("photos are already chosen", file, rule, "give --overwrite to choose again")
     data = open_run(paths, options.dataset).data
+    strange = {tag for photo in judgement.photos for tag in photo.tags} - set(data.classes)
+    if strange:
+        rule, remedy = f"the dataset has {first_few(data.classes)}", "run scripts/judge_labels.py again"
+        raise UserError(f"was made with the class {sorted(strange)[0]!r}", paths.root / JUDGEMENT, rule, remedy)
     sample = draw_sample(judgement.photos, options.number, seed=options.seed, files=source_files(data.root))
     write_sample(paths.root, sample)
     print(

@@ -28,6 +28,7 @@ from utils.errors import UserError
 from utils.files.locate import existing_path
 from utils.files.manifest import RECORD, FolderSettings
 from utils.files.parallel import parallel_map
+from utils.runs.handing_on import check_apart, check_stored_classes
 from utils.runs.inputs import check_present, find_image_dir, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
@@ -51,11 +52,13 @@ def run(options: ExportLabelsOptions) -> Path:
     out = Path(options.out).expanduser().absolute() if options.out else paths.root / "export" / options.format
     if options.label_dir and not options.out:
         raise UserError("--label_dir without --out", rule="labels of other folders are written to one that is named")
+    image_dir = find_image_dir(run_.data, options.image_dir) if options.image_dir else run_.image_dir(None)
     names = sorted(path.relative_to(label_dir).with_suffix("").as_posix() for path in label_dir.rglob("*.png"))
+    check_stored_classes(label_dir, run_.data.classes)
+    check_apart(out, "--out", label_dir=label_dir, image_dir=image_dir)
     if not names:
         remedy = f"run gen_gt.py --experiment_name={options.experiment_name}, or give --label_dir"
         raise UserError("holds no label", label_dir, "labels are NAME.png", remedy)
-    image_dir = find_image_dir(run_.data, options.image_dir) if options.image_dir else run_.image_dir(None)
     cam_dir = existing_path(options.pred_dir, "--pred_dir") if options.pred_dir else None
     if cam_dir is None and not options.label_dir and paths.cam_dir.is_dir():
         cam_dir = paths.cam_dir

@@ -37,6 +37,7 @@ from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
+from utils.runs.handing_on import check_apart, check_stored_classes
 from utils.runs.inputs import check_present, find_image_dir
 
 SETTINGS_FILE = "label_settings.json"
@@ -47,6 +48,10 @@ SAME = 0.002  # fraction of the pixels in which an annotation may differ and is 
 def run(options: ImportLabelsOptions) -> Path:
     """Write the label of every listed image. Returns their folder. Raises UserError naming inconsistent files."""
     data, source, folder = open_dataset(options.dataset), existing_path(options.labels, "--labels"), Path(options.out)
+    others = existing_path(options.others, "--others") if options.others else None
+    check_apart(folder, "--out", labels=source, others=others)
+    if others is not None:
+        check_stored_classes(others, data.classes)
     if find_format(source):
         return import_annotations(options, data, source, folder)
     if options.others:
@@ -62,7 +67,12 @@ def run(options: ImportLabelsOptions) -> Path:
     ]
     check_present([label for label, _, _ in jobs], "labels", f"check --labels, --file_name and the list ({listing})")
     check_present([image for _, image, _ in jobs], "images", f"check --image_dir and the list ({listing})")
-    settings = {"imported": str(source), "file_name": options.file_name, "resize": options.resize}
+    settings = {
+        "imported": str(source),
+        "file_name": options.file_name,
+        "resize": options.resize,
+        "classes": list(data.classes),
+    }
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "scripts/import_labels.py", "--out")
     record.check(settings, may_replace=options.overwrite)
     record.start(settings)
@@ -110,7 +120,7 @@ def import_annotations(options: ImportLabelsOptions, data: Dataset, source: Path
         what = f"annotates {len(annotated)} of {len(names)} images"
         raise UserError(what, source, remedy="give --others, a folder of labels of all images")
     check_present([path for path in kept if path], "labels", "check --others")
-    settings = {"imported": str(source), "others": str(others)}
+    settings = {"imported": str(source), "others": str(others), "classes": list(data.classes)}
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "scripts/import_labels.py", "--out")
     record.check(settings, may_replace=options.overwrite)
     record.start(settings)

@@ -28,12 +28,14 @@ from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import read_gray, read_label, resize_by_pil, write_label_png
+from utils.data.label_check import unknown_labels
 from utils.data.names_table import source_files
 from utils.errors import UserError
 from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
 from utils.metrics import ConfusionMatrix, label_confusion
+from utils.runs.handing_on import check_stored_classes
 from utils.runs.inputs import check_present, open_run
 from utils.runs.label_judgement import Figures, LabelJudgement, PhotoFigures, percent, write_label_judgement
 from utils.runs.paths import RunPaths, pseudo_label_dir
@@ -83,6 +85,8 @@ def run(options: JudgeLabelsOptions) -> Path:
     remedy = f"run gen_gt.py --experiment_name {options.experiment_name} first, or check --label_dir and --first_dir"
     for folder in filter(None, (label_dir, first_dir)):
         check_present([folder / f"{name}.png" for name in names], "labels", remedy)
+    for folder in filter(None, (label_dir, first_dir, prediction_dir)):
+        check_stored_classes(folder, data.classes)
     sal_dir = trained.sal_dir(options.sal_dir)
     tagged = [entry.name for entry in entries if entry.tags]
     saliency = trained.saliency_files(tagged, options.sal_dir) if sal_dir else {}
@@ -136,6 +140,9 @@ def _predictions(names: Sequence[str], folder: Path, data: Dataset) -> dict[str,
 def compare(job: _Job, *, num_labels: int) -> _Found:
     """Compute one image's figures. The network's mask, which has the photo's size, is scaled to the label's size."""
     label = read_label(job.label)
+    if unknown := unknown_labels(label, num_labels):
+        rule = f"expected labels in 0..{num_labels - 1}, or {IGNORE_INDEX}"
+        raise UserError(f"contains {unknown[0]}", job.label, rule, "create the labels again")
     there = set(np.unique(label).tolist())
     missing = tuple(tag for tag in job.entry.tags if tag + 1 not in there)
     rounds = network = None
@@ -144,11 +151,20 @@ def compare(job: _Job, *, num_labels: int) -> _Found:
     if job.prediction is not None:
         mask = read_label(job.prediction)
         if mask.shape != label.shape:
+            _check_shape(mask, label, job)
             mask = resize_by_pil(mask, label.shape, Image.Resampling.NEAREST)
         network = _counts(mask, label, num_labels, (job.prediction, job.label))
         write_label_png(job.network, mask)
     saliency = None if job.saliency is None else _agreement(label, np.asarray(read_gray(job.saliency)), job)
     return _Found(missing, saliency, rounds, network)
+
+
+def _check_shape(mask: np.ndarray, label: np.ndarray, job: _Job) -> None:
+    """Raise UserError unless mask and label are the same picture at two sizes, up to rounding."""
+    (height, width), (small_height, small_width) = mask.shape, label.shape
+    if abs(height * small_width - width * small_height) > max(height, width, small_height, small_width):
+        what = f"is {width}x{height}, the label {small_width}x{small_height}"
+        raise UserError(what, job.prediction or "", "expected the same photo", "run main.py predict again")
 
 
 def _counts(prediction: np.ndarray, label: np.ndarray, num_labels: int, files: tuple[Path, Path]) -> np.ndarray:

@@ -28,7 +28,7 @@ from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, to_do
 from utils.files.text import first_few
-from utils.runs.handing_on import check_cam_classes, check_made_of
+from utils.runs.handing_on import check_made_of, check_stored_classes
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 from utils.runtime.shared_work import SharedWork, share_work
@@ -90,7 +90,7 @@ def run(options: LabelOptions) -> Path:
     paths = RunPaths.of(options.runs_dir, options.experiment_name, preset=options.preset)
     trained = open_run(paths, options.dataset)
     cam_dir = existing_path(options.pred_dir, "--pred_dir") if options.pred_dir else paths.cam_dir
-    check_cam_classes(cam_dir, trained.data.classes)
+    check_stored_classes(cam_dir, trained.data.classes)
     rule = _rule(options, paths, cam_dir)
     if options.label_dir is None:
         folder = pseudo_label_dir(trained.data.name, options.experiment_name)

@@ -35,6 +35,7 @@ from utils.files.locate import existing_path
 from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
+from utils.runs.handing_on import check_apart
 from utils.runs.inputs import check_present, find_image_dir
 
 SETTINGS_FILE = "segment_settings.json"
@@ -69,6 +70,7 @@ def run(options: SegmentOptions) -> Path:
     option = "--masks" if options.masks else "--image_dir"
     check_present(sources.values(), "masks" if options.masks else "images", f"check {option} and the list ({listing})")
     folder = Path(options.out).absolute() if options.out else data.root / SEGMENT_FOLDER
+    check_apart(folder, "--out", masks=source_dir if options.masks else None, image_dir=source_dir)
     done = set() if options.overwrite else {p.stem for form in FORMS for p in folder.glob(f"*{form}")}
     todo = [_Job(sources[name], folder / name) for name in names if name not in done]
     if todo:

@@ -36,7 +36,7 @@ from utils.metrics import (
     write_scores,
 )
 from utils.plotting import line_chart, only_drawing
-from utils.runs.handing_on import check_cam_classes, made_of
+from utils.runs.handing_on import check_stored_classes, made_of
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 from utils.runtime.shared_work import SharedWork, share_work
@@ -75,7 +75,7 @@ def run(options: ScoreOptions) -> Path:
     trained = open_run(paths, options.dataset)
     data = trained.data
     folder = _prediction_dir(options, paths, data)
-    check_cam_classes(folder, data.classes)
+    check_stored_classes(folder, data.classes)
     by_saliency = _reference(options, data) == "saliency"
     pairs = _pairs(options, folder, trained, by_saliency=by_saliency)
     facts = {"mode": options.mode, "pred_dir": str(folder), "dataset": data.name, "images": len(pairs)}

@@ -84,8 +84,11 @@ def _recorded(path: Path) -> dict[str, dict[str, str]]:
     """Read names.csv of an earlier call by photo name; {} if there is none in this format."""
     if not path.is_file():
         return {}
-    with disk_errors(path), path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with disk_errors(path), path.open(newline="", encoding="utf-8", errors="replace") as file:
+            rows = list(csv.DictReader(file))
+    except csv.Error:  # damaged: everything is done again
+        return {}
     if not rows or tuple(rows[0]) != COLUMNS:
         return {}
     return {row["name"]: row for row in rows if Path(row["image"] or "").name == row["image"]}

@@ -124,6 +124,20 @@ def test_a_file_of_another_program_is_refused(made, tmp_path):
         predict.run(small_settings(made / "toy", PredictSettings, **given))
 
 
+@pytest.mark.parametrize(
+    "labels", ["7", "null", "{}", '["background"]', '["background", 1]', '["background", "cat"]', "[" * 99_999, "x"]
+)
+def test_metadata_that_do_not_name_the_labels_are_refused(made, tmp_path, labels):
+    model = onnx.load(made / "small.onnx")
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {"labels": labels, "weights": '"x"'})
+    onnx.save(model, tmp_path / "other.onnx")
+    given = {"image_dir": str(made / "photos"), "out": str(tmp_path / "out"), "num_workers": 1}
+    with pytest.raises(UserError, match=r"other\.onnx"):
+        predict.run(PredictSettings(**given, onnx=str(tmp_path / "other.onnx")))
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
 def test_a_network_whose_answer_is_right_for_the_traced_size_alone_is_refused(made, tmp_path, monkeypatch):
     forward = export._Core.forward
     fixed = lambda self, pixels: forward(self, pixels)[:, :, : int(pixels.shape[2]) // 8]  # noqa: E731

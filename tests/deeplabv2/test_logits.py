@@ -78,3 +78,39 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"a\.npz.*main\.py test"):
         read_logits(path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"logits": np.zeros((2, 4, 4), np.complex64)},
+        {"logits": np.broadcast_to(np.float16(0), (2, 4, 4)).astype("U3")},
+        {"labels": np.array(["a", "b"])},
+        {"labels": np.array([0.5, 1.5])},
+        {"size": np.array(["8", "8"])},
+        {"size": np.array(8)},
+    ],
+)
+def test_arrays_of_other_kinds_are_refused(tmp_path, changed):
+    whole = {
+        "labels": np.arange(2, dtype=np.uint8),
+        "logits": np.zeros((2, 4, 4), np.float16),
+        "size": np.array([8, 8]),
+    }
+    np.savez(tmp_path / "a.npz", **whole)
+    assert read_logits(tmp_path / "a.npz").label().shape == (8, 8)
+    np.savez(tmp_path / "a.npz", **{**whole, **changed})
+    with pytest.raises(UserError, match=r"a\.npz"):
+        read_logits(tmp_path / "a.npz")
+
+
+def test_a_file_that_unpacks_to_gigabytes_is_refused_by_its_header(tmp_path, monkeypatch):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as stored:
+        for name, shape in (("labels", (2,)), ("logits", (2, 60_000, 60_000)), ("size", (2,))):
+            header = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+            stored.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    monkeypatch.setattr(np, "load", lambda *given, **more: pytest.fail("its content is read"))
+    with pytest.raises(UserError, match=r"60000.*main\.py test"):
+        read_logits(tmp_path / "a.npz")

@@ -71,3 +71,23 @@ def test_scores_of_the_chosen_photos_have_bars_and_stand_for_all(options, tmp_pa
     cams = json.loads(score_cams.run(ScoreOptions(**given)).read_text())
     assert cams["error_bars"]["mean_iou"] == [1.0, 1.0] and cams["estimate_of_all"]["mean_iou"] == 1.0
     assert "estimate for all 16 photos" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", ["x", -0.1, 1.5, float("nan"), [], {}])
+@pytest.mark.parametrize("figure", ["saliency", "rounds", "network"])
+def test_a_judgement_with_any_other_value_is_named(options, tmp_path, figure, value):
+    judged(tmp_path)
+    path = tmp_path / "runs" / "exp" / "label_judgement.json"
+    content = json.loads(path.read_text())
+    content["photos"][3][figure] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"label_judgement\.json"):
+        run(AnnotateOptions(**options, number=6))
+
+
+def test_a_judgement_of_other_classes_is_refused(options, tmp_path):
+    judged(tmp_path)
+    path = tmp_path / "runs" / "exp" / "label_judgement.json"
+    path.write_text(path.read_text().replace('"cat"', '"zebra"'))
+    with pytest.raises(UserError, match="zebra"):
+        run(AnnotateOptions(**options, number=6))

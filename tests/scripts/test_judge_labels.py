@@ -124,3 +124,24 @@ def test_a_damaged_file_is_named(options, tmp_path):
     path.write_text(json.dumps({"made_of": {}}))
     with pytest.raises(UserError, match=FILE):
         read_label_judgement(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("place", "label", "words"),
+    [
+        ("labels/b", stripes(1, 1, 1, 0, 0, 9), "contains 9"),
+        ("network/B", LABELS["b"].repeat(2, 0), "is 6x8, the label 6x4"),
+    ],
+)
+def test_labels_that_cannot_be_of_the_photo_are_named(options, tmp_path, place, label, words):
+    write_label_png(tmp_path / f"{place}.png", label)
+    with pytest.raises(UserError, match=words) as error:
+        judged(options)
+    assert f"{place}.png" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["name,file\na\n", "name,file\na,x\0\n", "name,file\n,x\n", "a,b\n1,2\n"])
+def test_a_damaged_table_of_names_is_named(options, tmp_path, text):
+    (tmp_path / "toy" / "names.csv").write_text(text)
+    with pytest.raises(UserError, match=r"names\.csv|--prediction_dir"):
+        judged(options)

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy
 
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import refusal
+from utils.files.npz_header import stored_shape
 
 REMEDY = "delete it and run test_l2g.py again"
 
@@ -53,10 +53,8 @@ def read_cam_keys(path: Path) -> np.ndarray:
 
 def read_cam_size(path: Path) -> tuple[int, int]:
     """Read height and width of the CAMs from the file's header. Raises like read_cam."""
-    with _as_artefact(path), zipfile.ZipFile(path) as stored, stored.open("cams.npy") as array:
-        version = npy.read_magic(array)
-        shape, _, _ = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(array)
-        _, height, width = shape
+    with _as_artefact(path), path.open("rb") as file:
+        _, height, width = stored_shape(file, "cams")
     return height, width
 
 

@@ -17,8 +17,14 @@ def source_files(root: Path) -> dict[str, str]:
     path = root / SOURCES_FILE
     if not path.is_file():
         return {}
-    with disk_errors(path), path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file))
+    remedy = "run scripts/prepare_own.py again"
+    try:
+        with disk_errors(path), path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = list(csv.DictReader(file))
+    except csv.Error as error:
+        raise UserError(f"is not a table ({error})", path, remedy=remedy) from error
     if rows and not {"name", "file"} <= set(rows[0]):
-        raise UserError("has no columns name and file", path, remedy="run scripts/prepare_own.py again")
+        raise UserError("has no columns name and file", path, remedy=remedy)
+    if any(not row["name"] or not row["file"] for row in rows):
+        raise UserError("has rows without name or file", path, remedy=remedy)
     return {row["name"]: row["file"] for row in rows}

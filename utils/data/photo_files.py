@@ -127,9 +127,15 @@ def _walk(folder: Path, skipped: set[Path], found: FoundPhotos, refused: list[st
                 pending.append((path, above | {real}))
 
 
+def is_of_system(path: Path) -> bool:
+    """Return whether any part of the path is a file or folder that systems put beside photos."""
+    parts = [part.lower() for part in path.parts]
+    return any(part in SYSTEM_NAMES or part.startswith(SYSTEM_PREFIXES) for part in parts)
+
+
 def _is_left_out(entry: "os.DirEntry[str]", path: Path, found: FoundPhotos) -> bool:
     name = entry.name.lower()
-    if name in SYSTEM_NAMES or name.startswith(SYSTEM_PREFIXES):
+    if is_of_system(Path(name)):
         found.of_system += 1
     elif name.startswith("."):
         found.hidden += 1

@@ -1,4 +1,4 @@
-"""Checks that a step's input was made from the current CAMs and classes."""
+"""Checks that a step's input was made from the current CAMs and classes, and that its output does not replace it."""
 
 import hashlib
 import json
@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from utils.data.class_names import check_classes
+from utils.data.label_check import MADE_HERE
 from utils.errors import UserError
 from utils.files.atomic import read_json
 from utils.files.manifest import LATER, RECORD
 
 
-def record_of(folder: Path) -> dict[str, Any]:
+def record_of(folder: Path, name: str = RECORD) -> dict[str, Any]:
     """Read the settings that a folder's files were made with; {} if there is no record (files of other programs)."""
-    path = folder / RECORD
+    path = folder / name
     if not path.is_file():
         return {}
     content = read_json(path, remedy="remove it and the results beside it")
@@ -40,7 +41,16 @@ def check_made_of(noted: str | None, folder: Path, where: Path, remedy: str) -> 
         raise UserError("was computed from other CAMs than the current ones", where, str(folder), remedy)
 
 
-def check_cam_classes(folder: Path, classes: Sequence[str]) -> None:
-    """Raise UserError if the CAMs in `folder` were made with other class names."""
-    remedy = "restore classes.txt, or train and run test_l2g.py again"
-    check_classes(record_of(folder).get("classes"), classes, folder, remedy)
+def check_stored_classes(folder: Path, classes: Sequence[str]) -> None:
+    """Raise UserError if the CAMs or labels in `folder` were made with other class names."""
+    remedy = "restore classes.txt, or train again and create the CAMs and labels again (test_l2g.py, gen_gt.py)"
+    for record in (RECORD, MADE_HERE):
+        check_classes(record_of(folder, record).get("classes"), classes, folder, remedy)
+
+
+def check_apart(out: Path, option: str, **sources: Path | None) -> None:
+    """Raise UserError if results would replace what they are made from. sources: option without dashes -> folder."""
+    for name, source in sources.items():
+        if source is not None and source.resolve() == out.resolve():
+            rule = f"it is also --{name}, whose files would be replaced"
+            raise UserError(str(out), option, rule, f"give another {option}")

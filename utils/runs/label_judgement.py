@@ -115,16 +115,27 @@ def read_label_judgement(folder: Path) -> LabelJudgement | None:
     try:
         return LabelJudgement(
             content["made_of"],
-            Figures(**content["overall"]),
-            {name: Figures(**values) for name, values in content["classes"].items()},
+            _figures(content["overall"]),
+            {name: _figures(values) for name, values in content["classes"].items()},
             tuple(_photo(row) for row in content["photos"]),
             tuple(content["warnings"]),
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"is missing {error}", path, remedy="run scripts/judge_labels.py again") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"is damaged ({type(error).__name__}: {error})"
+        raise UserError(what, path, remedy="run scripts/judge_labels.py again") from error
+
+
+def _figures(row: dict[str, Any]) -> Figures:
+    return Figures(row["photos"], *(_fraction(row[name]) for name in (MISSING, SALIENCY, ROUNDS, NETWORK)))
 
 
 def _photo(row: dict[str, Any]) -> PhotoFigures:
-    return PhotoFigures(
-        row["name"], tuple(row["tags"]), tuple(row["missing"]), row["saliency"], row["rounds"], row["network"]
-    )
+    figures = [_fraction(row[name]) for name in (SALIENCY, ROUNDS, NETWORK)]
+    return PhotoFigures(str(row["name"]), tuple(row["tags"]), tuple(row["missing"]), *figures)
+
+
+def _fraction(value: Any) -> float | None:
+    """Raises ValueError or TypeError unless value is None or in 0..1."""
+    if value is not None and not 0 <= value <= 1:
+        raise ValueError(f"{value} is not in 0..1")
+    return value
