@@ -53,6 +53,7 @@ from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, is_made_from
 from utils.files.text import first_few
+from utils.runs.handing_on import check_stored_classes
 from utils.runs.inputs import Run, check_present, open_run
 from utils.runs.paths import RunPaths, foreground_bank_dir, pseudo_label_dir
 
@@ -155,6 +156,7 @@ def _sources(options: ForegroundOptions, trained: Run) -> tuple[dict[str, Any], 
         label_dir = pseudo_label_dir(data.name, options.experiment_name)
     else:
         label_dir = existing_path(options.label_dir, "--label_dir")
+    check_stored_classes(label_dir, data.classes)
     entries = read_image_list(listing, len(data.classes))
     sources = [
         _Source(

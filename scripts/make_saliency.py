@@ -29,6 +29,8 @@ from utils.data.images import image_files, image_or_guess, read_rgb, write_image
 from utils.errors import UserError
 from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings
+from utils.files.sources import digest_of, of_replaced_sources
+from utils.files.text import first_few
 from utils.runs.inputs import check_present, find_image_dir
 from utils.runtime.optional import is_installed
 
@@ -59,7 +61,14 @@ def run(options: SaliencyOptions) -> Path:
     check_present(images.values(), "images", f"check --image_dir and the list ({listing})")
     folder = Path(options.out).absolute() if options.out else data.sal_dir
     there = image_files(folder) if folder.is_dir() and not options.overwrite else {}
-    todo = [name for name in names if name not in there]
+    kept = [name for name in names if name in there]
+    replaced = of_replaced_sources([(there[name], images[name]) for name in kept])
+    stale = {name for name, is_stale in zip(kept, replaced, strict=True) if is_stale}
+    if stale:
+        print(
+            f"{len(stale)} maps are of images that were replaced since, and are made again ({first_few(sorted(stale))})"
+        )
+    todo = [name for name in names if name not in there or name in stale]
     nothing = 0
     if todo:
         options = _with_model(options)
@@ -107,7 +116,7 @@ def _make_maps(detector: saliency_models.Detector, images: dict[str, Path], fold
         if saliency.shape != photo.size[::-1]:
             raise UserError(f"the model's map is {saliency.shape}", path, f"the image is {photo.size[::-1]}")
         nothing += bool(saliency.max() < NOTHING_SALIENT * 255)
-        write_image(folder / f"{name}.png", saliency)
+        write_image(folder / f"{name}.png", saliency, made_from=digest_of(path))
     return nothing
 
 

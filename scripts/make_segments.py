@@ -35,6 +35,7 @@ from utils.files.locate import existing_path
 from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
+from utils.files.sources import digest_of, note_of, of_replaced_sources
 from utils.runs.handing_on import check_apart
 from utils.runs.inputs import check_present, find_image_dir
 
@@ -71,8 +72,11 @@ def run(options: SegmentOptions) -> Path:
     check_present(sources.values(), "masks" if options.masks else "images", f"check {option} and the list ({listing})")
     folder = Path(options.out).absolute() if options.out else data.root / SEGMENT_FOLDER
     check_apart(folder, "--out", masks=source_dir if options.masks else None, image_dir=source_dir)
-    done = set() if options.overwrite else {p.stem for form in FORMS for p in folder.glob(f"*{form}")}
-    todo = [_Job(sources[name], folder / name) for name in names if name not in done]
+    there = {} if options.overwrite else {p.stem: p for form in FORMS for p in folder.glob(f"*{form}")}
+    kept = [name for name in names if name in there]
+    replaced = of_replaced_sources([(there[name], sources[name]) for name in kept])
+    stale = {name for name, is_stale in zip(kept, replaced, strict=True) if is_stale}
+    todo = [_Job(sources[name], folder / name) for name in names if name not in there or name in stale]
     if todo:
         _make_all(todo, options, folder)
     print(f"segments of {len(todo)} images written, {len(names) - len(todo)} kept: {folder}", file=sys.stderr)
@@ -123,12 +127,14 @@ def _write_ids(job: _Job, ids: np.ndarray) -> None:
     if ids.max() > MOST_IDS:
         what = f"has {ids.max()} segments"
         raise UserError(what, job.source, f"a file allows {MOST_IDS}", "raise --size, or prepare smaller images")
-    write_image(_file(job, ".png"), ids.astype(np.uint16))
+    write_image(_file(job, ".png"), ids.astype(np.uint16), made_from=digest_of(job.source))
     _remove(_file(job, ".json"))
 
 
 def _write_masks(job: _Job, *, segmenter: Segmenter) -> None:
-    write_json(_file(job, ".json"), segmenter(read_rgb(job.source)), indent=None)
+    # in front, where noted_digest looks for it
+    content = {"source": note_of(digest_of(job.source)), "annotations": segmenter(read_rgb(job.source))}
+    write_json(_file(job, ".json"), content, indent=None)
     _remove(_file(job, ".png"))
 
 

@@ -26,6 +26,7 @@ from utils.files.linking import link_all
 from utils.files.locate import existing_path
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
+from utils.files.sources import digest_of
 from utils.files.text import first_few
 from utils.runs.inputs import check_present, list_sizes, next_steps
 
@@ -47,7 +48,8 @@ def run(options: PrepareCocoOptions) -> Path:
     record = FolderSettings(
         out / catalog.MASK_FOLDER / SETTINGS_FILE, "*.png", "masks", "scripts/prepare_coco.py", "--out"
     )
-    settings = {"crowd": options.crowd}
+    annotations = [coco / _annotation_file(split) for split in LISTS]
+    settings = {"crowd": options.crowd, "annotations": digest_of(*annotations)}
     record.check(settings, may_replace=options.overwrite)
     splits = {split: read_instances(coco / _annotation_file(split)) for split in LISTS}
     sources: dict[Path, Path] = {}

@@ -1,5 +1,6 @@
 """Missing saliency maps of a dataset are created by pretrained detectors, once."""
 
+import os
 import sys
 import types
 
@@ -54,6 +55,21 @@ def test_maps_have_the_images_sizes_and_the_models_values(data, tmp_path):
     found = np.asarray(read_gray(folder / "p1.png"), int)
     assert found.shape == (36, 44)
     assert np.abs(found - np.asarray(red.resize((44, 36), Image.Resampling.BILINEAR), int)).max() <= 2
+
+
+def test_maps_of_a_photo_that_an_older_file_replaced_are_made_again(data, tmp_path, capsys):
+    red = model(tmp_path / "red.onnx")
+    folder = make(data, onnx=red)
+    before = {path.name: path.read_bytes() for path in folder.glob("*.png")}
+    for name in ("p0", "p1"):  # the map of p0 is of another program
+        write_image(data / "JPEGImages" / f"{name}.png", np.full((36, 44, 3), 90, np.uint8))
+        os.utime(data / "JPEGImages" / f"{name}.png", (10**9, 10**9))
+    make(data, onnx=red)
+    assert "1 saliency maps written, 2 kept" in capsys.readouterr().out
+    changed = [name for name, content in before.items() if (folder / name).read_bytes() != content]
+    assert changed == ["p1.png"]
+    make(data, onnx=red)
+    assert "0 saliency maps written, 3 kept" in capsys.readouterr().out
 
 
 def test_only_missing_maps_are_made_and_others_are_kept(data, tmp_path, capsys):

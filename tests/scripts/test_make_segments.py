@@ -1,6 +1,7 @@
 """Segments are created without a model, from masks, and by a segmenter that the user supplies."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -96,6 +97,19 @@ def test_segments_of_another_program_make_way_on_request(data):
     assert (folder / "p0.png").exists() and not (folder / "p0.json").exists()
 
 
+@pytest.mark.parametrize("by_model", [False, True])
+def test_segments_of_a_photo_that_an_older_file_replaced_are_made_again(data, tmp_path, by_model, capsys):
+    more = {"onnx": segmenter(tmp_path / "a.onnx"), **PLAIN} if by_model else {}
+    folder = make(data, **more)
+    capsys.readouterr()
+    write_image(data / "JPEGImages" / "p1.png", np.full((36, 44, 3), 200, np.uint8))
+    os.utime(data / "JPEGImages" / "p1.png", (10**9, 10**9))
+    for count in (1, 0):
+        make(data, **more)
+        assert f"segments of {count} images written, {3 - count} kept" in capsys.readouterr().err
+    assert len(list(folder.glob("p1.*"))) == 1
+
+
 def segmenter(path, scores=(0.9, 0.2, 0.8)):
     """A model file whose masks are red, green and blue over a half, with these scores."""
     pytest.importorskip("onnxruntime", reason="pip install onnxruntime: it runs the model file")
@@ -129,10 +143,10 @@ def test_a_segmenters_masks_are_written_as_run_lengths(data, tmp_path):
     make(data)
     folder = make(data, onnx=segmenter(tmp_path / "a.onnx"), overwrite=True, **PLAIN)
     assert not (folder / "p0.png").exists()  # an image has one file of segments
-    red, blue = (decode_runs(shape) for shape in json.loads((folder / "p0.json").read_text()))
+    red, blue = (decode_runs(shape) for shape in json.loads((folder / "p0.json").read_text())["annotations"])
     assert red[:, :21].all() and not red[:, 23:].any() and blue[:17].all() and not blue[19:].any()
     scored = make(data, onnx=str(tmp_path / "a.onnx"), score_output=1, min_score=0.85, out=str(tmp_path / "o"), **PLAIN)
-    (only,) = json.loads((scored / "p0.json").read_text())
+    (only,) = json.loads((scored / "p0.json").read_text())["annotations"]
     assert np.array_equal(decode_runs(only), red)
 
 

@@ -84,6 +84,15 @@ def test_masks_of_two_settings_never_stand_together(folder):
     prepare(folder, crowd="ignore", overwrite=True)
 
 
+def test_masks_of_changed_annotations_are_not_kept(folder):
+    prepare(folder)
+    path = next(folder.rglob("instances_train2014.json"))
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(UserError, match=r"annotations: was .*--overwrite"):
+        prepare(folder)
+    prepare(folder, overwrite=True)
+
+
 def test_polygons_without_area_cover_nothing(folder):
     dog = {"image_id": 25, "category_id": coco_category("dog"), "iscrowd": 0, "area": 0}
     flat = [{"id": 90 + k, "segmentation": shape, **dog} for k, shape in enumerate(([[1, 1, 9, 9]], []))]

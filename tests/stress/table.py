@@ -6,5 +6,6 @@ from tests.stress.table_options import OPTIONS
 from tests.stress.table_runs import RUNS
 from tests.stress.table_segmentation import SEGMENTATION
 from tests.stress.table_surroundings import SURROUNDINGS
+from tests.stress.table_tools import TOOLS
 
-CASES: tuple[Case, ...] = (*OPTIONS, *RUNS, *DATA, *SEGMENTATION, *SURROUNDINGS)
+CASES: tuple[Case, ...] = (*OPTIONS, *RUNS, *DATA, *SEGMENTATION, *TOOLS, *SURROUNDINGS)

@@ -34,6 +34,11 @@ def _epochs(count: int):
 
 TWO = line(TRAIN, "--epochs=2", "--num_workers=2")
 READ_ONLY = "mount --bind $ROOT $ROOT && mount -o remount,ro,bind $ROOT && env -u NUMBA_CACHE_DIR HOME=/proc/none XDG_CACHE_HOME=/proc/none "
+# half a core, by the control groups of either version that the system has
+GROUP = (
+    "G=/sys/fs/cgroup/cpu/stress$$; [ -d /sys/fs/cgroup/cpu ] || G=/sys/fs/cgroup/stress$$; mkdir $G && export G && "
+    "(echo 50000 > $G/cpu.cfs_quota_us || echo 50000 100000 > $G/cpu.max) && bash -c 'echo $$ > $G/cgroup.procs; "
+)
 SURROUNDINGS = (
     Case("shared memory of 64 KB, train", "toy", apart(SMALL_SHM.format(size="64k") + f" && {TRAIN_TWO}"), either(), seconds=40),
     Case("shared memory of 4 KB, train", "toy", apart(SMALL_SHM.format(size="4k") + f" && {TRAIN_TWO}"), either(), seconds=40),
@@ -91,6 +96,7 @@ SURROUNDINGS = (
     Case("two at once, labels", "run", "PYTHONPATH=$ROOT $PY -c \"from pathlib import Path; import time\nfrom utils.files.lock import hold\nwith hold(Path('labels')):\n    time.sleep(15)\" & sleep 2; " + line(LABELS, "--threshold=0.3"), refused("process|pid", "labels"), seconds=60),
 
     Case("container a quota of half a core", "empty", "PYTHONPATH=$ROOT $PY -c \"import utils.files.cores as c; from pathlib import Path; import tempfile; d = Path(tempfile.mkdtemp()); (d / 'cpu.max').write_text('50000 100000'); assert c.cores_of_quota(d) == 1; print('ok')\"", works("ok")),
+    Case("container a quota of a real control group", "run", GROUP + line(LABELS, "--threshold=0.3", "--num_workers=0") + "'; rmdir $G", works("using 1 processes")),
     Case("line ends of Windows", "empty", "git clone -q --config core.autocrlf=true $ROOT w && cd w && bash -n demo.sh && bash -n test.sh && ! grep -rlI $'\\r' *.sh scripts/*.sh && PYTHON=$PY bash train_test_L2G_own.sh --help > /dev/null 2>&1; bash -c 'set -e; . scripts/common.sh; true' 2>&1 | grep -c 'invalid option' | grep -qx 0", works()),
     Case("where it stands: blanks in the path", "empty", "git clone -q $ROOT 'a b [c]' && $PY 'a b [c]/train_l2g.py' --help > /dev/null", works()),
 )  # fmt: skip

@@ -58,6 +58,25 @@ def to_do(items: Iterable[T], files: Callable[[T], tuple[Path, ...]]) -> list[T]
     return [item for item, is_stale in zip(items, stale, strict=True) if is_stale]
 
 
+def of_replaced_sources(pairs: Iterable[tuple[Path, Path]]) -> list[bool]:
+    """Return for each (file, source) whether the file notes the digest of another content of its source.
+
+    Unlike `outdated`, a file without a digest counts as current: it may be of another program, and must be kept.
+    """
+
+    def is_replaced(pair: tuple[Path, Path]) -> bool:
+        noted = noted_digest(pair[0])
+        return noted is not None and noted != digest_of(pair[1])
+
+    with ThreadPoolExecutor(8) as threads:
+        return list(threads.map(is_replaced, pairs))
+
+
+def note_of(digest: str) -> str:
+    """Return the text that stands for the digest in files of text, where it must be among the first characters."""
+    return _NOTE + digest
+
+
 def noted_digest(made: Path) -> str | None:
     """Return the digest that note_digest stored in the file. None if the file or the digest is missing."""
     if not made.is_file():
@@ -75,7 +94,7 @@ def note_digest(path: Path, digest: str) -> None:
 
     Raises ValueError for other formats.
     """
-    note = (_NOTE + digest).encode()
+    note = note_of(digest).encode()
     content = path.read_bytes()
     if content.startswith(_PNG):
         chunk = b"tEXtSource\0" + note

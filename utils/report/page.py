@@ -20,6 +20,7 @@ from utils.report.images import ImageFacts, image_facts, pictures_of
 from utils.report.pictures import Sources, spread_over_classes
 from utils.report.runs import RunRecord
 from utils.report.tables import class_bars, label_statistics, option_rows, version_rows
+from utils.runs.handing_on import check_stored_classes
 from utils.runs.label_judgement import RULES
 from utils.runs.segmentation import result_dirs
 
@@ -78,11 +79,13 @@ def with_predictions(sources: Sources, prediction_dir: Path | None) -> tuple[Sou
     If there are several, the notes state which folder was used.
     """
     if prediction_dir is not None:
+        check_stored_classes(prediction_dir, sources.classes)
         return replace(sources, prediction_dir=prediction_dir), []
     roots = result_dirs("features", sources.paths.root.name)
     found = [folder for root in roots for folder in sorted(root.rglob("crf")) if _label_files(folder)]
     if not found:
         return sources, []
+    check_stored_classes(found[0], sources.classes)
     others = ", ".join(str(folder) for folder in found[1:])
     notes = [f"predictions from {found[0]}; others, for --prediction_dir: {others}"] if others else []
     return replace(sources, prediction_dir=found[0]), notes

@@ -13,6 +13,7 @@ from utils.data.images import find_image, read_label, read_rgb
 from utils.errors import UserError
 from utils.files.locate import existing_path
 from utils.fonts import class_labels
+from utils.runs.handing_on import check_stored_classes
 from utils.runs.inputs import open_run
 from utils.runs.paths import RunPaths, pseudo_label_dir
 
@@ -90,6 +91,9 @@ def find_sources(paths: RunPaths, options: DrawDataOptions) -> tuple[Sources, li
         folders[name] = folder if folder.is_dir() else None
         if folders[name] is None:
             notes.append(f"skipped, no such folder: {folder} (--{name})")
+    for made in (paths.cam_dir, folders["label_dir"]):
+        if made is not None:
+            check_stored_classes(made, data.classes)
     return Sources(paths, data.classes, run.image_dir(options.image_dir), **folders), notes
 
 
