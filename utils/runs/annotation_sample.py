@@ -125,6 +125,11 @@ def read_sample(folder: Path) -> AnnotationSample | None:
     content = read_json(path, remedy="run scripts/choose_to_annotate.py again")
     try:
         photos = [ChosenPhoto(**{**row, "tags": tuple(row["tags"])}) for row in content["photos"]]
-        return AnnotationSample(content["seed"], tuple(content["strata"]), tuple(photos))
-    except (KeyError, TypeError) as error:
+        strata = tuple(content["strata"])
+        if not all(isinstance(size, int) and size > 0 for size in strata):
+            raise ValueError(f"strata of {strata} photos")
+        if strange := [photo.name for photo in photos if photo.stratum not in range(len(strata))]:
+            raise ValueError(f"the stratum of {strange[0]}")
+        return AnnotationSample(content["seed"], strata, tuple(photos))
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"is damaged: {error}", path, remedy="run scripts/choose_to_annotate.py again") from error

@@ -1,5 +1,6 @@
 """The sample of photos to annotate: its sizes, weights, spread over classes, and that its sums are unbiased."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -76,3 +77,14 @@ def test_it_is_read_as_it_was_written(tmp_path):
 def test_more_than_there_are_is_refused():
     with pytest.raises(UserError, match="--number=20"):
         draw_sample(photos(18), 20, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("strata", "abc"), ("strata", [6, 6, 0]), ("strata", [6, 6]), ("strata", 3), ("photos", [7])]
+)
+def test_a_sample_whose_strata_do_not_match_is_named(tmp_path, key, value):
+    path = write_sample(tmp_path, draw_sample(photos(18), 12, seed=0))
+    assert read_sample(tmp_path) is not None
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(UserError, match=FILE):
+        read_sample(tmp_path)
