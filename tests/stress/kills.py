@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.stress.case import end_session, run, start
+from tests.stress.table_tools import EXPORT, IMPORT, LABEL, SEGMENTS, steps
 from tests.stress.worlds import CAMS, LABELS, PREPARE, SCORE, TRAIN, Worlds, segment
 
 # stage -> world, and the commands that run, and run again after a kill
@@ -23,6 +24,8 @@ STAGES = {
     "segmentation train": ("segmentation", segment("train", "--SOLVER.SAVE_MINUTES=0", "--SOLVER.RESUME=true")),
     "segmentation test": ("tested", "rm -rf out/features; " + segment("test", "--num_workers=1")),
     "segmentation crf": ("tested", segment("crf", "--num_workers=1")),
+    "segments": ("run", SEGMENTS),
+    "export and import": ("run", steps(LABEL, EXPORT, [*IMPORT, "--labels=ex/instances.json", "--others=labels"])),
 }  # fmt: skip
 # files that contain times, speeds, or the machine
 CHANGING = ("log.txt", "metrics.jsonl", "versions.json", "scores.json", "names.csv")
