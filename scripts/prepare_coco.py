@@ -52,6 +52,10 @@ def run(options: PrepareCocoOptions) -> Path:
     settings = {"crowd": options.crowd, "annotations": digest_of(*annotations)}
     record.check(settings, may_replace=options.overwrite)
     splits = {split: read_instances(coco / _annotation_file(split)) for split in LISTS}
+    named = [{image.name for image in images} for images in splits.values()]
+    if both := sorted(named[0] & named[1]):
+        what = f"names {len(both)} images that the other split names as well ({first_few(both)})"
+        raise UserError(what, coco / _annotation_file("val2014"), "both are linked into one folder", "unpack it again")
     sources: dict[Path, Path] = {}
     for split, images in splits.items():
         files = [coco / split / image.file_name for image in images]

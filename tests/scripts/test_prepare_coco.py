@@ -1,6 +1,7 @@
 """COCO's downloads are converted to the folder that the scripts read."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,3 +133,14 @@ def test_a_file_that_is_something_else_is_named(folder, content):
     (folder / "coco" / "annotations" / "instances_train2014.json").write_text(content)
     with pytest.raises(UserError, match=r"instances_train2014\.json"):
         prepare(folder)
+
+
+def test_an_image_name_in_both_splits_is_refused_before_anything_is_written(folder):
+    train, val = (next(folder.rglob(f"instances_{split}2014.json")) for split in ("train", "val"))
+    names = [json.loads(path.read_text())["images"][0]["file_name"] for path in (train, val)]
+    val.write_text(val.read_text().replace(names[1], names[0]))
+    image = next(folder.rglob(names[1]))
+    image.rename(image.with_name(names[0]))
+    with pytest.raises(UserError, match=Path(names[0]).stem) as error:
+        prepare(folder)
+    assert str(val) in str(error.value) and not list(folder.rglob("train_cls.txt"))

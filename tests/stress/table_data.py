@@ -148,6 +148,10 @@ DATA = (
     Case("coco two images of one file", "empty", COCO, refused("instances_train2014.json", check=_nothing_written), coco(_twice)),
     Case("coco a blank in a name", "empty", COCO, refused("instances_train2014.json", check=_nothing_written), every(coco(lambda c: c["images"][0].update(file_name="a b.jpg")), picture("coco/train2014/a b.jpg", "RGB", size=(20, 16)))),
     Case("coco a split without annotations", "empty", COCO, refused("instances_train2014.json", check=_nothing_written), coco(lambda c: c.update(annotations=[]))),
+    Case("coco one id with two files", "empty", COCO, refused("instances_train2014.json", check=_nothing_written), every(coco(lambda c: c["images"].append({**c["images"][0], "file_name": "b.jpg"})), picture("coco/train2014/b.jpg", "RGB", size=(20, 16)))),
+    Case("coco an image name of both splits", "empty", COCO, refused("instances_", check=_nothing_written), every(coco(lambda c: c["images"][0].update(file_name="COCO_val2014_000000000001.jpg")), picture("coco/train2014/COCO_val2014_000000000001.jpg", "RGB", size=(20, 16)))),
+    Case("coco an infinite size", "empty", COCO, refused("instances_train2014.json", check=_nothing_written), coco(lambda c: c["images"][0].update(height=float("inf")))),
+    Case("coco a polygon of a billion pixels", "empty", COCO, refused("instances_train2014.json", check=_nothing_written), coco(_put(segmentation=[[0, 0, 1e9, 0, 1e9, 1e9]]))),
     Case("coco no JSON", "empty", COCO, refused("instances_train2014.json", check=_nothing_written), every(coco(lambda c: None), text("coco/annotations/instances_train2014.json", "<html>"))),
     Case("coco an image of another size than it says", "empty", COCO, either("instances_train2014.json|size"), coco(lambda c: c["images"][0].update(width=99))),
 )  # fmt: skip
