@@ -26,7 +26,7 @@ from utils.files.locate import existing_path
 from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
-from utils.files.sources import digest_of, to_do
+from utils.files.sources import digest_of, of_replaced_sources, to_do
 from utils.files.text import first_few
 from utils.runs.handing_on import check_made_of, check_stored_classes
 from utils.runs.inputs import Run, check_present, open_run
@@ -113,9 +113,11 @@ def run(options: LabelOptions) -> Path:
         is_new = options.overwrite or renewed
         todo = own if is_new else to_do(own, lambda job: (job.label, *job.sources(rule)))
         wrong = _size_problems(todo, work, num_workers=options.num_workers)
-        found = work.gather([len(todo), wrong])
-        number = sum(count for count, _ in found)
-        _check_sizes([problem for _, problems in found for problem in problems], number, jobs)
+        replaced = _of_replaced_images(own) if cam_dir == paths.cam_dir and options.image_dir is None else []
+        found = work.gather([len(todo), wrong, replaced])
+        number = sum(count for count, _, _ in found)
+        _check_images([name for _, _, names in found for name in names], cam_dir, options.experiment_name)
+        _check_sizes([problem for _, problems, _ in found for problem in problems], number, jobs)
         with hold(folder) if number else nullcontext():
             if number:
                 record.start(settings)
@@ -232,6 +234,21 @@ def _jobs(options: LabelOptions, trained: Run, cam_dir: Path, folder: Path, *, j
 def _size_problems(jobs: Sequence[_Job], work: SharedWork, *, num_workers: int) -> list[str]:
     problems = parallel_map(_size_problem, jobs, num_workers=num_workers, description="checking sizes", **work.mapping)
     return [problem for problem in problems if problem]
+
+
+def _of_replaced_images(jobs: Sequence[_Job]) -> list[str]:
+    """Return the names of the images whose content is not that of which their CAM was made."""
+    pairs = [(job.cams.paths[0], job.image) if job.cams.paths else None for job in jobs]
+    stale = of_replaced_sources([pair for pair in pairs if pair])
+    named = [job.name for job, pair in zip(jobs, pairs, strict=True) if pair]
+    return [name for name, is_stale in zip(named, stale, strict=True) if is_stale]
+
+
+def _check_images(names: Sequence[str], cam_dir: Path, experiment: str) -> None:
+    """Raise UserError if images were replaced since their CAMs were made."""
+    if names:
+        what = f"{len(names)} CAMs are of images that were replaced since ({first_few(sorted(names))})"
+        raise UserError(what, cam_dir, remedy=f"run test_l2g.py --experiment_name {experiment} again")
 
 
 def _check_sizes(wrong: Sequence[str], number: int, jobs: Sequence[_Job]) -> None:

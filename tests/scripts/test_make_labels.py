@@ -21,6 +21,7 @@ from utils.data.images import read_label, write_image, write_label_png
 from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
 from utils.files.npy_dict import write_npy_dict
+from utils.files.sources import digest_of
 
 
 @pytest.fixture
@@ -60,6 +61,18 @@ def test_pixels_in_the_ignore_band_are_255(named):
 def test_illegal_thresholds_are_refused(named, band):
     with pytest.raises(UserError, match=r"--(threshold|ignore_below)"):
         make(named, **band)
+
+
+def test_cams_of_an_image_that_an_older_file_replaced_give_no_labels(named, tmp_path):
+    image, cam = tmp_path / "toy" / "JPEGImages" / "a.jpg", tmp_path / "runs" / "exp" / "cam" / "a.npz"
+    write_cam(cam, *read_cam(cam), made_from=digest_of(image))
+    make(named)
+    write_image(image, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    os.utime(image, (10**9, 10**9))
+    with pytest.raises(UserError, match=r"1 CAMs .*\(a\).*test_l2g\.py"):
+        make(named)
+    other = shutil.copytree(cam.parent, tmp_path / "other")  # made of something else, e.g. of a network's logits
+    make(named, pred_dir=str(other), overwrite=True)
 
 
 def test_best_threshold_of_the_run_is_the_default(named, tmp_path):

@@ -146,6 +146,7 @@ RUNS = (
     Case("handed on: CAMs after a class was renamed", "run", [*CAMS], refused("cat", "horse"), _OTHER_CLASSES),
     Case("handed on: scores after a class was renamed", "run", [*SCORE], refused("cat", "horse"), _OTHER_CLASSES),
     Case("handed on: labels after a class was renamed", "run", [*LABELS, "--threshold=0.3"], refused("cat", "horse"), _OTHER_CLASSES),
+    Case("handed on: labels of replaced images", "run", [*LABELS, "--threshold=0.3"], refused("p0", "test_l2g.py"), lambda folder: _replace(folder)),
     Case("handed on: CAMs of replaced images", "run", CAMS, works("1 to do"), lambda folder: _replace(folder)),
 )  # fmt: skip
 
