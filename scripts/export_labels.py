@@ -26,6 +26,7 @@ from utils.data.images import image_or_guess, open_header, read_label
 from utils.data.label_check import unknown_labels
 from utils.errors import UserError
 from utils.files.locate import existing_path
+from utils.files.lock import hold
 from utils.files.manifest import RECORD, FolderSettings
 from utils.files.parallel import parallel_map
 from utils.runs.handing_on import check_apart, check_stored_classes
@@ -74,11 +75,12 @@ def run(options: ExportLabelsOptions) -> Path:
     check_present([job.image for job in jobs], "photos", f"give --image_dir (labels: {label_dir})")
     settings = {"format": options.format, "objects": options.objects, "min_area": options.min_area}
     record = FolderSettings(out / RECORD, RECORD, "annotations", "scripts/export_labels.py", "--out")
-    record.check(settings, may_replace=options.overwrite)
-    record.start(settings)
-    write = partial(_write, out=out, classes=run_.data.classes, options=options)
-    entries = list(parallel_map(write, jobs, num_workers=options.num_workers, description="exporting"))
-    result = module_of(options.format).finish(out, entries, run_.data.classes)
+    with hold(out):
+        record.check(settings, may_replace=options.overwrite)
+        record.start(settings)
+        write = partial(_write, out=out, classes=run_.data.classes, options=options)
+        entries = list(parallel_map(write, jobs, num_workers=options.num_workers, description="exporting"))
+        result = module_of(options.format).finish(out, entries, run_.data.classes)
     scored = sum(job.cam is not None for job in jobs)
     print(f"{len(jobs)} photos written, {scored} with scores of their CAMs: {result}")
     return out

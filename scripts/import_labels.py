@@ -34,6 +34,7 @@ from utils.data.palette import PALETTE
 from utils.errors import UserError
 from utils.files.atomic import write_lines
 from utils.files.locate import existing_path
+from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
@@ -74,11 +75,12 @@ def run(options: ImportLabelsOptions) -> Path:
         "classes": list(data.classes),
     }
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "scripts/import_labels.py", "--out")
-    record.check(settings, may_replace=options.overwrite)
-    record.start(settings)
-    convert = partial(import_label, num_classes=len(data.classes), resize=options.resize)
-    for _ in parallel_map(convert, jobs, num_workers=options.num_workers, description="importing labels"):
-        pass
+    with hold(folder):
+        record.check(settings, may_replace=options.overwrite)
+        record.start(settings)
+        convert = partial(import_label, num_classes=len(data.classes), resize=options.resize)
+        for _ in parallel_map(convert, jobs, num_workers=options.num_workers, description="importing labels"):
+            pass
     print(f"{len(jobs)} labels written: {folder}")
     return folder
 
@@ -122,12 +124,14 @@ def import_annotations(options: ImportLabelsOptions, data: Dataset, source: Path
     check_present([path for path in kept if path], "labels", "check --others")
     settings = {"imported": str(source), "others": str(others), "classes": list(data.classes)}
     record = FolderSettings(folder / SETTINGS_FILE, "*.png", "labels", "scripts/import_labels.py", "--out")
-    record.check(settings, may_replace=options.overwrite)
-    record.start(settings)
-    convert = partial(import_annotation, classes=data.classes)
-    differing = list(parallel_map(convert, jobs, num_workers=options.num_workers, description="importing annotations"))
-    corrected = [name for name, differs in zip(names, differing) if differs]
-    write_lines(folder / CORRECTED_FILE, corrected)
+    with hold(folder):
+        record.check(settings, may_replace=options.overwrite)
+        record.start(settings)
+        convert = partial(import_annotation, classes=data.classes)
+        description = "importing annotations"
+        differing = list(parallel_map(convert, jobs, num_workers=options.num_workers, description=description))
+        corrected = [name for name, differs in zip(names, differing) if differs]
+        write_lines(folder / CORRECTED_FILE, corrected)
     print(f"{len(jobs)} labels written, {len(corrected)} of them differ from the others: {folder / CORRECTED_FILE}")
     return folder
 

@@ -28,6 +28,7 @@ from utils.data.image_list import read_image_list
 from utils.data.images import image_files, image_or_guess, read_rgb, write_image
 from utils.errors import UserError
 from utils.files.locate import existing_path
+from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.files.sources import digest_of, of_replaced_sources
 from utils.files.text import first_few
@@ -76,8 +77,9 @@ def run(options: SaliencyOptions) -> Path:
         record = FolderSettings(folder / SETTINGS_FILE, SETTINGS_FILE, "maps", "scripts/make_saliency.py", "--out")
         record.check(settings, may_replace=options.overwrite)
         detector = _detector(options)
-        record.start(settings)
-        nothing = _make_maps(detector, {name: images[name] for name in todo}, folder)
+        with hold(folder):
+            record.start(settings)
+            nothing = _make_maps(detector, {name: images[name] for name in todo}, folder)
     if nothing:
         print(
             f"{nothing} of {len(todo)} maps are below {NOTHING_SALIENT:g} of white: nothing is salient in these photos"

@@ -39,6 +39,7 @@ from utils.errors import UserError
 from utils.files.atomic import write_lines
 from utils.files.disk import remove_file
 from utils.files.locate import existing_path
+from utils.files.lock import hold
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few, read_text
 from utils.runs.inputs import next_steps
@@ -72,10 +73,11 @@ def run(options: PrepareOwnOptions) -> Path:
     findings.stop([*faults, *size_problems(drawn, {name: report.size for name, report in by_name.items()})])
     learnt = [item for item in items if item.photo.tags is not None]
     placing = Placing(out, folder, options.copy, options.max_side, options.num_workers)
-    place_items(placing, learnt, by_name)
-    _draw_masks(out, drawn, by_name, options.num_workers)
     masked = {item.photo.name for item in learnt if item.files.mask} | {mask.name for mask in drawn}
-    _write_lists(out, learnt, classes, masked)
+    with hold(out):
+        place_items(placing, learnt, by_name)
+        _draw_masks(out, drawn, by_name, options.num_workers)
+        _write_lists(out, learnt, classes, masked)
     findings.notes += _changes(reports)
     _print_summary(out, items, classes, len(masked), findings)
     return out

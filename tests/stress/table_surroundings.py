@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.stress.case import Case, either, refused, works
+from tests.stress.table_tools import IMPORT, SEGMENTS
 from tests.stress.worlds import CAMS, LABELS, PREPARE, SCORE, TRAIN, segment
 
 PYTHON = "$PY $ROOT/"
@@ -94,6 +95,8 @@ SURROUNDINGS = (
     Case("signal SIGSTOP of a worker, then SIGTERM", "toy", f"{LONG} & p=$!; until pgrep -P $p > /dev/null; do sleep 0.2; done; sleep 3; kill -STOP $(pgrep -P $p | tail -2); kill $p; wait $p; exit 0", works(), seconds=40),
     Case("two at once, train", "toy", f"{LONG} > a.txt 2>&1 & p=$!; until pgrep -P $p > /dev/null; do sleep 0.2; done; sleep 3; {line(TRAIN, '--resume')}; s=$?; kill $p; wait $p; exit $s", refused("process|pid", "runs/exp"), seconds=60),
     Case("two at once, labels", "run", "PYTHONPATH=$ROOT $PY -c \"from pathlib import Path; import time\nfrom utils.files.lock import hold\nwith hold(Path('labels')):\n    time.sleep(15)\" & sleep 2; " + line(LABELS, "--threshold=0.3"), refused("process|pid", "labels"), seconds=60),
+    *(Case(f"two at once, {name}", world, "PYTHONPATH=$ROOT $PY -c \"from pathlib import Path; import time\nfrom utils.files.lock import hold\nwith hold(Path('" + folder + "')):\n    time.sleep(30)\" & p=$!; sleep 3; " + line(words) + "; s=$?; kill $p; exit $s", refused("process|pid", folder), seconds=60) for name, world, folder, words in (
+        ("prepare_own", "photos", "mine", PREPARE), ("segments", "run", "toy/Segments", SEGMENTS), ("import", "run", "back", [*IMPORT, "--labels=toy/SegmentationClass"]))),
 
     Case("container a quota of half a core", "empty", "PYTHONPATH=$ROOT $PY -c \"import utils.files.cores as c; from pathlib import Path; import tempfile; d = Path(tempfile.mkdtemp()); (d / 'cpu.max').write_text('50000 100000'); assert c.cores_of_quota(d) == 1; print('ok')\"", works("ok")),
     Case("container a quota of a real control group", "run", GROUP + line(LABELS, "--threshold=0.3", "--num_workers=0") + "'; rmdir $G", works("using 1 processes")),
