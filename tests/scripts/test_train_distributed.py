@@ -37,11 +37,14 @@ def read_run(options):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_losses_and_weights_of_one(tmp_path):
+@pytest.mark.parametrize(("backbone", "width"), [("resnet38", 0.0625), ("timm:test_vit", 1.0)])
+def test_two_processes_give_the_losses_and_weights_of_one(tmp_path, backbone, width):
     data = make_training_data(tmp_path)
     torch.manual_seed(1)
-    torch.save(build_cam_net("resnet38", 2, width=0.0625).state_dict(), tmp_path / "init.pth")
+    torch.save(build_cam_net(backbone, 2, width=width).backbone_state(), tmp_path / "init.pth")
     common = {
+        "backbone": backbone,
+        "width": width,
         "accumulate": 2,
         "dropout": (0.0, 0.0),
         "freeze_batch_norm": True,  # trainable ones use the batch
