@@ -45,11 +45,13 @@ def test_the_table_has_a_row_for_every_preset_of_gpus():
 @pytest.mark.parametrize("preset", ROWS)
 def test_the_table_says_what_the_plan_computes(preset):
     batch, *shown = ROWS[preset]
-    computed = []
+    computed, largest = [], []
     for amp in ("off", "bf16"):
         plan = plan_of(preset, amp)
         assert int(batch) == plan.sampling.batch_size
+        largest.append(str(plan.largest_batch(24)))
         computed.append((plan.memory.peak / GIB, plan.other_memory()[1].peak / GIB))
     (plain, checkpointed), (half, half_checkpointed) = computed
     for cell, value in zip(shown, (plain, half, checkpointed, half_checkpointed)):
         assert float(cell) == pytest.approx(value, abs=0.051), (preset, cell)
+    assert shown[4] == ", ".join(largest), preset
