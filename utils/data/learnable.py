@@ -34,9 +34,7 @@ def tag_warnings(entries: Sequence[ImageEntry], classes: Sequence[str]) -> list[
     few = {classes[tag]: len(names) for tag, names in sorted(images.items()) if len(names) < FEW}
     if few:
         counts = first_few((f"{name} {count}" for name, count in few.items()), SHOWN)
-        warnings.append(
-            f"{len(few)} classes have fewer than {FEW} images ({counts}): their masks will be poor; add images"
-        )
+        warnings.append(f"classes with fewer than {FEW} images ({counts}): their masks will be poor; add images")
     groups: dict[frozenset[str], list[str]] = defaultdict(list)
     for tag, names in sorted(images.items()):
         groups[frozenset(names)].append(classes[tag])
