@@ -48,6 +48,7 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         message = re.sub(r"^(Parser key|argument) \"?(?:--)?([\w.]+)\"?:\s*", r"--\2: ", str(message))
+        message = _of_one_line(message)
         message = re.sub(r"an? <class '(\w+)'>", lambda match: KINDS.get(match[1], match[1]), message)
         in_file = "not accepted" in message
         if in_file and self.files:
@@ -63,6 +64,17 @@ class _Parser(ArgumentParser):
         words = {word.strip("'\"-.,:;()").split("=")[0] for word in message.split()} - {"", *self.names}
         close = {hit for w in words for hit in difflib.get_close_matches(w, self.names, n=2, cutoff=0.75)}
         return sorted(close | {name for name in self.names if name.rpartition(".")[2] in words})
+
+
+def _of_one_line(message: str) -> str:
+    """Rewrite jsonargparse's list of a union's types: `Expected an integer or backbone. Got value: abc`."""
+    if "Union subtypes" not in message:
+        return message
+    kinds = re.findall(r"^ *- Expected (.+?)(?:\. Got value: .*)?$", message, re.MULTILINE)
+    kinds = ["null" if "NoneType" in kind else re.sub(r"an? typing\.Literal\[(.*)\]", r"\1", kind) for kind in kinds]
+    given = re.search(r"Given value: (.*)", message)
+    head = message.partition("Does not validate")[0]
+    return f"{head}Expected {' or '.join(dict.fromkeys(kinds))}. Got value: {given[1] if given else ''}".rstrip()
 
 
 class _Text:

@@ -24,7 +24,9 @@ def counts_of(shape: Any, height: int, width: int) -> np.ndarray:
         raise ValueError(f"run lengths of type {type(counts).__name__}")
     if not all(type(count) is int for count in counts):
         raise ValueError("run lengths that are not integers")
-    if min(counts, default=0) < 0 or sum(counts) != height * width:
+    if min(counts, default=0) < 0:
+        raise ValueError("run lengths below 0")
+    if sum(counts) != height * width:
         raise ValueError(f"run lengths of {sum(counts)} pixels, the image has {height * width}")
     return np.array(counts, np.int64)
 

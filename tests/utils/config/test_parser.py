@@ -83,6 +83,23 @@ def test_an_invalid_value_is_named_with_its_option(flag, capsys):
     assert flag.split("=")[0] in refusal([flag], capsys)
 
 
+@pytest.mark.parametrize(
+    ("options", "flag", "expected"),
+    [
+        (LabelOptions, "--threshold=abc", "a number or null"),
+        (LabelOptions, "--threshold=[1]", "a number or null"),
+        (TrainOptions, "--frozen_stages=abc", "an integer or 'backbone'"),
+        (TrainOptions, "--frozen_stages=1.5", "an integer or 'backbone'"),
+    ],
+)
+def test_an_invalid_value_of_one_of_several_types_is_told_in_one_line(options, flag, expected, capsys):
+    with pytest.raises(SystemExit):
+        parse_options(options, ["--experiment_name=x", flag])
+    first, *rest = capsys.readouterr().err.splitlines()
+    option, value = flag.split("=")
+    assert f"{option}: Expected {expected}. Got value: {value}" in first and rest == ["(--help explains each option)"]
+
+
 @pytest.mark.parametrize("argv", [["--config"], ["--config="], ["--lr"], ["stray"]])
 def test_what_is_no_flag_with_its_value_is_refused(argv, capsys):
     assert refusal(argv, capsys)
