@@ -83,9 +83,10 @@ class MapForm:
 
 def form_of(model: nn.Module) -> MapForm:
     """Read from a timm model how it lays out its maps."""
-    prefix, embedding = getattr(model, "num_prefix_tokens", None), getattr(model, "patch_embed", None)
-    if prefix is not None and embedding is not None:
-        return MapForm("tokens", prefix, embedding.patch_size[0])
+    prefix = getattr(model, "num_prefix_tokens", None)
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+    if prefix is not None and patch is not None:
+        return MapForm("tokens", prefix, patch[0])
     return MapForm("channels_last" if getattr(model, "output_fmt", "") == "NHWC" else "maps")
 
 

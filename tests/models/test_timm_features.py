@@ -94,6 +94,12 @@ def test_stages_of_several_maps_are_refused():
     assert error.value.option == "backbone" and "list" in error.value.valid
 
 
+def test_a_transformer_that_states_no_patch_size_is_refused():
+    with torch.device("meta"), pytest.raises(ModelOptionError) as error:
+        build_cam_net("timm:mvitv2_tiny", 3, output_stride=32)
+    assert error.value.option in ("backbone", "output_stride")
+
+
 class Dropping(nn.Module):
     """Drops what does not fill a stride of 8, and fails on anything that `fails` says. (N, 3, H, W) -> a map of it."""
 
