@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from models.attention import attention_names, build_attention
 from models.cam_head import CamNet, Features
 from models.errors import ModelOptionError
-from models.freezing import timm_stage_modules, tokens_of
 from models.timm_features import (
     SUGGESTION,
     MapForm,
@@ -24,6 +23,8 @@ from models.timm_features import (
     measure,
     padded,
     stage_indices,
+    timm_stage_modules,
+    tokens_of,
 )
 from models.weights import fit, tensors_in, without_step_counts
 

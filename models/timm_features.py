@@ -13,6 +13,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from models.errors import ModelOptionError
+from models.freezing import check_stages
 
 SUGGESTION = (
     "choose a convolutional model that can be dilated, such as tf_efficientnet_lite0 or resnet50, "
@@ -101,6 +102,28 @@ def stage_indices(count: int, form: MapForm) -> list[int]:
     if form.kind != "tokens" or count <= STAGES_OF_BLOCKS:
         return list(range(count))
     return [(stage + 1) * count // STAGES_OF_BLOCKS - 1 for stage in range(STAGES_OF_BLOCKS)]
+
+
+def timm_stage_modules(model: nn.Module, form: MapForm, stages: int, name: str) -> list[nn.Module]:
+    """Return every layer up to the `stages`-th feature map: the stem's, or a transformer's first block, is 1.
+
+    Raises ModelOptionError if the model has fewer.
+    """
+    names = [module for module, _ in model.named_modules()]
+    ends = [module for module, _ in entries_of(model) if module in names]  # of a truncated model, those that are left
+    check_stages(stages, len(ends), name, what="blocks" if form.kind == "tokens" else "stages")
+    if stages == 0:
+        return []
+    last = ends[stages - 1]
+    end = 1 + max(i for i, module in enumerate(names) if module == last or module.startswith(f"{last}."))
+    # layers are registered in execution order; skip parents that also contain later layers
+    parents = {module[:i] for module in names[end:] for i, letter in enumerate(module) if letter == "."} | {""}
+    return [model.get_submodule(module) for module in names[:end] if module not in parents]
+
+
+def tokens_of(model: nn.Module, form: MapForm) -> list[nn.Parameter]:
+    """Return a transformer's tokens and position embeddings, which are in none of its modules."""
+    return list(model.parameters(recurse=False)) if form.kind == "tokens" else []
 
 
 def any_size(name: str) -> dict[str, Any]:

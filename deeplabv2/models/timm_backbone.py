@@ -10,7 +10,6 @@ from deeplabv2.models.aspp import ASPP
 from deeplabv2.models.segmenter import SingleScale
 from deeplabv2.models.separable_head import SeparableHead
 from models.errors import Misfit, ModelOptionError
-from models.freezing import timm_stage_modules, tokens_of
 from models.timm_features import (
     SUGGESTION,
     TimmModel,
@@ -24,6 +23,8 @@ from models.timm_features import (
     padded,
     split_name,
     stage_indices,
+    timm_stage_modules,
+    tokens_of,
 )
 from models.weights import fit, without_step_counts
 

@@ -1,5 +1,8 @@
 """The feature extractor of both networks: sizes that a model does not accept, and maps of padded images."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +12,7 @@ from models import build_cam_net
 from models.errors import ModelOptionError
 from models.timm_features import cropped, measure, padded
 from models.weights import without_step_counts
+from utils.files.locate import PROJECT_ROOT
 
 # sides of photographs, or of them at a small scale: odd ones, and shorter than a stride
 SIZES = ((1, 1), (5, 7), (7, 300), (31, 33), (75, 93), (64, 96))
@@ -185,3 +189,12 @@ def test_the_head_of_a_cut_model_sees_normalised_maps_whatever_is_frozen():
         maps = net.features(100 * images(64, 64)).conv6
     assert maps.square().mean(dim=(0, 2, 3)).max() < 1.1  # half of a unit variance on average, never more than all
     assert all(parameter.requires_grad for parameter in net.final_norm.parameters())
+
+
+def test_networks_without_a_timm_backbone_do_not_import_timm():
+    script = "import sys, models, deeplabv2.models; models.build_cam_net('resnet38', 2, width=1 / 16); "
+    script += "deeplabv2.models.build_segmenter('DeepLabV2_ResNet101', 3, n_blocks=(1, 1, 1, 1), width=1 / 8); "
+    ended = subprocess.run(
+        [sys.executable, "-c", script + "sys.exit('timm' in sys.modules)"], cwd=PROJECT_ROOT, check=False
+    )
+    assert ended.returncode == 0
