@@ -44,6 +44,14 @@ def test_superpixels_cover_the_photo_and_respect_its_edges(method):
     assert left and right and not left & right
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2)])
+def test_the_watershed_covers_photos_of_single_pixels_and_lines(shape):
+    photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    for size in (1, 16):
+        ids = superpixels(photo, "watershed", size=size, scale=100)
+        assert ids.shape == shape and ids.min() == 1
+
+
 def test_the_watershed_makes_one_connected_superpixel_a_cell():
     rng = np.random.default_rng(0)
     ids = superpixels(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8), "watershed", size=10, scale=1.0)
