@@ -54,12 +54,13 @@ def watershed(photo: np.ndarray, size: int) -> np.ndarray:
     smooth = cv2.GaussianBlur(photo, (0, 0), SMOOTHING)
     lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2LAB)
     colours = lab.astype(np.float32)
-    gradient = np.zeros(colours.shape[:2], np.float32)
+    height, width = photo.shape[:2]
+    gradient = np.zeros((height, width), np.float32)
     for axis in (0, 1):
         if colours.shape[axis] > 1:  # np.gradient needs two pixels
             gradient += (np.gradient(colours, axis=axis) ** 2).sum(axis=2)
     seeds = np.zeros(gradient.shape, np.int32)
-    corners = product(range(0, seeds.shape[0], size), range(0, seeds.shape[1], size))
+    corners = product(range(0, height, size), range(0, width, size))
     for number, (top, left) in enumerate(corners, 1):
         cell = gradient[top : top + size, left : left + size]
         y, x = np.unravel_index(cell.argmin(), cell.shape)
