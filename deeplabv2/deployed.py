@@ -88,7 +88,7 @@ def make_logits(
             print(f"{folder}: {removed} logits of other weights or settings are remade", file=sys.stderr)
         entries = [ImageEntry(name) for name in files]
         todo = to_do(entries, lambda entry: (folder / f"{entry.name}.npz", files[entry.name]))
-        print(f"{folder}: {len(entries) - len(todo)} images are there, {len(todo)} to do, {model.path}")
+        print(f"{folder}: {len(entries) - len(todo)} images done, {len(todo)} to do, {model.path}")
         batches = batches_of_one_size(todo, files, batch_size)
         with tqdm(total=len(todo), desc="network", unit="image") as bar:
             for _ in run_in_threads(_jobs(model, batches, files, folder), num_threads=max(1, num_threads)):

@@ -104,7 +104,7 @@ def test_predict_runs_the_file_where_torch_cannot_be_imported(made, tmp_path):
         assert [row["photo"] for row in csv.DictReader(file)] == sorted(PHOTOS)
     again = subprocess.run([*command, "--num_workers=1", "--crf"], capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert "3 images are there, 0 to do" in again.stdout
+    assert "3 images done, 0 to do" in again.stdout
 
 
 def test_a_folder_of_one_network_is_not_continued_by_another(made):
