@@ -33,7 +33,7 @@ OPTIONS = (
         Case(f"option cams {flag}", "run", [*CAMS, flag], refused(flag[2:].split("=")[0]))
         for flag in (
             "--scales=0", "--scales=-1", "--scales=1e-9", "--scales=[]", "--scales=nan", "--scales=1000",
-            "--base_size=-1", "--num_workers=-1", "--batch_size=0", "--device=gpu", "--device=tpu", "--device=meta",
+            "--base_size=-1", "--num_workers=-1", "--batch_size=-1", "--device=gpu", "--device=tpu", "--device=meta",
             "--device=cuda:99", "--device=cpu:7", "--device=",
         )
     ),
