@@ -10,9 +10,7 @@ from models.cam_head import CamNet
 from models.errors import Misfit, ModelOptionError, WeightsError
 from models.padding import Padding, set_padding
 from models.resnet38 import ResNet38Cam
-from models.weights import fit, tensors_in
-
-WEIGHT_SETS = ("state_dict", "local_dict")
+from models.weights import WEIGHT_SETS, fit, tensors_in
 
 
 def build_cam_net(

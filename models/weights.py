@@ -16,6 +16,8 @@ CONTAINERS = (
     "state_dict", "model", "model_ema", "state_dict_ema", "module", "model_state_dict", "model_state", "net", "network",
     "weights", "params", "params_ema", "ema", "teacher", "student", "backbone", "encoder",
 )  # fmt: skip
+# keys under which a classifier's checkpoint stores the weights of the global and of the local network
+WEIGHT_SETS = ("state_dict", "local_dict")
 Explain = Callable[[Misfit], str]
 
 
@@ -24,7 +26,7 @@ def tensors_in(content: Any, *, which: str = "state_dict", network: str = "a net
 
     Raises WeightsError listing the top-level content if there are none.
     """
-    if isinstance(content, Mapping):
+    if isinstance(content, Mapping) and isinstance(content.get(which, {}), Mapping):
         for name in dict.fromkeys((which, *CONTAINERS)):
             if isinstance(content.get(name), Mapping):
                 return tensors_in(content[name], which=which, network=network)
@@ -33,7 +35,8 @@ def tensors_in(content: Any, *, which: str = "state_dict", network: str = "a net
             return tensors
         inner = [value for value in content.values() if isinstance(value, Mapping)]
         inner = [value for value in inner if any(isinstance(tensor, Tensor) for tensor in value.values())]
-        if len(inner) == 1:  # whatever its name: nothing else can be meant
+        if len(inner) == 1 and not content.keys() & {which, *CONTAINERS, *WEIGHT_SETS}:
+            # whatever its name: nothing else can be meant
             return tensors_in(inner[0], which=which, network=network)
     raise WeightsError(
         network, f"found {_described(content)}", f"expected named tensors, alone or under {', '.join(CONTAINERS)}"

@@ -10,9 +10,8 @@ if __name__ == "__main__":  # before the slow imports below, which --help does n
 
     main(ConvertOptions, "scripts.convert_weights")
 
-from models.cam_net import WEIGHT_SETS
 from models.errors import WeightsError
-from models.weights import tensors_in
+from models.weights import WEIGHT_SETS, tensors_in
 from utils.config.options.weights import ConvertOptions
 from utils.errors import as_user_error
 from utils.files.locate import weights_path

@@ -21,6 +21,19 @@ def test_the_named_container_is_taken_first():
     assert list(tensors_in(content, which="local_dict")) == ["b"]
 
 
+@pytest.mark.parametrize(
+    ("content", "which"),
+    [
+        ({"state_dict": 3, "local_dict": GIVEN}, "state_dict"),
+        ({"local_dict": GIVEN, "epoch": 1}, "state_dict"),
+        ({"state_dict": GIVEN, "local_dict": None}, "local_dict"),
+    ],
+)
+def test_the_weights_of_one_network_never_stand_for_those_of_the_other(content, which):
+    with pytest.raises(WeightsError, match="local_dict"):
+        tensors_in(content, which=which)
+
+
 @pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), None, 3, {}, {"step": 3}, {"weights": {"w": [1]}}])
 def test_content_without_a_state_dict_is_an_error_that_says_what_it_is(content):
     with pytest.raises(WeightsError) as error:
