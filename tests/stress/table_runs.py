@@ -142,7 +142,7 @@ RUNS = (
     Case("handed on: threshold of other CAMs", "run", LABELS, refused("evaluate.py"), before=([*RESUME], [*CAMS, "--update"])),
     Case("scores say what labels ignore", "run", [*SCORE, "--mode=png", "--pred_dir=labels"], works("ignored by the labels"), before=([*LABELS, "--threshold=0.5", "--ignore_below=0.1"],)),
     Case("handed on: threshold given", "run", [*LABELS, "--threshold=0.3"], works(), before=([*RESUME], [*CAMS, "--update"])),
-    Case("handed on: labels of other CAMs", "run", [*LABELS, "--threshold=0.3"], works("[1-8] labels made"), before=([*LABELS, "--threshold=0.3"], RESUME, [*CAMS, "--update"])),
+    Case("handed on: labels of other CAMs", "run", [*LABELS, "--threshold=0.3"], works("[1-8] labels written"), before=([*LABELS, "--threshold=0.3"], RESUME, [*CAMS, "--update"])),
     Case("handed on: CAMs after a class was renamed", "run", [*CAMS], refused("cat", "horse"), _OTHER_CLASSES),
     Case("handed on: scores after a class was renamed", "run", [*SCORE], refused("cat", "horse"), _OTHER_CLASSES),
     Case("handed on: labels after a class was renamed", "run", [*LABELS, "--threshold=0.3"], refused("cat", "horse"), _OTHER_CLASSES),
