@@ -62,9 +62,8 @@ def open_deployed(path: Path, *, device: str) -> Deployed:
         labels, weights = json.loads(content["labels"]), json.loads(content["weights"])
         if not isinstance(labels, list) or len(labels) < 2 or not all(isinstance(name, str) for name in labels):
             raise ValueError(f"labels={content['labels'][:40]}")
-        if not {"image"} <= {one.name for one in session.get_inputs()} or not {"logits"} <= {
-            one.name for one in session.get_outputs()
-        }:
+        inputs, outputs = ([one.name for one in some] for some in (session.get_inputs(), session.get_outputs()))
+        if "image" not in inputs or "logits" not in outputs:
             raise ValueError("it has no input image or no output logits")
     except (KeyError, ValueError, RecursionError) as error:
         rule, remedy = "its metadata hold the names of its labels", "export the network by main.py export"

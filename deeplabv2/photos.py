@@ -69,7 +69,7 @@ def _found(given: str, without: Sequence[Path]) -> tuple[Path, list[Path]]:
     of_system = [path for path in photos if is_of_system(path.relative_to(folder))]
     if of_system:
         print(f"skipped: {len(of_system)} photos of system folders ({first_few(map(str, of_system))})", file=sys.stderr)
-        photos = [path for path in photos if path not in set(of_system)]
+        photos = [path for path in photos if not is_of_system(path.relative_to(folder))]
     if not photos:
         rule = "the pattern matches no photo"
         raise UserError(given, "--image_dir", rule, "check it: * is any name, ** any number of folders")
