@@ -238,10 +238,8 @@ def _size_problems(jobs: Sequence[_Job], work: SharedWork, *, num_workers: int) 
 
 def _of_replaced_images(jobs: Sequence[_Job]) -> list[str]:
     """Return the names of the images whose content is not that of which their CAM was made."""
-    pairs = [(job.cams.paths[0], job.image) if job.cams.paths else None for job in jobs]
-    stale = of_replaced_sources([pair for pair in pairs if pair])
-    named = [job.name for job, pair in zip(jobs, pairs, strict=True) if pair]
-    return [name for name, is_stale in zip(named, stale, strict=True) if is_stale]
+    made = {job.name: job.cams.paths[0] for job in jobs if job.cams.paths}
+    return sorted(of_replaced_sources(made, {job.name: job.image for job in jobs}))
 
 
 def _check_images(names: Sequence[str], cam_dir: Path, experiment: str) -> None:

@@ -62,9 +62,7 @@ def run(options: SaliencyOptions) -> Path:
     check_present(images.values(), "images", f"check --image_dir and the list ({listing})")
     folder = Path(options.out).absolute() if options.out else data.sal_dir
     there = image_files(folder) if folder.is_dir() and not options.overwrite else {}
-    kept = [name for name in names if name in there]
-    replaced = of_replaced_sources([(there[name], images[name]) for name in kept])
-    stale = {name for name, is_stale in zip(kept, replaced, strict=True) if is_stale}
+    stale = of_replaced_sources(there, images)
     if stale:
         print(
             f"{len(stale)} maps are of images that were replaced since, and are made again ({first_few(sorted(stale))})"

@@ -73,9 +73,7 @@ def run(options: SegmentOptions) -> Path:
     folder = Path(options.out).absolute() if options.out else data.root / SEGMENT_FOLDER
     check_apart(folder, "--out", masks=source_dir if options.masks else None, image_dir=source_dir)
     there = {} if options.overwrite else {p.stem: p for form in FORMS for p in folder.glob(f"*{form}")}
-    kept = [name for name in names if name in there]
-    replaced = of_replaced_sources([(there[name], sources[name]) for name in kept])
-    stale = {name for name, is_stale in zip(kept, replaced, strict=True) if is_stale}
+    stale = of_replaced_sources(there, sources)
     todo = [_Job(sources[name], folder / name) for name in names if name not in there or name in stale]
     if todo:
         _make_all(todo, options, folder)

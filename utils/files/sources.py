@@ -7,7 +7,7 @@ import hashlib
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -58,18 +58,19 @@ def to_do(items: Iterable[T], files: Callable[[T], tuple[Path, ...]]) -> list[T]
     return [item for item, is_stale in zip(items, stale, strict=True) if is_stale]
 
 
-def of_replaced_sources(pairs: Iterable[tuple[Path, Path]]) -> list[bool]:
-    """Return for each (file, source) whether the file notes the digest of another content of its source.
+def of_replaced_sources(made: Mapping[str, Path], sources: Mapping[str, Path]) -> set[str]:
+    """Return the names of `sources` whose file in `made`, if any, notes the digest of another content of its source.
 
     Unlike `outdated`, a file without a digest counts as current: it may be of another program, and must be kept.
     """
 
-    def is_replaced(pair: tuple[Path, Path]) -> bool:
-        noted = noted_digest(pair[0])
-        return noted is not None and noted != digest_of(pair[1])
+    def is_replaced(name: str) -> bool:
+        noted = noted_digest(made[name])
+        return noted is not None and noted != digest_of(sources[name])
 
+    names = [name for name in sources if name in made]
     with ThreadPoolExecutor(8) as threads:
-        return list(threads.map(is_replaced, pairs))
+        return {name for name, replaced in zip(names, threads.map(is_replaced, names), strict=True) if replaced}
 
 
 def note_of(digest: str) -> str:
