@@ -16,6 +16,12 @@ def available_cores() -> int:
     return min([count, *(limit for group in _groups() if (limit := cores_of_quota(group)))])
 
 
+def thread_count() -> int:
+    """Return the number of threads of a library's own pool: available cores, at most the first of OMP_NUM_THREADS."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(available_cores(), int(wanted)) if wanted.isdecimal() and int(wanted) > 0 else available_cores()
+
+
 @cache
 def worker_count() -> int:
     """Return the number of processes that cores and memory allow. Prints once if a container limits it."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
-from utils.files.cores import available_cores
+from utils.files.cores import thread_count
 from utils.runtime.optional import optional_module
 
 CPU = "CPUExecutionProvider"
@@ -19,7 +19,9 @@ def open_session(path: Path, *, device: str = "auto") -> Any:
     runtime = optional_module("onnxruntime", "onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = FATAL
-    options.intra_op_num_threads = available_cores()  # its own count overlooks the quota of a container
+    options.intra_op_num_threads = thread_count()  # its own count overlooks the quota of a container
+    # by default its threads wait in busy loops, which take time from other processes
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = [CPU] if device == "cpu" else runtime.get_available_providers()
     try:
         return runtime.InferenceSession(str(path), options, providers=providers)

@@ -1,6 +1,6 @@
 import pytest
 
-from utils.files.cores import available_cores, bytes_of_limit, cores_of_quota, worker_count
+from utils.files.cores import available_cores, bytes_of_limit, cores_of_quota, thread_count, worker_count
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,11 @@ def test_a_container_decides_how_many_processes_start_and_it_is_said_once(tmp_pa
     assert worker_count() == worker_count() == count and available_cores() in (1, 64)
     assert capsys.readouterr().err.count("container") == 1
     worker_count.cache_clear()
+
+
+@pytest.mark.parametrize(("wanted", "count"), [("", 8), ("1", 1), ("3,2", 3), ("64", 8), ("0", 8), ("many", 8)])
+def test_a_number_of_threads_that_is_asked_for_is_an_upper_limit(monkeypatch, wanted, count):
+    monkeypatch.setattr("utils.files.cores._groups", list)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    assert thread_count() == count
