@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from deeplabv2 import inputs
-from deeplabv2.crf import Crf, refine_all
-from deeplabv2.inference import checkpoint_path, make_logits
+from deeplabv2.inference import checkpoint_path, open_logits
+from deeplabv2.labelling import Crf, labelling
 from deeplabv2.step_settings import ArchiveSettings
 from utils.data.images import decode, open_header
 from utils.data.palette import PALETTE
@@ -39,23 +39,20 @@ def run(settings: ArchiveSettings) -> Path:
     )
     checkpoint = checkpoint_path(settings.model_path, paths.training)
     logits_dir = paths.logits_dir(name)
-    with start_process(settings.SOLVER.DEVICE) as process, hold(logits_dir):
-        make_logits(
-            settings,
-            split.entries,
-            split.files,
-            logits_dir,
-            process,
-            classes=data.classes,
-            checkpoint=checkpoint,
-        )
-        if not process.is_main:
-            return paths.archive
     crf = Crf.of(settings) if settings.crf else None
     label_dir = paths.crf_dir(name) if settings.crf else paths.crf_dir(name).with_name("labels")
-    labels = refine_all(
-        split.names, split.files, logits_dir, label_dir, crf, settings.num_workers, classes=data.classes
-    )
+    with labelling(split.files, logits_dir, label_dir, crf, settings.num_workers, classes=data.classes) as making:
+        with start_process(settings.SOLVER.DEVICE) as process, hold(logits_dir):
+            missing = open_logits(
+                settings, split.entries, split.files, logits_dir, process, classes=data.classes, checkpoint=checkpoint
+            )
+            if process.is_main:
+                making.start()
+            missing.compute(then=making.add if process.is_main else None)
+        if not process.is_main:
+            return paths.archive
+        making.finish()
+    labels = {image: label_dir / f"{image}.png" for image in split.names}
     pack(
         paths.archive,
         split.names,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deeplabv2 import inputs
-from deeplabv2.inference import make_logits_in
+from deeplabv2.inference import open_logits_in
 from deeplabv2.logits import StoredLogits, logits_record, read_logits
 from deeplabv2.step_settings import CamSettings
 from utils.cam.artefact import read_cam_keys, write_cam
@@ -45,8 +45,10 @@ def run(settings: CamSettings) -> Path:
     files = {entry.name: find_image(image_dir, entry.name) for entry in entries}
     out = Path(settings.out).expanduser().absolute()
     logits_dir = out / "logits"
-    if not make_logits_in(logits_dir, settings, entries, files, data.classes):
-        return out
+    with open_logits_in(logits_dir, settings, entries, files, data.classes) as missing:
+        missing.compute()
+        if not missing.is_main:
+            return out
     jobs = [_Job(entry, logits_dir / f"{entry.name}.npz", out / f"{entry.name}.npz") for entry in entries]
     outdated = {job.entry.name for job in to_do(jobs, lambda job: (job.cam, job.logits))}
     todo = [job for job in jobs if job.entry.name in outdated or not _has_its_tags(job)]

@@ -1,9 +1,9 @@
 """An exported network over photos, without torch -> one file of logits an image, as deeplabv2.inference writes them."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from deeplabv2.logits import logits_record, store_logits
+from deeplabv2.logits import finish_logits, missing_logits, start_record
 from utils.data.image_batches import batches_of_one_size
 from utils.data.image_list import ImageEntry
 from utils.data.images import read_rgb
 from utils.errors import UserError
 from utils.files.lock import hold
 from utils.files.parallel import run_in_threads
-from utils.files.sources import digest_of, to_do
+from utils.files.sources import digest_of
 from utils.runtime.onnx_session import first_line, open_session
 from utils.runtime.optional import optional_module
 
@@ -71,31 +71,50 @@ def open_deployed(path: Path, *, device: str) -> Deployed:
     return Deployed(path, session, tuple(labels[1:]), weights)
 
 
-def make_logits(
+@dataclass(frozen=True)
+class MissingLogits:
+    """The images whose logits a folder lacks, and the exported network that computes them. files: name -> image."""
+
+    model: Deployed
+    entries: Sequence[ImageEntry]
+    files: Mapping[str, Path]
+    folder: Path
+    batch_size: int
+    num_threads: int
+    is_main: bool = True  # exported networks are run by one process
+
+    def compute(self, then: Callable[[str], None] | None = None) -> None:
+        """See Missing.compute."""
+        batches = batches_of_one_size(self.entries, self.files, self.batch_size)
+        jobs = _jobs(self.model, batches, self.files, self.folder, then)
+        with tqdm(total=len(self.entries), desc="network", unit="image") as bar:
+            for _ in run_in_threads(jobs, num_threads=max(1, self.num_threads)):
+                bar.update()
+
+
+@contextmanager
+def open_logits(
     model: Deployed, files: Mapping[str, Path], folder: Path, *, batch_size: int, may_replace: bool, num_threads: int
-) -> None:
-    """Writes the logits of the images that are not in `folder` yet. files: name -> image.
+) -> Iterator[MissingLogits]:
+    """Lock `folder`, record the network in it, and find the images without logits. files: name -> image.
 
     Raises UserError where the folder holds logits of another network and may_replace is false.
     """
     with hold(folder):
         made_with = {"weights": model.weights, "onnx": digest_of(model.path)}
-        record = logits_record(folder, "--out")
-        record.check(made_with, may_replace=may_replace)
-        removed = record.start(made_with)
-        if removed:
-            print(f"{folder}: {removed} logits of other weights or settings are remade", file=sys.stderr)
+        start_record(folder, made_with, may_replace=may_replace, option="--out")
         entries = [ImageEntry(name) for name in files]
-        todo = to_do(entries, lambda entry: (folder / f"{entry.name}.npz", files[entry.name]))
+        todo = missing_logits(entries, files, folder)
         print(f"{folder}: {len(entries) - len(todo)} images done, {len(todo)} to do, {model.path}")
-        batches = batches_of_one_size(todo, files, batch_size)
-        with tqdm(total=len(todo), desc="network", unit="image") as bar:
-            for _ in run_in_threads(_jobs(model, batches, files, folder), num_threads=max(1, num_threads)):
-                bar.update()
+        yield MissingLogits(model, todo, files, folder, batch_size, num_threads)
 
 
 def _jobs(
-    model: Deployed, batches: Sequence[Sequence[ImageEntry]], files: Mapping[str, Path], folder: Path
+    model: Deployed,
+    batches: Sequence[Sequence[ImageEntry]],
+    files: Mapping[str, Path],
+    folder: Path,
+    then: Callable[[str], None] | None,
 ) -> Iterator[Callable[[], None]]:
     """For each image, the writing of its logits; the next batch is read while the network works."""
 
@@ -110,4 +129,4 @@ def _jobs(
             coming = reader.submit(read, batches[number + 1]) if number + 1 < len(batches) else None
             size = images.shape[1], images.shape[2]
             for entry, logits in zip(batch, model.logits(images)):
-                yield partial(store_logits, logits, size, files[entry.name], folder / f"{entry.name}.npz")
+                yield partial(finish_logits, entry.name, logits, size, files, folder, then)

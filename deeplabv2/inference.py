@@ -1,9 +1,9 @@
 """Runs a trained network on whole images -> one file of logits per image."""
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deeplabv2.input_format import InputFormat
-from deeplabv2.logits import logits_record, store_logits
+from deeplabv2.logits import finish_logits, missing_logits, start_record
 from deeplabv2.models import Segmenter, build_segmenter
 from deeplabv2.models.segmenter import WRAPPED, SingleScale
 from deeplabv2.seen_size import not_too_small, size_of_network
@@ -30,7 +30,6 @@ from utils.errors import UserError, as_user_error
 from utils.files.lock import hold
 from utils.files.parallel import run_in_threads, worker_ends
 from utils.files.published_places import FINAL_CHECKPOINT, first_existing
-from utils.files.sources import to_do
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.choices import Choices, choose
 from utils.runtime.device import autocast, device_errors, inference_batch, move_network, to_device
@@ -115,7 +114,53 @@ def check_scales(network: Segmenter, given: Mapping[str, Tensor]) -> None:
         )
 
 
-def make_logits(
+@dataclass(frozen=True)
+class MissingLogits:
+    """The images whose logits a folder lacks, and the network that computes them. files: name -> image."""
+
+    network: Segmenter
+    settings: StepSettings
+    entries: Sequence[ImageEntry]
+    files: Mapping[str, Path]
+    folder: Path
+    process: Process
+    facts: dict[str, Any]
+
+    @property
+    def is_main(self) -> bool:
+        return self.process.is_main
+
+    def compute(self, then: Callable[[str], None] | None = None) -> dict[str, Any]:
+        """See Missing.compute. The images are distributed over the processes. Returns facts about the checkpoint."""
+        settings, process = self.settings, self.process
+        choose(process.device, Choices(settings.SOLVER.TF32))
+        move_network(self.network, process.device)
+        network = self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        infer = partial(
+            infer_batch,
+            network,
+            input_format=network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb()),
+            device=process.device,
+            amp=settings.SOLVER.AMP,
+            views=Views(settings.TEST.SCALES, settings.TEST.MIRROR),
+        )
+        own = self.entries[process.rank :: process.world_size]
+        groups = batches_of_one_size(own, self.files, inference_batch(settings.SOLVER.BATCH_SIZE.TEST, process.device))
+        num_workers = settings.DATALOADER.NUM_WORKERS
+        resize = partial(not_too_small, resize=size_of_network(settings.IMAGE.SIZE, full_size=settings.full_size))
+        batches = read_batches(groups, self.files, num_workers=num_workers, resize=resize)
+        jobs = _jobs(infer, batches, self.files, self.folder, then)
+        start = time.monotonic()
+        bar = tqdm(total=len(own), desc="network", unit="image", disable=not process.is_main)
+        with bar, worker_ends(remedy=REMEDY), device_errors(process.device, "give --SOLVER.BATCH_SIZE.TEST=1"):
+            for _ in run_in_threads(jobs, num_threads=max(1, num_workers)):
+                bar.update()
+        rate = len(own) / (time.monotonic() - start)
+        process.wait()
+        return {**self.facts, "images_per_second": round(rate * process.world_size, 2)} if own else self.facts
+
+
+def open_logits(
     settings: StepSettings,
     entries: Sequence[ImageEntry],
     files: Mapping[str, Path],
@@ -126,66 +171,37 @@ def make_logits(
     checkpoint: Path,
     may_replace: bool = True,
     option: str = "--EXP.ID",
-    then: Callable[[str], None] | None = None,
-) -> dict[str, Any]:
-    """Write the missing logits in `folder`, distributed over the processes. Returns facts about the checkpoint.
+) -> MissingLogits:
+    """Load the network, record it in `folder`, and find the images without logits.
 
-    files: name -> image; option: the one that names the folder. then: called with the name of each image whose logits
-    were written by this process, in a thread beside the network. Raises UserError if the folder contains logits of
-    other weights and may_replace is false.
+    files: name -> image; option: the one that names the folder. Raises UserError if the folder contains logits of other
+    weights and may_replace is false.
     """
     network = make_network(settings.MODEL, len(classes) + 1)
     facts = load_trained(network, checkpoint, classes)
     if process.is_main:
-        made_with = _made_with(settings, facts["weights"])
-        record = logits_record(folder, option)
-        record.check(made_with, may_replace=may_replace)
-        removed = record.start(made_with)
-        if removed:
-            print(f"{folder}: {removed} logits of other weights or settings are replaced", file=sys.stderr)
+        start_record(folder, _made_with(settings, facts["weights"]), may_replace=may_replace, option=option)
     process.wait()  # all processes must see the same missing files before any of them writes
-    todo = to_do(entries, lambda entry: (folder / f"{entry.name}.npz", files[entry.name]))
+    todo = missing_logits(entries, files, folder)
     if process.is_main:
         print(f"{folder}: {len(entries) - len(todo)} images done, {len(todo)} to do, {checkpoint}")
     process.wait()
-    choose(process.device, Choices(settings.SOLVER.TF32))
-    move_network(network, process.device)
-    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    infer = partial(
-        infer_batch,
-        network,
-        input_format=network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb()),
-        device=process.device,
-        amp=settings.SOLVER.AMP,
-        views=Views(settings.TEST.SCALES, settings.TEST.MIRROR),
-    )
-    own = todo[process.rank :: process.world_size]
-    groups = batches_of_one_size(own, files, inference_batch(settings.SOLVER.BATCH_SIZE.TEST, process.device))
-    num_workers = settings.DATALOADER.NUM_WORKERS
-    resize = partial(not_too_small, resize=size_of_network(settings.IMAGE.SIZE, full_size=settings.full_size))
-    batches = read_batches(groups, files, num_workers=num_workers, resize=resize)
-    start = time.monotonic()
-    bar = tqdm(total=len(own), desc="network", unit="image", disable=not process.is_main)
-    with bar, worker_ends(remedy=REMEDY), device_errors(process.device, "give --SOLVER.BATCH_SIZE.TEST=1"):
-        for _ in run_in_threads(_jobs(infer, batches, files, folder, then), num_threads=max(1, num_workers)):
-            bar.update()
-    rate = len(own) / (time.monotonic() - start)
-    process.wait()
-    return {**facts, "images_per_second": round(rate * process.world_size, 2)} if own else facts
+    return MissingLogits(network, settings, todo, files, folder, process, facts)
 
 
-def make_logits_in(
+@contextmanager
+def open_logits_in(
     folder: Path,
     settings: PredictSettings | CamSettings,
     entries: Sequence[ImageEntry],
     files: Mapping[str, Path],
     classes: Sequence[str],
-) -> bool:
-    """Run make_logits for a folder in --out, locking it. Returns whether this process continues with the logits."""
+) -> Iterator[MissingLogits]:
+    """Open the logits of a folder in --out, locking it."""
     training = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
     checkpoint = checkpoint_path(settings.model_path, training)
     with start_process(settings.SOLVER.DEVICE) as process, hold(folder):
-        make_logits(
+        yield open_logits(
             settings,
             entries,
             files,
@@ -196,7 +212,6 @@ def make_logits_in(
             may_replace=settings.overwrite,
             option="--out",
         )
-        return process.is_main
 
 
 def _made_with(settings: StepSettings, weights: str) -> dict[str, Any]:
@@ -223,15 +238,9 @@ def _jobs(
 
     The logits of a batch are fetched after the network has started the next batch, so that a GPU does not wait.
     """
-
-    def finish(name: str, logits: np.ndarray, size: tuple[int, int]) -> None:
-        store_logits(logits, size, files[name], folder / f"{name}.npz")
-        if then is not None:
-            then(name)
-
     for batch, size, answer in one_behind((batch, size, infer(images).half()) for batch, images, size in batches):
         for entry, logits in zip(batch, answer.cpu().numpy()):
-            yield partial(finish, entry.name, logits, size)
+            yield partial(finish_logits, entry.name, logits, size, files, folder, then)
 
 
 def one_behind(items: Iterable[ItemT]) -> Iterator[ItemT]:

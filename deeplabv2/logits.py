@@ -6,20 +6,24 @@ size   (2,) int32: height and width of the image, pixels
 """
 
 import math
+import sys
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
+from utils.data.image_list import ImageEntry
 from utils.errors import UserError
 from utils.files.atomic import atomic_path
 from utils.files.disk import disk_errors
 from utils.files.manifest import RECORD, FolderSettings
 from utils.files.npz_header import stored_shape
-from utils.files.sources import digest_of
+from utils.files.sources import digest_of, to_do
 
 # labels below it win nowhere, before or after the CRF
 STORED_RATIO = 0.01
@@ -109,19 +113,61 @@ def logits_record(folder: Path, option: str = "--EXP.ID") -> FolderSettings:
     return FolderSettings(folder / RECORD, "*.npz", "logits", "main.py", option)
 
 
+def start_record(folder: Path, made_with: dict[str, Any], *, may_replace: bool, option: str) -> None:
+    """Record what the logits of a folder are made with, and remove those of other weights or settings.
+
+    Raises UserError if there are any and may_replace is false. option: what names the folder.
+    """
+    record = logits_record(folder, option)
+    record.check(made_with, may_replace=may_replace)
+    removed = record.start(made_with)
+    if removed:
+        print(f"{folder}: {removed} logits of other weights or settings are replaced", file=sys.stderr)
+
+
+class Missing(Protocol):
+    """The images whose logits a folder lacks, and the network that computes them."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process continues with the logits of all processes."""
+
+    def compute(self, then: Callable[[str], None] | None = None) -> object:
+        """Write the logits. then: called with the name of each image whose logits this process has written, in a
+        thread beside the network."""
+
+
+def missing_logits(entries: Sequence[ImageEntry], files: Mapping[str, Path], folder: Path) -> list[ImageEntry]:
+    """Return the images without logits of their present file. files: name -> image."""
+    return to_do(entries, lambda entry: (folder / f"{entry.name}.npz", files[entry.name]))
+
+
 def write_logits(path: Path, stored: StoredLogits, *, made_from: str = "") -> None:
     """Write the file atomically. made_from: digest of the image, see utils.files.sources."""
     with atomic_path(path, made_from=made_from) as temporary:
         np.savez(temporary, labels=stored.labels, logits=stored.logits, size=np.array(stored.size, np.int32))
 
 
-def store_logits(logits: np.ndarray, size: tuple[int, int], file: Path, path: Path) -> None:
-    """Writes logits (L, h, w) of the image `file`, whose size is (H, W). Raises UserError as reduce_logits does."""
+def finish_logits(
+    name: str,
+    logits: np.ndarray,
+    size: tuple[int, int],
+    files: Mapping[str, Path],
+    folder: Path,
+    then: Callable[[str], None] | None,
+) -> None:
+    """Write logits (L, h, w) of an image, whose size is (H, W), to folder/NAME.npz, then call then(name).
+
+    files: name -> image. Raises UserError as reduce_logits does.
+    """
+    file = files[name]
     try:
         stored = reduce_logits(logits, size)
     except UserError as error:
         raise error.at(file) from error
-    write_logits(path, stored, made_from=digest_of(file))
+    write_logits(folder / f"{name}.npz", stored, made_from=digest_of(file))
+    if then is not None:
+        then(name)
 
 
 def read_logits(path: Path) -> StoredLogits:

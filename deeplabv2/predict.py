@@ -2,14 +2,16 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from deeplabv2 import inputs
-from deeplabv2.crf import Crf, refine_all
-from deeplabv2.deployed import make_logits, open_deployed
+from deeplabv2.deployed import open_deployed, open_logits
+from deeplabv2.labelling import Crf, LabelJob, labelling
+from deeplabv2.logits import Missing
 from deeplabv2.photos import photos_of
 from deeplabv2.step_settings import PredictSettings
 from utils.data.image_list import ImageEntry
@@ -17,55 +19,62 @@ from utils.data.images import read_label, read_rgb, write_image
 from utils.drawing import overlay_label
 from utils.files.atomic import atomic_path
 from utils.files.locate import existing_path
-from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, is_made_from
 
 SUMMARY = "summary.csv"
 
-
-@dataclass(frozen=True)
-class _Job:
-    """The files of one photo."""
-
-    name: str
-    image: Path
-    label: Path
-    overlay: Path
+# names of the classes, name -> image, and the photos without logits
+Opened = tuple[Sequence[str], dict[str, Path], AbstractContextManager[Missing]]
 
 
 def run(settings: PredictSettings) -> Path:
-    """Create the missing files in OUT and return the folder. Raises UserError for bad input."""
+    """Create the missing files in OUT and return the folder. Raises UserError for bad input.
+
+    Labels and overlays are made while the network computes the logits of the next photos.
+    """
     photos, out_dir = settings.folders()
     out = Path(out_dir).expanduser().absolute()
-    logits_dir = out / "logits"
-    classes: Sequence[str]
     if settings.onnx is None:
-        from deeplabv2.inference import make_logits_in  # here: an exported network needs no torch
-
-        classes = inputs.open_data(settings.DATASET).classes
-        files = _photos(settings, photos, out)
-        if not make_logits_in(logits_dir, settings, [ImageEntry(name) for name in files], files, classes):
-            return out
+        classes, files, opened = _trained(settings, photos, out)
     else:
-        model = open_deployed(existing_path(settings.onnx, "--onnx"), device=settings.SOLVER.DEVICE)
-        classes = model.classes
-        files = _photos(settings, photos, out)
-        make_logits(
-            model,
-            files,
-            logits_dir,
-            batch_size=settings.SOLVER.BATCH_SIZE.TEST,
-            may_replace=settings.overwrite,
-            num_threads=settings.DATALOADER.NUM_WORKERS,
-        )
+        classes, files, opened = _exported(settings, settings.onnx, photos, out)
     crf = Crf.of(settings) if settings.crf else None
-    labels = refine_all(
-        list(files), files, logits_dir, out / "labels", crf, settings.num_workers, classes=classes, option="--out"
-    )
-    jobs = [_Job(name, files[name], label, out / "overlays" / f"{name}.jpg") for name, label in labels.items()]
-    counts = list(parallel_map(_draw, jobs, num_workers=settings.num_workers, description="overlays"))
-    write_summary(out / SUMMARY, dict(zip(labels, counts)), classes)
+    draw = partial(_draw, overlay_dir=out / "overlays")
+    with labelling(
+        files, out / "logits", out / "labels", crf, settings.num_workers, classes=classes, option="--out", then=draw
+    ) as labels:
+        with opened as missing:
+            if missing.is_main:
+                labels.start()
+            missing.compute(then=labels.add if missing.is_main else None)
+        if not missing.is_main:
+            return out
+        counts = labels.finish()
+    write_summary(out / SUMMARY, counts, classes)
     return out
+
+
+def _trained(settings: PredictSettings, photos: str, out: Path) -> Opened:
+    from deeplabv2.inference import open_logits_in  # here: an exported network needs no torch
+
+    classes = inputs.open_data(settings.DATASET).classes
+    files = _photos(settings, photos, out)
+    entries = [ImageEntry(name) for name in files]
+    return classes, files, open_logits_in(out / "logits", settings, entries, files, classes)
+
+
+def _exported(settings: PredictSettings, onnx: str, photos: str, out: Path) -> Opened:
+    model = open_deployed(existing_path(onnx, "--onnx"), device=settings.SOLVER.DEVICE)
+    files = _photos(settings, photos, out)
+    opened = open_logits(
+        model,
+        files,
+        out / "logits",
+        batch_size=settings.SOLVER.BATCH_SIZE.TEST,
+        may_replace=settings.overwrite,
+        num_threads=settings.DATALOADER.NUM_WORKERS,
+    )
+    return model.classes, files, opened
 
 
 def _photos(settings: PredictSettings, photos: str, out: Path) -> dict[str, Path]:
@@ -74,12 +83,13 @@ def _photos(settings: PredictSettings, photos: str, out: Path) -> dict[str, Path
     return photos_of(photos, out, without=without, num_workers=settings.num_workers)
 
 
-def _draw(job: _Job) -> np.ndarray:
+def _draw(job: LabelJob, *, overlay_dir: Path) -> np.ndarray:
     """Draws the overlay, unless it is there -> pixels of each label, (256,)."""
+    overlay = overlay_dir / f"{job.name}.jpg"
     label = read_label(job.label)
-    if not is_made_from(job.overlay, job.image, job.label):
+    if not is_made_from(overlay, job.image, job.label):
         drawn = overlay_label(np.asarray(read_rgb(job.image)), label)
-        write_image(job.overlay, drawn, made_from=digest_of(job.image, job.label))
+        write_image(overlay, drawn, made_from=digest_of(job.image, job.label))
     return np.bincount(label.ravel(), minlength=256)
 
 

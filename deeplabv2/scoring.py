@@ -1,9 +1,9 @@
 """Scores labels against masks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,12 @@ from utils.data.images import read_label
 from utils.data.label_check import MaskKinds, kind_of_mask
 from utils.error_bars import PhotoMatrices, lines
 from utils.errors import UserError
+from utils.files.background import Background, in_background
 from utils.files.locate import run_dir
-from utils.files.parallel import parallel_map
 from utils.metrics import ConfusionMatrix, Scores, print_class_iou, scores_as_json, write_scores
+
+Pair = tuple[Path, Path]  # prediction and mask
+Counts = tuple[np.ndarray, tuple[bool, bool]]  # confusion matrix and kind of mask
 
 
 def label_of_logits(path: Path) -> np.ndarray:
@@ -24,53 +27,46 @@ def label_of_logits(path: Path) -> np.ndarray:
 
 
 class Scoring:
-    """Scores predictions (name -> file, read by label_of) against mask_dir/NAME.png, some of them before the others."""
+    """The scores of predictions against masks, see scoring."""
 
     def __init__(
-        self,
-        predictions: Mapping[str, Path],
-        mask_dir: Path,
-        *,
-        label_of: Callable[[Path], np.ndarray],
-        num_labels: int,
+        self, predictions: Mapping[str, Path], mask_dir: Path, num_labels: int, workers: Background[Pair, Counts]
     ) -> None:
-        self.predictions, self.mask_dir = predictions, mask_dir
-        self._count_of = partial(_count, label_of=label_of, num_labels=num_labels)
-        self._total, self._kinds = ConfusionMatrix(num_labels), MaskKinds()
-        self._photos = PhotoMatrices(len(predictions))
-        self._counted: set[str] = set()
-        self._lock = Lock()
+        self._pairs = {name: (file, mask_dir / f"{name}.png") for name, file in predictions.items()}
+        self._mask_dir, self._num_labels, self._workers = mask_dir, num_labels, workers
 
-    def count(self, name: str) -> None:
-        """Score one prediction now. May be called in threads, once for each name."""
-        self._add(name, self._count_of(self._pair(name)))
+    def add(self, name: str) -> None:
+        """Score one prediction, whose file exists. May be called in threads. Raises the error of an earlier one."""
+        self._workers.add(self._pairs[name])
 
-    def finish(self, num_workers: int) -> tuple[Scores, PhotoMatrices]:
-        """Score the other predictions in processes. Returns the scores of all, and each one's counts."""
-        others = [name for name in self.predictions if name not in self._counted]
-        pairs = [self._pair(name) for name in others]
-        found = parallel_map(self._count_of, pairs, num_workers=num_workers, description="scoring")
-        for name, counts in zip(others, found):
-            self._add(name, counts)
-        self._kinds.check(self.mask_dir)
-        self._photos.order(self.predictions)
-        return self._total.scores(), self._photos
-
-    def _pair(self, name: str) -> tuple[Path, Path]:
-        return self.predictions[name], self.mask_dir / f"{name}.png"
-
-    def _add(self, name: str, counts: tuple[np.ndarray, tuple[bool, bool]]) -> None:
-        matrix, kind = counts
-        with self._lock:
-            self._total += ConfusionMatrix(len(matrix), matrix)
-            self._photos.add(name, matrix)
-            self._kinds.add(kind)
-            self._counted.add(name)
+    def finish(self) -> tuple[Scores, PhotoMatrices]:
+        """Score the predictions that were not added. Returns the scores of all, and each one's counts."""
+        found = self._workers.finish(list(self._pairs.values()))
+        total, kinds, photos = ConfusionMatrix(self._num_labels), MaskKinds(), PhotoMatrices(len(found))
+        for name, (matrix, kind) in zip(self._pairs, found, strict=True):
+            total += ConfusionMatrix(len(matrix), matrix)
+            photos.add(name, matrix)
+            kinds.add(kind)
+        kinds.check(self._mask_dir)
+        return total.scores(), photos
 
 
-def _count(
-    pair: tuple[Path, Path], *, label_of: Callable[[Path], np.ndarray], num_labels: int
-) -> tuple[np.ndarray, tuple[bool, bool]]:
+@contextmanager
+def scoring(
+    predictions: Mapping[str, Path],
+    mask_dir: Path,
+    num_workers: int,
+    *,
+    label_of: Callable[[Path], np.ndarray],
+    num_labels: int,
+) -> Iterator[Scoring]:
+    """Score predictions (name -> file, read by label_of) against mask_dir/NAME.png, in processes beside the block."""
+    count = partial(_count, label_of=label_of, num_labels=num_labels)
+    with in_background(count, num_items=len(predictions), num_workers=num_workers, description="scoring") as workers:
+        yield Scoring(predictions, mask_dir, num_labels, workers)
+
+
+def _count(pair: Pair, *, label_of: Callable[[Path], np.ndarray], num_labels: int) -> Counts:
     prediction, mask = pair
     matrix = ConfusionMatrix(num_labels)
     label, target = label_of(prediction), read_label(mask)

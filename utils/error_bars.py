@@ -34,10 +34,6 @@ class PhotoMatrices:
         if self.are_kept:
             self._of_photo[name] = matrix
 
-    def order(self, names: Iterable[str]) -> None:
-        """Put the photos in the order of `names`, on which the bootstrap's draws depend."""
-        self._of_photo = {name: self._of_photo[name] for name in names if name in self._of_photo}
-
     def as_json(self, classes: Sequence[str], run: Path) -> dict[str, Any]:
         """Return error_bars of the scores, and estimate_of_all if the run's folder has a sample covered by the photos.
 

@@ -4,16 +4,18 @@ import csv
 import json
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from deeplabv2 import crf, predict, test, train
-from deeplabv2.inference import StepSettings, load_trained, make_network
+from deeplabv2 import crf, labelling, predict, test, train
+from deeplabv2.inference import StepSettings, infer_batch, load_trained, make_network
 from deeplabv2.logits import read_logits
 from deeplabv2.photos import photos_of
 from deeplabv2.predict import PredictSettings
+from deeplabv2.scoring import Scoring
 from deeplabv2.settings import Settings
 from tests.small_segmentation import make_segmentation_data, small_settings
 from utils.data.images import read_label, write_label_png
@@ -109,19 +111,50 @@ def test_an_interrupted_test_and_crf_make_only_what_is_missing(make):
 
 
 def test_images_are_scored_beside_the_network_and_the_others_after_it(make, monkeypatch):
-    later = []
-
-    def counted(function, items, **_):
-        later.append(len(items))
-        return map(function, items)
-
-    monkeypatch.setattr("deeplabv2.scoring.parallel_map", counted)
+    beside, add = [], Scoring.add
+    monkeypatch.setattr(Scoring, "add", lambda scoring, name: (beside.append(name), add(scoring, name)))
     settings, found = make(), []
     for _ in range(2):
         found.append(json.loads(test.run(settings).read_text()))
         del found[-1]["images_per_second"]
         (places_of(settings).logits_dir("val") / "v1.npz").unlink()
-    assert later == [0, 2] and found[0] == found[1]
+    assert sorted(beside[:3]) == ["v0", "v1", "v2"] and beside[3:] == ["v1"] and found[0] == found[1]
+
+
+@pytest.mark.parametrize("refined", [False, True])
+def test_labels_and_overlays_are_made_beside_the_network(make, trained, tmp_path, monkeypatch, refined):
+    """The network waits with its sixth image for the overlay of the first."""
+    out, seen = tmp_path / "seen", []
+
+    def waiting(*arguments, **named):
+        seen.append(None)
+        deadline = time.monotonic() + 60
+        while len(seen) == 6 and not list(out.glob("overlays/*.jpg")):
+            assert time.monotonic() < deadline, "overlays are only made after the network"
+            time.sleep(0.01)
+        return infer_batch(*arguments, **named)
+
+    monkeypatch.setattr("deeplabv2.inference.infer_batch", waiting)
+    predict.run(make(PredictSettings, image_dir=str(trained / "JPEGImages"), out=str(out), crf=refined))
+    assert len(seen) == len(list(out.glob("overlays/*.jpg"))) == 9
+
+
+def test_an_interrupted_prediction_makes_only_what_is_missing_with_the_same_bytes(make, trained, tmp_path):
+    def times(folder):
+        return {path: path.stat().st_mtime_ns for path in folder.glob("*/*[gz]")}
+
+    options = {"image_dir": str(trained / "JPEGImages"), "num_workers": 2}
+    out = predict.run(make(PredictSettings, out=str(tmp_path / "seen"), **options))
+    written = {path.relative_to(out): path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    before = times(out)
+    assert len(before) == 27  # logits, labels and overlays of nine photos
+    removed = {out / "logits/v0.npz", out / "labels/v1.png", out / "overlays/v2.jpg"}
+    for path in (*removed, out / "summary.csv"):
+        path.unlink()
+    assert predict.run(make(PredictSettings, out=str(out), **options)) == out
+    again = {path.relative_to(out): path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    assert again == written
+    assert {path for path, time_ns in times(out).items() if before[path] != time_ns} == removed
 
 
 def test_crf_scores_are_those_of_the_labels_it_leaves(make, trained):
@@ -169,7 +202,7 @@ def test_labels_of_another_rule_for_competing_labels_are_made_again(make, capsys
     crf.run(settings)
     crf.run(settings)
     assert "0 labels written, 3 kept" in capsys.readouterr().err
-    monkeypatch.setattr(crf, "COMPETING_RATIO", 0.5)
+    monkeypatch.setattr(labelling, "COMPETING_RATIO", 0.5)
     crf.run(settings)
     assert "3 labels of other" in capsys.readouterr().err
 

@@ -26,6 +26,7 @@ from utils.files.cores import worker_count
 ITEMS_PER_PROCESS = 8
 
 SHARED_MEMORY = "/dev/shm"
+WORKERS_REMEDY = "give --num_workers=1, or more memory"
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 SLOW_IMPORTS = ("numpy", "cv2", "PIL.Image", "numba", "torch", "torchvision")
@@ -50,32 +51,47 @@ def parallel_map(
     module-level function or a functools.partial of one. An error stops the work and names its item. Raises UserError
     if num_workers is negative.
     """
-    if num_workers < 0:
-        raise UserError(str(num_workers), "--num_workers", "0 (one per core) or more")
+    num_workers = process_count(num_workers, len(items), programs=programs)
     if not items:
         return
-    if num_workers == 0:
-        num_workers = min(max(1, worker_count() // programs), math.ceil(len(items) / ITEMS_PER_PROCESS))
-    num_workers = min(num_workers, len(items))
-    call = partial(_call, function)
-    # in a log file, one line every few seconds instead of ten per second
-    interval = 0.1 if sys.stderr.isatty() else 5.0
-    with tqdm(total=len(items), desc=description, unit="image", mininterval=interval, disable=quiet) as bar:
+    call = partial(call_on, function)
+    with progress_bar(len(items), description, quiet=quiet) as bar:
         for result in map(call, items) if num_workers == 1 else _in_processes(call, items, num_workers):
             bar.update()
             yield result
 
 
+def process_count(num_workers: int, num_items: int, *, programs: int = 1) -> int:
+    """Return the number of processes for a number of items, see parallel_map. Raises UserError if it is negative."""
+    if num_workers < 0:
+        raise UserError(str(num_workers), "--num_workers", "0 (one per core) or more")
+    if num_workers == 0:
+        num_workers = min(max(1, worker_count() // programs), math.ceil(num_items / ITEMS_PER_PROCESS))
+    return max(1, min(num_workers, num_items))
+
+
+def progress_bar(total: int, description: str, *, quiet: bool = False) -> tqdm:
+    """Return a bar over images. In a log file it writes one line every few seconds instead of ten per second."""
+    interval = 0.1 if sys.stderr.isatty() else 5.0
+    return tqdm(total=total, desc=description, unit="image", mininterval=interval, disable=quiet)
+
+
 def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator:
+    # small enough that all processes finish together, large enough that messages cost nothing
+    chunk = max(1, min(8, len(items) // (4 * num_workers)))
+    with worker_processes(num_workers) as executor, worker_ends(remedy=WORKERS_REMEDY):
+        yield from executor.map(call, items, chunksize=chunk)
+
+
+@contextmanager
+def worker_processes(num_workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Start processes as work comes, which end with the block: after an error, after their current item."""
     context = _context()
     check_semaphores(num_workers, remedy="give --num_workers=1, or more shared memory (docker run --shm-size=1g)")
     stop = context.Event()
     executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
-    # small enough that all processes finish together, large enough that messages cost nothing
-    chunk = max(1, min(8, len(items) // (4 * num_workers)))
     try:
-        with worker_ends(remedy="give --num_workers=1, or more memory"):
-            yield from executor.map(call, items, chunksize=chunk)
+        yield executor
     finally:
         stop.set()  # after an error or Ctrl-C, workers end after their current item instead of their queue
         executor.shutdown(wait=True, cancel_futures=True)
@@ -152,7 +168,8 @@ def limit_threads(count: int) -> None:
         sys.modules["torch"].set_num_threads(count)
 
 
-def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
+def call_on(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
+    """Return function(item), in a process of the pool or in this one. An error names its item."""
     if _stop is not None and _stop.is_set():
         raise KeyboardInterrupt
     try:
