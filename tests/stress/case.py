@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from utils.files.locate import PROJECT_ROOT
 
 SECONDS = 60  # seconds after which a case counts as hanging
@@ -87,6 +89,8 @@ def start(run: Sequence[str] | str, folder: Path, output: Path) -> int:
         if isinstance(run, str):
             names = {"PY": sys.executable, "ROOT": str(PROJECT_ROOT)}
             os.execvpe("bash", ["bash", "-c", run], os.environ | names)
+        # a pool of threads does not survive a fork, and two threads that replace it at once abort the program
+        torch.set_num_threads(1)
         program = PROJECT_ROOT / run[0]
         sys.argv, sys.path[0] = [str(program), *run[1:]], str(program.parent)
         runpy.run_path(str(program), run_name="__main__")

@@ -80,8 +80,11 @@ def with_value(value: float) -> Make:
 
 
 def cam(name: str, keys: list[int], *, size: tuple[int, int] = (36, 44)) -> Make:
-    planes = np.full((len(keys), *size), 200, np.uint8)
-    return lambda folder: write_cam(folder / f"runs/exp/cam/{name}.npz", keys, planes)
+    def make(folder: Path) -> None:
+        # here, because every case is a fork of the process that has the table, and some maps take gigabytes
+        write_cam(folder / f"runs/exp/cam/{name}.npz", keys, np.full((len(keys), *size), 200, np.uint8))
+
+    return make
 
 
 def picture(path: str, mode: str, *, size: tuple[int, int] = (44, 36), **options: Any) -> Make:
