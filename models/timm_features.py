@@ -235,7 +235,8 @@ def measure(
     """Measure the layout of the maps that maps_of(images (N, 3, H, W)) returns, coarsest last.
 
     channels: of each map, None where unknown. multiple: what maps_of pads image sides to. Raises ModelOptionError if
-    the maps are not (N, C, h, w), or if the model fails on images of some size even when they are padded.
+    the maps are not (N, C, h, w), or if the model fails on images of some size, or leaves a border of them out, even
+    when they are padded.
     """
     training = model.training
     model.eval()
@@ -252,6 +253,8 @@ def measure(
         )
         if not fits:
             raise ModelOptionError("backbone", name, f"its maps are not laid out as (N, C, H, W); {SUGGESTION}")
+        if whole[1] % maps[-1].shape[-1]:  # no stride divides the image into so many positions
+            raise ModelOptionError("backbone", name, f"{_border(whole)}; {SUGGESTION}")
         strides = [whole[1] // x.shape[-1] for x in maps]
         multiple = _multiple(maps_of, strides, name, multiple)
     finally:
@@ -272,17 +275,21 @@ def _multiple(maps_of: Callable[[Tensor], Sequence[Tensor]], strides: Sequence[i
             height, width = (side + -side % candidate for side in size)
             maps = _attempt(maps_of, (height, width))
             if isinstance(maps, Exception):
-                problem = problem or f"it fails on a {_pixels((height, width))} image ({_reason(maps)})"
+                problem = f"it fails on a {_pixels((height, width))} image ({_reason(maps)})"
                 break
             expected = [(-(-height // stride), -(-width // stride)) for stride in strides]
-            covered &= [tuple(x.shape[2:]) for x in maps] == expected
+            found = [tuple(x.shape[2:]) for x in maps]
+            covered &= found == expected
+            if found[-1] != expected[-1]:  # its maps would be stretched over the image
+                problem = _border((height, width))
+                break
         else:
             if covered:
                 return candidate
             usable = usable or candidate
     if usable is None:
-        raise ModelOptionError("backbone", name, f"{problem}, and when it is padded; {SUGGESTION}")
-    return usable  # models without padding inside leave a border out at any size
+        raise ModelOptionError("backbone", name, f"{problem}; {SUGGESTION}")
+    return usable  # finer maps of models without padding inside, which only refine the last one, may miss a few pixels
 
 
 def _attempt(maps_of: Callable[[Tensor], Sequence[Tensor]], size: Sequence[int]) -> Sequence[Tensor] | Exception:
@@ -294,6 +301,10 @@ def _attempt(maps_of: Callable[[Tensor], Sequence[Tensor]], size: Sequence[int])
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _border(size: Sequence[int]) -> str:
+    return f"its maps leave a border of a {_pixels(size)} image out"
 
 
 def _pixels(size: Sequence[int]) -> str:

@@ -132,6 +132,27 @@ def test_a_backbone_that_fails_on_small_images_is_refused_before_the_start():
     assert error.value.option == "backbone"
 
 
+class Borderless(nn.Module):
+    """Convolutions without padding, as VGG's last one: a border of `border` positions is missing on every side."""
+
+    def __init__(self, border):
+        super().__init__()
+        self.border = border
+
+    def forward(self, x):
+        maps = x[..., ::8, ::8]
+        return maps[..., self.border : -self.border, self.border : -self.border] if min(maps.shape[2:]) > 2 else maps
+
+
+def test_a_backbone_whose_last_maps_leave_a_border_out_is_refused():
+    net = Borderless(1)
+    with pytest.raises(ModelOptionError, match="border") as error:
+        measure(net, lambda x: [net(x)], name="timm:x", channels=[None])
+    assert error.value.option == "backbone"
+    finer = lambda x: [net(x), x[..., ::8, ::8]]  # noqa: E731
+    assert measure(net, finer, name="timm:x", channels=[None, None]).stride == 8
+
+
 def test_padded_and_cropped_are_inverse_up_to_the_stride():
     x = images(75, 93)
     whole = padded(x, 32)
