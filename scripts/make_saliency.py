@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from scripts.prepare import saliency_models
-from scripts.prepare.onnx_model import NOTHING_SALIENT, onnx_detector
+from scripts.prepare.onnx_model import NOTHING_SALIENT, model_settings, onnx_detector
 from scripts.prepare.u2net import u2net_file
 from utils.config.options.prepare import SaliencyOptions
 from utils.data.dataset import open_dataset
@@ -61,6 +61,9 @@ def run(options: SaliencyOptions) -> Path:
     images = {name: image_or_guess(image_dir, name) for name in names}
     check_present(images.values(), "images", f"check --image_dir and the list ({listing})")
     folder = Path(options.out).absolute() if options.out else data.sal_dir
+    record = FolderSettings(folder / SETTINGS_FILE, SETTINGS_FILE, "maps", "scripts/make_saliency.py", "--out")
+    if options.onnx is not None:  # also if no map is missing; a model chosen by this program may be missing then
+        record.check(_settings(options), may_replace=options.overwrite)
     there = image_files(folder) if folder.is_dir() and not options.overwrite else {}
     stale = of_replaced_sources(there, images)
     if stale:
@@ -72,7 +75,6 @@ def run(options: SaliencyOptions) -> Path:
     if todo:
         options = _with_model(options)
         settings = _settings(options)
-        record = FolderSettings(folder / SETTINGS_FILE, SETTINGS_FILE, "maps", "scripts/make_saliency.py", "--out")
         record.check(settings, may_replace=options.overwrite)
         detector = _detector(options)
         with hold(folder):
@@ -97,7 +99,7 @@ def _settings(options: SaliencyOptions) -> dict[str, Any]:
     """Return the settings that determine the maps. Maps from other sources may be in the same folder."""
     if options.onnx is None:
         return {"rembg_model": options.rembg_model}
-    return {"onnx": Path(options.onnx).name} | {name: getattr(options, name) for name in ONNX_OPTIONS}
+    return model_settings(options.onnx) | {name: getattr(options, name) for name in ONNX_OPTIONS}
 
 
 def _detector(options: SaliencyOptions) -> saliency_models.Detector:

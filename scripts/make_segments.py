@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from scripts.prepare.onnx_model import model_settings
 from scripts.prepare.segment_makers import Segmenter, onnx_segmenter, regions, scikit_image, superpixels
 from utils.cam.segments import FORMS
 from utils.config.options.prepare import SegmentOptions
@@ -57,7 +58,7 @@ def run(options: SegmentOptions) -> Path:
     """Create the missing segments. Returns their folder.
 
     Raises UserError, before any file is written, if images are missing or the folder contains segments of other
-    settings.
+    settings, also if none is missing.
     """
     data = open_dataset(options.dataset)
     source_dir = find_image_dir(data, options.image_dir)
@@ -72,41 +73,39 @@ def run(options: SegmentOptions) -> Path:
     check_present(sources.values(), "masks" if options.masks else "images", f"check {option} and the list ({listing})")
     folder = Path(options.out).absolute() if options.out else data.root / SEGMENT_FOLDER
     check_apart(folder, "--out", masks=source_dir if options.masks else None, image_dir=source_dir)
+    record = FolderSettings(folder / SETTINGS_FILE, SETTINGS_FILE, "segments", "scripts/make_segments.py", "--out")
+    settings = _settings(options)
+    record.check(settings, may_replace=options.overwrite)
     there = {} if options.overwrite else {p.stem: p for form in FORMS for p in folder.glob(f"*{form}")}
     stale = of_replaced_sources(there, sources)
     todo = [_Job(sources[name], folder / name) for name in names if name not in there or name in stale]
     if todo:
-        _make_all(todo, options, folder)
+        make = _maker(options)
+        with hold(folder):
+            record.start(settings)
+            # a model itself uses all cores
+            num_workers = 1 if options.onnx else options.num_workers
+            for _ in parallel_map(make, todo, num_workers=num_workers, description="making segments"):
+                pass
     print(f"segments of {len(todo)} images written, {len(names) - len(todo)} kept: {folder}", file=sys.stderr)
     return folder
 
 
-def _make_all(todo: list[_Job], options: SegmentOptions, folder: Path) -> None:
-    record = FolderSettings(folder / SETTINGS_FILE, SETTINGS_FILE, "segments", "scripts/make_segments.py", "--out")
-    settings = _settings(options)
-    record.check(settings, may_replace=options.overwrite)
-    make: Callable[[_Job], None]
-    num_workers = options.num_workers
+def _maker(options: SegmentOptions) -> Callable[[_Job], None]:
     if options.onnx:
         chosen = {name: getattr(options, name) for name in ONNX_OPTIONS}
-        make = partial(_write_masks, segmenter=onnx_segmenter(existing_path(options.onnx, "--onnx"), **chosen))
-        num_workers = 1  # the model itself uses all cores
-    elif options.masks:
-        make = _write_regions
-    else:
-        if options.method != "watershed":
-            scikit_image()
-        make = partial(_write_superpixels, method=options.method, size=options.size, scale=options.scale)
-    with hold(folder):
-        record.start(settings)
-        for _ in parallel_map(make, todo, num_workers=num_workers, description="making segments"):
-            pass
+        return partial(_write_masks, segmenter=onnx_segmenter(existing_path(options.onnx, "--onnx"), **chosen))
+    if options.masks:
+        return _write_regions
+    if options.method != "watershed":
+        scikit_image()
+    return partial(_write_superpixels, method=options.method, size=options.size, scale=options.scale)
 
 
 def _settings(options: SegmentOptions) -> dict[str, Any]:
     """Return the settings that determine the segments."""
     if options.onnx:
-        return {"onnx": Path(options.onnx).name} | {name: getattr(options, name) for name in ONNX_OPTIONS}
+        return model_settings(options.onnx) | {name: getattr(options, name) for name in ONNX_OPTIONS}
     if options.masks:
         return {"masks": str(Path(options.masks).absolute())}
     scale = {"scale": options.scale} if options.method == "felzenszwalb" else {}

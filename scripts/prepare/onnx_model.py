@@ -10,6 +10,8 @@ from PIL import Image
 
 from scripts.prepare.saliency_models import Detector
 from utils.errors import UserError
+from utils.files.locate import existing_path
+from utils.files.sources import digest_of
 from utils.runtime.onnx_session import first_line, open_session
 
 Model = Callable[[Image.Image], list[Any]]  # RGB photo -> all outputs
@@ -39,6 +41,12 @@ class Input:
         order = ["HWC".index(axis) for axis in self.axes if axis != "N"]
         planes = resized.transpose(order)
         return np.ascontiguousarray(planes[None] if "N" in self.axes else planes)
+
+
+def model_settings(given: str) -> dict[str, str]:
+    """Return what identifies the file of a model, the value of --onnx: name and digest. Raises UserError."""
+    path = existing_path(given, "--onnx")
+    return {"onnx": path.name, "model": digest_of(path)}
 
 
 def onnx_detector(

@@ -1,5 +1,6 @@
 """Missing saliency maps of a dataset are created by pretrained detectors, once."""
 
+import json
 import os
 import sys
 import types
@@ -87,10 +88,19 @@ def test_only_missing_maps_are_made_and_others_are_kept(data, tmp_path, capsys):
 
 def test_maps_of_two_models_made_here_never_stand_together(data, tmp_path):
     folder = make(data, onnx=model(tmp_path / "red.onnx"))
-    (folder / "p2.png").unlink()
-    with pytest.raises(UserError, match=r"onnx: was red\.onnx, is blue\.onnx"):
-        make(data, onnx=model(tmp_path / "blue.onnx"))
+    for _ in range(2):  # also where none is missing
+        with pytest.raises(UserError, match=r"onnx: was red\.onnx, is blue\.onnx"):
+            make(data, onnx=model(tmp_path / "blue.onnx"))
+        (folder / "p2.png").unlink(missing_ok=True)
+    with pytest.raises(UserError, match="model: was"):
+        make(data, onnx=model(tmp_path / "red.onnx", weights=(0.0, 1.0, 0.0)))  # the file was replaced
     assert not (folder / "p2.png").exists()
+    record = folder / "saliency_settings.json"
+    made = json.loads(record.read_text())
+    del made["model"]
+    record.write_text(json.dumps(made))  # of a version that did not store the digest
+    make(data, onnx=str(tmp_path / "red.onnx"))
+    assert (folder / "p2.png").exists() and "model" in json.loads(record.read_text())
 
 
 def test_min_max_stretches_each_map_and_flat_maps_become_zero(data, tmp_path):

@@ -10,7 +10,7 @@ from utils.files.atomic import read_json, write_json
 from utils.files.disk import remove_file
 
 RECORD = "settings.json"
-LATER = ("classes", "annotations")  # settings that records of older versions do not contain
+LATER = ("classes", "annotations", "model")  # settings that records of older versions do not contain
 
 
 @dataclass(frozen=True)
