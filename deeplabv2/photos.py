@@ -15,6 +15,7 @@ from utils.files.locate import existing_path
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, to_do
 from utils.files.text import first_few
+from utils.runs.handing_on import check_apart
 
 
 def photos_of(given: str, out: Path, *, without: Sequence[Path] = (), num_workers: int = 0) -> dict[str, Path]:
@@ -22,8 +23,10 @@ def photos_of(given: str, out: Path, *, without: Sequence[Path] = (), num_worker
 
     given: a folder, searched with its subfolders, a photo, or a pattern. frame_2 precedes frame_10. Prints which files
     are skipped. Photos that are not plain upright JPEGs or PNGs are converted to out/photos. Raises UserError if there
-    are no photos, or naming all photos that cannot be opened.
+    are no photos, if `out` is the folder itself, or naming all photos that cannot be opened.
     """
+    if not glob.has_magic(given):
+        check_apart(out, "--out", image_dir=Path(given).expanduser())
     folder, photos = _found(given, [out, *without])
     if not photos:
         raise UserError("contains no photos", folder, "photos are JPEG, PNG, WebP, TIFF, …", "give another --image_dir")

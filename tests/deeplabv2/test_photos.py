@@ -18,6 +18,14 @@ def test_patterns_leave_out_what_systems_put_beside_photos(tmp_path, capsys):
         photos_of(str(tmp_path / "*.gif"), tmp_path / "out")
 
 
+def test_results_are_not_written_beside_the_photos_whose_labels_would_then_be_photos(tmp_path):
+    photo(tmp_path / "p" / "a.jpg")
+    with pytest.raises(UserError, match="--image_dir"):
+        photos_of(str(tmp_path / "p"), tmp_path / "p")
+    assert set(photos_of(str(tmp_path / "p"), tmp_path / "p" / "out")) == {"a"}
+    assert set(photos_of(str(tmp_path / "p" / "a.jpg"), tmp_path / "p")) == {"a"}
+
+
 def test_a_pattern_over_folders_names_one_that_cannot_be_read(tmp_path, monkeypatch):
     photo(tmp_path / "a.jpg")
     photo(tmp_path / "b" / "c.jpg")
