@@ -60,8 +60,11 @@ def run(settings: CamSettings) -> Path:
 
 
 def _has_its_tags(job: _Job) -> bool:
-    """Whether the maps that are there are those of the image's present tags."""
-    return read_cam_keys(job.cam).tolist() == list(job.entry.tags)
+    """Whether the maps that are there are intact, and those of the image's present tags."""
+    try:
+        return read_cam_keys(job.cam).tolist() == list(job.entry.tags)
+    except UserError:
+        return False
 
 
 def _write(job: _Job) -> None:

@@ -28,7 +28,7 @@ from utils.files.sources import digest_of, to_do
 # labels below it win nowhere, before or after the CRF
 STORED_RATIO = 0.01
 MOST_ENTRIES = 1 << 30  # of an array: a larger one is damaged and would fill the memory
-REMEDY = "delete it and run main.py test again"
+REMEDY = "delete it and run the command again"
 
 
 @dataclass(frozen=True)

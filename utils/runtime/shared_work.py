@@ -193,8 +193,12 @@ class _Mail:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Return the content of a file that another process writes and may replace or remove; None if it is not there."""
+    """Return the content of a file that another process writes and may replace or remove.
+
+    None if it is not there, or is something else than a message.
+    """
     try:
-        return json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
+    return content if isinstance(content, dict) else None

@@ -72,6 +72,8 @@ def test_messages_of_a_killed_job_are_not_believed(tmp_path):
         (folder / f"{rank}.json").write_text(json.dumps(sign))
         for number in (0, 1, 2):
             (folder / f"{rank}.{number}.json").write_text(json.dumps({"token": "old", "content": ["wrong"]}))
+    (folder / "1.json").write_text("[]")  # of something else
+    (folder / "1.0.json").write_text("7")
     main, other = run_all(tmp_path, 2)
     assert main[0] == other[0] == [1, "two"] and main[1] == [item * 2 for item in ITEMS]
 
