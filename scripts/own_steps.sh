@@ -131,15 +131,19 @@ step_prepare() {
 
 # Refuses to continue a run that was trained on other photos or tags
 same_data_as_before() {
-  local part
-  for part in train_cls.txt classes.txt; do
+  local part some
+  "$PYTHON" -c 'import csv, sys
+for row in csv.DictReader(open(sys.argv[1], encoding="utf-8", errors="replace")):
+    print(row["name"], row["digest"], row["changes"])' "$DATA/names.csv" >"$DATA/photos.txt"
+  for part in train_cls.txt classes.txt photos.txt; do
     if [[ -d "$RUN/model" && -f "$RUN/$part" ]] && ! cmp -s "$DATA/$part" "$RUN/$part"; then
-      refuse "photos or tags changed since $NAME was trained: give another NAME, or start again after
+      some="$(comm -3 <(sort "$DATA/$part") <(sort "$RUN/$part") | awk '!seen[$1]++ && ++n <= 3 { print $1 }' | paste -sd, -)"
+      refuse "photos or tags changed since $NAME was trained ($part: $some): give another NAME, or start again after
   rm -r $(printf '%q ' "$RUN" "$LABELS" "$ROOT/deeplabv2/data/models/$NAME" "$RESULTS")" 1
     fi
   done
   mkdir -p "$RUN"
-  cp "$DATA/train_cls.txt" "$DATA/classes.txt" "$RUN/"
+  cp "$DATA/train_cls.txt" "$DATA/classes.txt" "$DATA/photos.txt" "$RUN/"
 }
 
 step_check() {

@@ -19,11 +19,12 @@ from scripts.prepare.coco_masks import AnnotatedImage, label_map, read_instances
 from utils.config.options.prepare import PrepareCocoOptions
 from utils.data import catalog
 from utils.data.image_list import ImageEntry, write_image_list
-from utils.data.images import open_header, write_label_png
+from utils.data.images import open_complete, write_label_png
 from utils.errors import UserError
 from utils.files.atomic import write_lines
 from utils.files.linking import link_all
 from utils.files.locate import existing_path
+from utils.files.lock import hold
 from utils.files.manifest import FolderSettings
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of
@@ -60,16 +61,17 @@ def run(options: PrepareCocoOptions) -> Path:
     for split, images in splits.items():
         files = [coco / split / image.file_name for image in images]
         check_present(files, "images", f"unpack {split}.zip again")
-        _check_sizes(images, files, coco / _annotation_file(split), num_workers=options.num_workers)
+        _check_images(images, files, coco / _annotation_file(split), num_workers=options.num_workers)
         sources |= {out / catalog.IMAGE_FOLDER / file.name: file for file in files}
-    link_all(sources, copy=options.copy, num_workers=options.num_workers, description="linking images")
-    record.start(settings)
-    _make_masks([*splits["train2014"], *splits["val2014"]], out / catalog.MASK_FOLDER, options)
-    write_lines(out / catalog.CLASSES_FILE, catalog.COCO_CLASSES)
-    for split, images in splits.items():
-        tags, masks = LISTS[split]
-        write_image_list(out / masks, [ImageEntry(image.name) for image in images])
-        write_image_list(out / tags, [ImageEntry(image.name, image.tags) for image in images])
+    with hold(out):
+        link_all(sources, copy=options.copy, num_workers=options.num_workers, description="linking images")
+        record.start(settings)
+        _make_masks([*splits["train2014"], *splits["val2014"]], out / catalog.MASK_FOLDER, options)
+        write_lines(out / catalog.CLASSES_FILE, catalog.COCO_CLASSES)
+        for split, images in splits.items():
+            tags, masks = LISTS[split]
+            write_image_list(out / masks, [ImageEntry(image.name) for image in images])
+            write_image_list(out / tags, [ImageEntry(image.name, image.tags) for image in images])
     print(f"{out}: {'copies' if options.copy else 'links'} of {coco}", *list_sizes(out, catalog.COCO14), sep="\n  ")
     print(next_steps(out))
     return out
@@ -86,18 +88,21 @@ def _check_pieces(coco: Path) -> None:
         raise UserError(f"{coco} is missing {', '.join(missing)}", "--coco", remedy=remedy)
 
 
-def _check_sizes(images: list[AnnotatedImage], files: list[Path], listing: Path, *, num_workers: int) -> None:
-    """Raise UserError if the images' sizes differ from their annotations."""
+def _check_images(images: list[AnnotatedImage], files: list[Path], listing: Path, *, num_workers: int) -> None:
+    """Raise UserError if images cannot be read, or differ in size from their annotations."""
     pairs = list(zip(images, files))
-    look = parallel_map(_size_problem, pairs, num_workers=num_workers, description="checking sizes")
+    look = parallel_map(_problem_of, pairs, num_workers=num_workers, description="checking images")
     if wrong := [problem for problem in look if problem]:
         remedy = "unpack the images again, or fix the annotations"
-        raise UserError(f"{len(wrong)} images have another size: {first_few(wrong)}", listing, remedy=remedy)
+        raise UserError(f"does not fit {len(wrong)} images: {first_few(wrong)}", listing, remedy=remedy)
 
 
-def _size_problem(pair: tuple[AnnotatedImage, Path]) -> str | None:
+def _problem_of(pair: tuple[AnnotatedImage, Path]) -> str | None:
     image, file = pair
-    width, height = open_header(file).size
+    try:
+        width, height = open_complete(file).size
+    except UserError as error:
+        return f"{file.name} {error.what}"
     if (width, height) == (image.width, image.height):
         return None
     return f"{file.name} is {width}x{height}, annotated as {image.width}x{image.height}"

@@ -27,6 +27,7 @@ from utils.files.atomic import write_lines
 from utils.files.disk import remove_file
 from utils.files.linking import link_all, link_folder
 from utils.files.locate import existing_path
+from utils.files.lock import hold
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
 from utils.runs.inputs import check_present, list_sizes, next_steps
@@ -61,14 +62,15 @@ def run(options: PrepareVocOptions) -> Path:
         files = [voc / folder / f"{name}.{suffix}" for name in (*splits.train, *splits.val)]
         check_present(files, "files", "unpack VOC 2012 again")
     tags = _tags(voc, [*splits.tagged, *splits.val], num_workers=options.num_workers)
-    for folder in (catalog.IMAGE_FOLDER, catalog.MASK_FOLDER):
-        link_folder(voc / folder, out / folder, copy=options.copy, num_workers=options.num_workers)
-    masks = out / catalog.AUG_MASK_FOLDER
-    if aug:
-        link_folder(aug, masks, copy=options.copy, num_workers=options.num_workers)
-    elif sbd:
-        _convert_sbd(sbd, voc, masks, splits, copy=options.copy, num_workers=options.num_workers)
-    _write_lists(out, splits, tags)
+    with hold(out):
+        for folder in (catalog.IMAGE_FOLDER, catalog.MASK_FOLDER):
+            link_folder(voc / folder, out / folder, copy=options.copy, num_workers=options.num_workers)
+        masks = out / catalog.AUG_MASK_FOLDER
+        if aug:
+            link_folder(aug, masks, copy=options.copy, num_workers=options.num_workers)
+        elif sbd:
+            _convert_sbd(sbd, voc, masks, splits, copy=options.copy, num_workers=options.num_workers)
+        _write_lists(out, splits, tags)
     print(f"{out}: {'copies' if options.copy else 'links'} of {voc}", *list_sizes(out, catalog.VOC12), sep="\n  ")
     if not splits.aug:
         print("  the training list is VOC's train; the published runs train on train_aug, which needs --sbd")

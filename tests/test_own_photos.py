@@ -164,6 +164,30 @@ def test_masks_choose_no_threshold():
     assert done.stdout.split()[-1] == "--threshold=0.3"
 
 
+def test_photos_that_were_replaced_since_the_training_are_named(tmp_path):
+    steps = f"""
+        set -euo pipefail
+        refuse() {{ echo "error: $1" >&2; exit "${{2:-2}}"; }}
+        source scripts/own_steps.sh
+        DATA="{tmp_path}/data" RUN="{tmp_path}/run" RESULTS="{tmp_path}/results"
+        same_data_as_before
+    """
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "classes.txt").write_text("cat\n")
+    (tmp_path / "data" / "train_cls.txt").write_text("a 0\nb 0\n")
+
+    def done(digest: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "data" / "names.csv").write_text(f"name,file,digest,changes\na,a.jpg,1,\nb,b.jpg,{digest},\n")
+        variables = environment(ROOT=".", NAME="mine")
+        return subprocess.run(["bash", "-c", steps], cwd=PROJECT_ROOT, env=variables, capture_output=True, text=True)
+
+    assert done("2").returncode == 0 == done("3").returncode  # nothing is trained yet
+    (tmp_path / "run" / "model").mkdir()
+    assert done("3").returncode == 0
+    refused = done("4")
+    assert refused.returncode == 1 and "(photos.txt: b)" in refused.stderr
+
+
 def quality(folder: Path, *, gpu: bool = False, package: bool = True, **variables: str):
     """What choose_quality makes of the variables, for a run in `folder`."""
     steps = f"""

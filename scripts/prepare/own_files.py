@@ -21,7 +21,7 @@ from utils.files.disk import disk_errors, remove_file
 from utils.files.linking import link_all
 from utils.files.parallel import parallel_map
 
-COLUMNS = ("name", "file", "tags", "image", "bytes", "modified", "changes")
+COLUMNS = ("name", "file", "tags", "image", "digest", "changes")
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,6 @@ def _recorded(path: Path) -> dict[str, dict[str, str]]:
 
 def _row(placing: Placing, item: Item, report: ImageReport) -> dict[str, str]:
     source = item.files.image
-    with disk_errors(source):
-        status = source.stat()
     changes = "; ".join(report.changes)
     if "scaled" in changes:
         changes += f" to {placing.max_side}"
@@ -106,8 +104,7 @@ def _row(placing: Placing, item: Item, report: ImageReport) -> dict[str, str]:
         "file": relative(source, placing.photos).as_posix(),
         "tags": ";".join(item.photo.tags or ()),
         "image": f"{item.photo.name}{plain_suffix(source, report.changes)}",
-        "bytes": str(status.st_size),
-        "modified": str(status.st_mtime_ns),
+        "digest": report.digest,
         "changes": changes,
     }
 

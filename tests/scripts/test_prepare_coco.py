@@ -135,6 +135,14 @@ def test_a_file_that_is_something_else_is_named(folder, content):
         prepare(folder)
 
 
+def test_an_image_that_is_cut_short_is_named_before_anything_is_written(folder):
+    path = folder / "coco" / "train2014" / f"{FIRST}.jpg"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match=f"1 images: {FIRST}"):
+        prepare(folder)
+    assert not (folder / "coco14").exists()
+
+
 def test_an_image_name_in_both_splits_is_refused_before_anything_is_written(folder):
     train, val = (next(folder.rglob(f"instances_{split}2014.json")) for split in ("train", "val"))
     names = [json.loads(path.read_text())["images"][0]["file_name"] for path in (train, val)]

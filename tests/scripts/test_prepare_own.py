@@ -1,6 +1,7 @@
 """The user's photos are converted to a dataset, or all faults are reported and nothing is written."""
 
 import csv
+import os
 import unicodedata
 
 import numpy as np
@@ -127,6 +128,25 @@ def test_copies_outlive_the_photos_and_a_second_run_changes_nothing(folder):
     with_csv(folder, GOOD, copy=True)
     assert {path: path.lstat().st_mtime_ns for path in (out / "JPEGImages").iterdir()} == stamps
     assert not any(path.is_symlink() for path in stamps)
+
+
+def test_a_converted_photo_is_converted_again_by_its_content_and_not_by_its_date(tmp_path):
+    """Dates and sizes of photos in archives and on network drives are often equal."""
+    source = tmp_path / "photos" / "cat" / "a.bmp"
+    photo(source, seed=1)
+    os.utime(source, (100, 100))
+    out = prepare(tmp_path)
+    made = next((out / "JPEGImages").iterdir())
+    before, size = made.read_bytes(), source.stat().st_size
+    os.utime(source, (2_000_000_000, 2_000_000_000))
+    stamp = made.stat().st_mtime_ns
+    prepare(tmp_path)
+    assert made.stat().st_mtime_ns == stamp
+    photo(source, seed=2)
+    os.utime(source, (2_000_000_000, 2_000_000_000))
+    assert source.stat().st_size == size
+    prepare(tmp_path)
+    assert made.read_bytes() != before
 
 
 def test_everything_wrong_in_the_table_is_told_at_once(folder):

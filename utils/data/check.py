@@ -11,11 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.data.catalog import IGNORE_INDEX
-from utils.data.images import are_few, decode, decode_with_bits, open_header
+from utils.data.images import are_few, decode, decode_with_bits, open_complete, open_header
 from utils.data.label_check import unknown_labels
 from utils.data.maps import SIXTEEN_BIT, label_of, saliency_of
 from utils.data.photos import SCALED, TURNED, is_turned, read_photo
 from utils.errors import UserError
+from utils.files.sources import digest_of
 from utils.files.text import first_few
 
 # Pillow modes that are valid in a dataset; scripts/prepare_own.py converts others
@@ -66,7 +67,7 @@ class ImageFiles:
 class ImageReport:
     """Faults of one image's files. labels: classes in its mask. turned: the image's EXIF data rotates it.
 
-    size: width and height of the upright photo, if inspect_photo read it.
+    size: width and height of the upright photo, and digest: of the file's content, if inspect_photo read it.
     readings: conversions that were needed to read its maps. changes: what scripts/prepare_own.py would change in the
     image (read_photo).
     """
@@ -79,12 +80,13 @@ class ImageReport:
     readings: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
+    digest: str = ""
 
 
 def inspect_image(files: ImageFiles, *, num_classes: int, whole: bool = True) -> ImageReport:
-    """Read image, saliency map and mask of one image. whole: decode them instead of reading only headers."""
+    """Read image, saliency map and mask of one image. whole: decode them instead of reading only their ends."""
     look = _Inspection()
-    image = look.read(files.image, "images", decode if whole else open_header)
+    image = look.read(files.image, "images", decode if whole else open_complete)
     if image and image.mode not in EIGHT_BIT:
         look.fault("images without 8 bits per channel", files.image, f"mode {image.mode}")
     turned = image is not None and whole and is_turned(image)  # a PNG's EXIF data may follow its pixels
@@ -103,7 +105,8 @@ def inspect_photo(files: ImageFiles, *, num_classes: int, max_side: int) -> Imag
     turned = TURNED in changes
     faults, readings = tuple(look.faults), tuple(look.readings)
     size = photo.image.size if photo else None
-    return ImageReport(files.name, faults, labels, look.has_ignored, turned, readings, tuple(changes), size)
+    digest = digest_of(files.image) if photo else ""
+    return ImageReport(files.name, faults, labels, look.has_ignored, turned, readings, tuple(changes), size, digest)
 
 
 class _Inspection:
@@ -135,7 +138,7 @@ class _Inspection:
         self, files: ImageFiles, size: tuple[int, int] | None, *, num_classes: int, whole: bool
     ) -> tuple[int, ...]:
         """Check saliency map and mask of an image of `size` (width, height). Returns the classes in the mask."""
-        saliency = self.read(files.saliency, "saliency maps", decode if whole else open_header)
+        saliency = self.read(files.saliency, "saliency maps", decode if whole else open_complete)
         mask = self.read(files.mask, "masks", decode_with_bits if whole else lambda path: (open_header(path), ""))
         for other, path, what in (
             (saliency, files.saliency, "saliency maps"),
@@ -183,9 +186,9 @@ def _pixels(size: tuple[int, int]) -> str:
 
 
 def inspect_before_training(items: Sequence[ImageFiles]) -> Iterator[Fault]:
-    """Yield faults of the files that training reads. A few files are decoded; of more, only the headers are read.
+    """Yield faults of the files that training reads. A few files are decoded; of more, only header and end are read.
 
-    Headers show files that are not images or differ in size, at some thousand images per second.
+    These show files that are not images, are cut short or differ in size, at some thousand images per second.
     """
     whole = are_few([path for item in items for path in (item.image, item.saliency) if path])
     look = partial(inspect_image, num_classes=0, whole=whole)

@@ -18,6 +18,7 @@ from utils.files.text import first_few
 AnswerT = TypeVar("AnswerT")
 
 FEW_FILES, FEW_BYTES = 1000, 100 << 20  # that are read whole before a training starts
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82"}  # Pillow's name of a format -> the end of its files
 
 
 def find_image(folder: Path, name: str) -> Path:
@@ -107,6 +108,21 @@ def decode(path: Path) -> Image.Image:
 def open_header(path: Path) -> Image.Image:
     """Read size and mode of an image without its pixels. Raises UserError like decode."""
     return _open(path, lambda image: image.close())
+
+
+def open_complete(path: Path) -> Image.Image:
+    """Like open_header, but also raise UserError if the file is cut short.
+
+    Only a file that does not end as its format does, which may be intact, is decoded to find out.
+    """
+    image = open_header(path)
+    end = ENDS.get(image.format or "")
+    if end is None:
+        return image
+    with disk_errors(path), path.open("rb") as file:
+        file.seek(-min(len(end), path.stat().st_size), 2)
+        ended = file.read() == end
+    return image if ended else decode(path)
 
 
 def are_few(files: Sequence[Path]) -> bool:

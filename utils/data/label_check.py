@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.data.catalog import IGNORE_INDEX
-from utils.data.images import are_few, decode, open_header, read_label
+from utils.data.images import are_few, decode, open_complete, read_label
 from utils.errors import UserError
 from utils.files.parallel import parallel_map
 from utils.files.text import first_few
@@ -92,12 +92,12 @@ def check_labels(
 def inspect_label(
     item: tuple[str, Path], *, label_dir: Path, mask_dir: Path | None, num_labels: int, whole: bool = False
 ) -> LabelReport:
-    """Check one image's label. item: (name, image path). whole: decode the image instead of reading its header."""
+    """Check one image's label. item: (name, image path). whole: decode the image instead of reading its ends."""
     name, image_file = item
     path = label_dir / f"{name}.png"
     try:
         label = read_label(path)
-        width, height = (decode if whole else open_header)(image_file).size
+        width, height = (decode if whole else open_complete)(image_file).size
     except UserError as error:
         return LabelReport(np.zeros(256, np.int64), unreadable=f"{error.where}: {error.what}")
     counts = np.bincount(label.ravel(), minlength=256)

@@ -6,6 +6,7 @@ from utils.data.images import (
     find_image,
     image_files,
     image_or_guess,
+    open_complete,
     read_gray,
     read_label,
     read_rgb,
@@ -67,6 +68,21 @@ def test_truncated_file_is_named(tmp_path):
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:900])
     with pytest.raises(UserError, match=r"a\.jpg"):
         read_rgb(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_a_file_that_is_cut_short_is_found_by_its_end(tmp_path, name):
+    path = tmp_path / name
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    assert open_complete(path).size == (64, 64)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"\0" * 99)  # as some cameras do
+    assert open_complete(path).size == (64, 64)
+    if name != "a.webp":  # its header states the length, so Pillow finds it without help
+        for kept in (len(whole) - 30, len(whole) // 2):
+            path.write_bytes(whole[:kept])
+            with pytest.raises(UserError, match=name):
+                open_complete(path)
 
 
 def test_image_is_found_whatever_its_suffix(tmp_path):
