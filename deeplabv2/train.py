@@ -20,10 +20,11 @@ from deeplabv2.step_settings import TrainSettings
 from models.errors import ModelOptionError
 from utils.data.catalog import VOC_CLASSES
 from utils.data.dataset import Dataset
-from utils.data.image_list import read_image_list
+from utils.data.image_list import ImageEntry, digest_of_list, read_image_list
 from utils.data.label_check import LabelSummary, check_labels
 from utils.errors import UserError, as_user_error
 from utils.files.lock import hold
+from utils.files.sources import sizes_digest
 from utils.files.text import first_few
 from utils.runs.handing_on import check_stored_classes
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
@@ -139,7 +140,7 @@ def run(settings: Settings) -> Path | None:
                 num_images=len(split.entries),
                 world_size=process.world_size,
                 labels=labels,
-                corrected=len(corrected),
+                corrected=corrected,
             ),
             log,
             length="--SOLVER.ITER_MAX",
@@ -149,6 +150,7 @@ def run(settings: Settings) -> Path | None:
             latest=latest,
             final=paths.final,
             classes=data.classes,
+            images=sizes_digest(split.files.values()) if process.is_main else "",
         )
         return Trainer(task, make_settings(settings), run_, process).fit()
 
@@ -194,7 +196,7 @@ def described_loss(solver: SolverSettings) -> str:
 
 
 def facts_of(
-    settings: Settings, *, num_images: int, world_size: int, labels: str, corrected: int = 0
+    settings: Settings, *, num_images: int, world_size: int, labels: str, corrected: Collection[str] = ()
 ) -> dict[str, Any]:
     """Return the values that must match on resume: they determine the samples of a step and the optimiser's kind."""
     return {
@@ -206,7 +208,8 @@ def facts_of(
         "number of images": num_images,
         "number of processes": world_size,
         "digest of the labels": labels,
-        "corrected labels": f"{corrected} of weight {settings.DATASET.CORRECTED_WEIGHT:g}" if corrected else None,
+        "corrected labels": f"{len(corrected)} of weight {settings.DATASET.CORRECTED_WEIGHT:g}" if corrected else None,
+        "digest of the corrected list": digest_of_list(map(ImageEntry, sorted(corrected))) if corrected else None,
     }
 
 

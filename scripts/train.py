@@ -17,11 +17,13 @@ from utils.copy_paste.pasting import Paster
 from utils.data.catalog import VOC_CLASSES
 from utils.data.class_names import check_classes
 from utils.data.dataset import Dataset, open_dataset
-from utils.data.image_list import ImageEntry, read_image_list
+from utils.data.image_list import ImageEntry, digest_of_list, read_image_list
+from utils.data.images import image_files
 from utils.data.learnable import tag_faults, tag_warnings
 from utils.errors import UserError
 from utils.files.locate import existing_path, weights_path
 from utils.files.lock import hold
+from utils.files.sources import sizes_digest
 from utils.l2g_samples import COMPOSITIONS, L2GDataset, SampleRecipe, check_files, check_headers
 from utils.runs.inputs import training_paths
 from utils.runs.paths import RunPaths, foreground_bank_dir
@@ -87,7 +89,7 @@ def run(options: TrainOptions) -> Path | None:
             paths,
             dataset.checkpoint_prefix,
             options,
-            facts_of(options, num_images=len(samples), world_size=process.world_size),
+            facts_of(options, inputs.entries, world_size=process.world_size),
             log,
             length="--epochs",
             initial="--load_checkpoint",
@@ -95,6 +97,7 @@ def run(options: TrainOptions) -> Path | None:
             memory_remedy=NAMES.out_of_memory,
             latest=latest,
             classes=dataset.classes,
+            images=images_digest(inputs) if process.is_main else "",
         )
         trainer = Trainer(task, settings, run_, process)
         if latest is None and options.load_checkpoint not in (None, "none"):
@@ -151,14 +154,15 @@ def about_bank(options: TrainOptions, bank: ForegroundBank, dataset: Dataset) ->
     return f"{options.cda} pastes from the {len(bank)} foregrounds in {bank.folder}{none_of}"
 
 
-def facts_of(options: TrainOptions, *, num_images: int, world_size: int) -> dict[str, Any]:
+def facts_of(options: TrainOptions, entries: Sequence[ImageEntry], *, world_size: int) -> dict[str, Any]:
     """Return the values that must match on resume: they determine the samples of a step and the optimiser's kind."""
     return {
         "--batch_size": options.batch_size,
         "--accumulate": options.accumulate,
         "--seed": options.seed,
         "--optimizer": options.optimizer,
-        "number of images": num_images,
+        "number of images": len(entries),
+        "digest of the list and its tags": digest_of_list(entries),
         "number of processes": world_size,
     }
 
@@ -234,7 +238,7 @@ def check_input(options: TrainOptions, dataset: Dataset, *, fresh: bool = True) 
     """Check and return the inputs of training. Raises one UserError naming everything that is missing and its location.
 
     fresh: the run is neither resumed nor started from a checkpoint, and needs initial weights. A few images and
-    saliency maps are decoded; of more, only the headers are read. scripts/check_data.py reads them completely.
+    saliency maps are decoded; of more, only header and end are read. scripts/check_data.py reads them completely.
     """
     image_dir, sal_dir, listing = training_paths(
         dataset, image_dir=options.image_dir, sal_dir=options.sal_dir, train_list=options.train_list
@@ -260,6 +264,12 @@ def check_input(options: TrainOptions, dataset: Dataset, *, fresh: bool = True) 
     if problems:
         raise UserError("training cannot start:\n  " + "\n  ".join(problems))
     return Inputs(entries, image_dir, sal_dir, bank)
+
+
+def images_digest(inputs: Inputs) -> str:
+    """Return a digest of the names and sizes of the listed images."""
+    files = image_files(inputs.image_dir)
+    return sizes_digest(files[entry.name] for entry in inputs.entries)
 
 
 def open_bank(options: TrainOptions, dataset: Dataset) -> ForegroundBank | None:

@@ -239,6 +239,10 @@ def test_a_list_of_corrected_labels_changes_the_training_and_is_checked(data, tm
     weights = [read_checkpoint(path)["state_dict"] for path in runs.values()]
     assert any(not torch.equal(value, weights[1][key]) for key, value in weights[0].items())
     assert "1 labels are corrected: their pixels count 5 times" in (runs["weighted"].parent / "log.txt").read_text()
+    (data / "corrected.txt").write_text("t2\n")  # as many, but another one
+    more = {"DATASET__CORRECTED_LIST": "corrected", "SOLVER__ITER_MAX": 3, "SOLVER__RESUME": True}
+    with pytest.raises(UserError, match="digest of the corrected list"):
+        train.run(small_settings(data, Settings, EXP__OUTPUT_DIR=str(tmp_path / "weighted"), **more))
     (data / "corrected.txt").write_text("v0\n")
     with pytest.raises(UserError, match=r"corrected\.txt.*v0"):
         train.run(small_settings(data, Settings, DATASET__CORRECTED_LIST="corrected", EXP__ID="other"))

@@ -205,6 +205,41 @@ def test_another_run_is_not_resumed_and_keeps_its_options(options, fast_steps, m
     assert load_options(TrainOptions, paths_of(begun).config) == begun
 
 
+def test_changed_tags_are_not_resumed_and_replaced_images_are_said(tmp_path, fast_steps, capsys):
+    data = make_training_data(tmp_path)
+
+    def options(**more):
+        return small_options(data, runs_dir=str(tmp_path / "runs"), **more)
+
+    fast_steps()
+    train.run(options(epochs=1))
+    listing, image = data / "train_cls.txt", data / "JPEGImages" / "p0.png"
+    listed = listing.read_text()
+    listing.write_text(listed.replace("p0 0", "p0 1"))
+    assert listing.read_text() != listed
+    more = options(epochs=2, resume=True)
+    with pytest.raises(UserError, match="digest of the list"):
+        train.run(more)
+    listing.write_text(listed)
+    capsys.readouterr()
+    write_image(image, np.full((36, 44, 3), 90, np.uint8))
+    train.run(more)
+    assert "images were replaced" in "".join(capsys.readouterr())
+    train.run(options(epochs=3, resume=True))
+    assert "images were replaced" not in "".join(capsys.readouterr())
+
+
+def test_a_checkpoint_of_an_older_version_has_no_digests_and_is_resumed(options, fast_steps, capsys):
+    fast_steps()
+    train.run(options(epochs=1))
+    path = paths_of(options()).model_dir / "toy_epoch_0.pth"
+    content = read_checkpoint(path)
+    del content["facts"]["digest of the list and its tags"], content["images"]
+    write_checkpoint(path, content)
+    assert train.run(options(epochs=2, resume=True)).name == "toy_epoch_1.pth"
+    assert "images were replaced" not in "".join(capsys.readouterr())
+
+
 def test_weights_without_a_run_are_not_resumed(options):
     path = paths_of(options()).model_dir / "toy_epoch_9.pth"
     write_checkpoint(path, {"state_dict": build_cam_net("resnet38", 2, width=0.0625).state_dict()})
@@ -389,6 +424,16 @@ def test_saliency_of_another_size_and_broken_images_are_named_before_training(tm
     assert "Sal/p1.png (9x9, image 44x36)" in str(error.value)
     assert "1 images unreadable" in str(error.value) and "JPEGImages/p2.png" in str(error.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_image_that_is_cut_short_is_named_before_training_however_many_there_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.data.images.FEW_FILES", 0)
+    data = make_training_data(tmp_path, count=3)
+    path = data / "JPEGImages" / "p2.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match="1 images unreadable") as error:
+        train.run(small_options(data))
+    assert "JPEGImages/p2.png" in str(error.value)
 
 
 def rate_factors(chosen):

@@ -1,5 +1,6 @@
 """Image lists: one line per image, as an id, an id with tags, an id with `-` (no class), or a pair of paths."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,12 @@ class ImageEntry:
     name: str
     tags: tuple[int, ...] = ()
     is_negative: bool = False
+
+
+def digest_of_list(entries: Iterable[ImageEntry]) -> str:
+    """Return a digest of the images' names and tags in their order."""
+    lines = (f"{entry.name} {NO_CLASS if entry.is_negative else entry.tags}\n" for entry in entries)
+    return hashlib.blake2b("".join(lines).encode(), digest_size=8).hexdigest()
 
 
 def read_image_list(path: Path, num_classes: int, *, need_tags: bool = False) -> list[ImageEntry]:

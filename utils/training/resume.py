@@ -8,6 +8,9 @@ from utils.errors import UserError
 from utils.training.checkpoint import LIVE
 from utils.training.settings import Run
 
+# facts that checkpoints of older versions do not contain
+LATER = ("digest of the list and its tags", "digest of the corrected list")
+
 
 def check_new(latest: Path | None, *, resume: bool, name: str) -> None:
     """Raise UserError if a run has a checkpoint but resume is False. name: the option that names runs."""
@@ -40,12 +43,18 @@ def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int
             "restore the setting of the average, or give the run another name",
         )
     then, now = state["facts"], run.facts
-    if changed := [f"{name}: was {then.get(name)}, is {now[name]}" for name in now if then.get(name) != now[name]]:
+    known = [name for name in now if name in then or name not in LATER]
+    if changed := [f"{name}: was {then.get(name)}, is {now[name]}" for name in known if then.get(name) != now[name]]:
         raise UserError(
             f"was written with other settings ({'; '.join(changed)})",
             path,
             "--resume needs the settings that the run started with",
             "restore them, or give the run another name",
+        )
+    if state.get("images", run.images) != run.images:
+        run.log.info(
+            f"WARNING: images were replaced since {path} was written: the network has learnt from the earlier ones; to "
+            "train it only on the current ones, give the run another name"
         )
     check_length(path, state["step"], run, total=total)
 

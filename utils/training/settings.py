@@ -136,8 +136,9 @@ class Run:
     options: a dataclass, written to config.yaml and into checkpoints. facts: values, by option name, that determine the
     samples of a step and the updates of the parameters; they must match on resume. latest: the checkpoint to resume
     from. final: the name that the last checkpoint gets. classes: class names, stored in checkpoints. length, initial:
-    names of the options for the run's length and its initial weights. remedy, memory_remedy: remedies for a non-finite
-    loss and for running out of memory.
+    names of the options for the run's length and its initial weights. images: digest of the images' names and sizes;
+    a run also resumes with others, and logs it. remedy, memory_remedy: remedies for a non-finite loss and for running
+    out of memory.
     """
 
     paths: RunPaths
@@ -152,3 +153,4 @@ class Run:
     latest: Path | None = None
     final: Path | None = None
     classes: tuple[str, ...] = ()
+    images: str = ""

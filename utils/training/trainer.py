@@ -300,6 +300,7 @@ class Trainer:
             "options": asdict(self.run.options),
             "facts": dict(self.run.facts),
             "classes": list(self.run.classes),
+            "images": self.run.images,
         }
 
     def _networks(self) -> dict[str, Any]:

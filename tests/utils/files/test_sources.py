@@ -6,7 +6,8 @@ from PIL import Image
 
 from utils.cam.artefact import read_cam, write_cam
 from utils.data.images import read_label, write_image, write_label_png
-from utils.files.sources import digest_of, is_made_from, note_digest, outdated, to_do
+from utils.errors import UserError
+from utils.files.sources import digest_of, is_made_from, note_digest, outdated, sizes_digest, to_do
 
 LABEL = np.arange(12, dtype=np.uint8).reshape(3, 4)
 WRITERS = {
@@ -30,6 +31,19 @@ def test_a_file_is_current_by_what_its_sources_hold_and_not_by_dates(tmp_path, n
     os.utime(source, (100, 100))  # replaced by an older file
     assert not is_made_from(made, source)
     assert outdated([(made, (source,)), (tmp_path / "none", (source,))]) == [True, True]
+
+
+def test_a_digest_of_sizes_needs_no_clock(tmp_path):
+    files = [tmp_path / "a", tmp_path / "b"]
+    for file in files:
+        file.write_bytes(b"one")
+    before = sizes_digest(files)
+    os.utime(files[0], (100, 100))
+    assert sizes_digest(files) == before
+    files[0].write_bytes(b"three")
+    assert sizes_digest(files) != before
+    with pytest.raises(UserError, match="none"):
+        sizes_digest([tmp_path / "none"])
 
 
 @pytest.mark.parametrize("name", WRITERS)
