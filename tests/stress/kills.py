@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.stress.case import end_session, run, start
+from tests.stress.table_segmentation import CLASS_MAPS
 from tests.stress.table_tools import EXPORT, IMPORT, LABEL, SEGMENTS, steps
 from tests.stress.worlds import CAMS, LABELS, PREPARE, SCORE, TRAIN, Worlds, segment
 
@@ -24,6 +25,9 @@ STAGES = {
     "segmentation train": ("segmentation", segment("train", "--SOLVER.SAVE_MINUTES=0", "--SOLVER.RESUME=true")),
     "segmentation test": ("tested", "rm -rf out/features; " + segment("test", "--num_workers=1")),
     "segmentation crf": ("tested", segment("crf", "--num_workers=1")),
+    "class maps": ("tested", f"printf 't0 0\\nt1 1\\nt5 0 1\\n' > toy/train_cls.txt; {CLASS_MAPS}"),
+    "predict": ("tested", segment("predict", "--image_dir=toy/JPEGImages", "--out=o", "--crf", "--num_workers=1")),
+    "export": ("tested", segment("export", "--out=net.onnx")),
     "segments": ("run", SEGMENTS),
     "export and import": ("run", steps(LABEL, EXPORT, [*IMPORT, "--labels=ex/instances.json", "--others=labels"])),
 }  # fmt: skip

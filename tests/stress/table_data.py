@@ -153,6 +153,7 @@ DATA = (
     Case("coco an infinite size", "empty", COCO, refused("instances_train2014.json", check=_nothing_written), coco(lambda c: c["images"][0].update(height=float("inf")))),
     Case("coco a polygon of a billion pixels", "empty", COCO, refused("instances_train2014.json", check=_nothing_written), coco(_put(segmentation=[[0, 0, 1e9, 0, 1e9, 1e9]]))),
     Case("coco no JSON", "empty", COCO, refused("instances_train2014.json", check=_nothing_written), every(coco(lambda c: None), text("coco/annotations/instances_train2014.json", "<html>"))),
+    Case("coco an image cut short", "empty", COCO, refused("000000000001.jpg", check=_nothing_written), every(coco(lambda c: None), cut("coco/train2014/COCO_train2014_000000000001.jpg", 100))),
     Case("coco an image of another size than it says", "empty", COCO, either("instances_train2014.json|size"), coco(lambda c: c["images"][0].update(width=99))),
 )  # fmt: skip
 

@@ -115,6 +115,9 @@ RUNS = (
     Case("resume where metrics.jsonl is foreign", "run", RESUME, either(), text("runs/exp/metrics.jsonl", '[1]\n"x"\n{"step": "a"}\n')),
     Case("resume removes leftovers", "run", RESUME, works(check=_no_leftovers), _leftover),
     Case("resume after a class was renamed", "run", RESUME, refused("cat", "horse"), _OTHER_CLASSES),
+    Case("resume after a tag was changed", "run", RESUME, refused("epoch_0", "list and its tags"), replaced("toy/train_cls.txt", "p0 0", "p0 1")),
+    Case("resume after an image was replaced", "run", RESUME, works("images were replaced"), lambda folder: _replace(folder)),
+    Case("resume a finished run after an image was replaced", "run", [*TRAIN, "--resume"], works("images were replaced"), lambda folder: _replace(folder)),
 
     Case("run a cut config.yaml", "run", CAMS, refused("config.yaml"), cut("runs/exp/config.yaml", 5)),
     Case("run an empty config.yaml", "run", CAMS, either("config.yaml|dataset"), text("runs/exp/config.yaml", "")),

@@ -17,6 +17,10 @@ def predict(*flags: str) -> str:
     return segment("predict", "--image_dir=p", "--out=o", "--num_workers=1", *flags)
 
 
+CLASS_MAPS = segment("cams", "--out=o", "--num_workers=1")
+TAGS = text("toy/train_cls.txt", "t0 0\nt1 1\nt2 0\nt3 1\nt4\nt5 0 1\n")
+
+
 def _pictures(folder: Path, printed: str) -> str | None:
     found = list((folder / "o/labels").rglob("*.png"))
     return None if found else "no label was written"
@@ -74,8 +78,12 @@ SEGMENTATION = (
     Case("fresh: photos of the future, predict", "tested", f"{predict()} && {predict()} | tail -9", works("1 images done, 0 to do"), every(picture("p/a.jpg", "RGB"), dated("p/*", 2e9))),
     Case("fresh: a photo replaced by an older file, test", "tested", segment("test"), works("2 images done, 1 to do"), every(picture("toy/JPEGImages/v0.png", "RGB", size=(48, 40)), dated("toy/JPEGImages/v0.png", 1e9))),
     Case("fresh: a photo replaced, crf", "tested", segment("crf"), either("main.py test|test first"), every(picture("toy/JPEGImages/v0.png", "RGB", size=(48, 40)), dated("toy/JPEGImages/v0.png", 1e9))),
+    Case("fresh: class maps of photos of the future", "tested", f"{CLASS_MAPS} && {CLASS_MAPS}", works("6 images done, 0 to do"), every(TAGS, dated("toy/JPEGImages/*", 2e9))),
+    Case("fresh: class maps of a photo that an older file replaced", "tested", f"{CLASS_MAPS} && cp toy/JPEGImages/t2.png toy/JPEGImages/t0.png && touch -d 2001-01-01 toy/JPEGImages/t0.png && {CLASS_MAPS}", works("5 images done, 1 to do"), TAGS),
+    Case("fresh: class maps cut are made again", "tested", f"{CLASS_MAPS} && truncate -s 100 o/t1.npz && {CLASS_MAPS} && $PY -c 'import zipfile; zipfile.ZipFile(\"o/t1.npz\")'", works(), TAGS),
     Case("segmentation twelve images cut", "segmentation", segment("train"), refused("of .* images", "t1.png"), lambda folder: _cut_all(folder)),
     *(Case(f"sizes: {name}, tiny photos, train and CAMs", "toy", _train_and_cams(name, stride), works(), tiny_photos, seconds=120) for name, stride in (("convnext_atto", 8), ("edgenext_xx_small", 32), ("dla34", 32), ("vit_tiny_patch16_224", 16), ("resnet18", 8))),
+    Case("sizes: a backbone that leaves a border out", "toy", _train_and_cams("vgg11", 32), refused("backbone", "vgg11", "border")),
     Case("sizes: a backbone whose stages give several maps", "toy", _train_and_cams("selecsls42", 32), refused("backbone", "selecsls42")),
 )  # fmt: skip
 

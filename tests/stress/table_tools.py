@@ -114,6 +114,7 @@ TOOLS = (
     Case("tools: segments of one pixel", "run", steps(plain("toy/JPEGImages/p3.png", (1, 1)), SEGMENTS), works()),
     Case("tools: segments of a photo cut", "run", steps("truncate -s -30 toy/JPEGImages/p3.png", SEGMENTS), refused("p3.png")),
     Case("tools: segments by a model of random bytes", "run", steps("head -c 999 /dev/urandom > m.onnx", [*SEGMENTS, "--onnx=m.onnx"]), refused("m.onnx")),
+    Case("tools: segments of other settings, none missing", "run", steps(SEGMENTS, [*SEGMENTS, "--size=9"]), refused("size: was")),
     Case("tools: segments missing", "run", steps(SEGMENTS, "rm toy/Segments/p3.png", SNAP), refused("p3")),
     Case("tools: segments cut", "run", steps(SEGMENTS, "truncate -s 100 toy/Segments/p3.png", SNAP), refused("p3.png")),
     Case("tools: segments in colour", "run", steps(SEGMENTS, "cp toy/JPEGImages/p3.png toy/Segments/p3.png", SNAP), refused("p3.png")),
@@ -131,12 +132,15 @@ TOOLS = (
     *(Case(f"tools: predict --onnx, metadata {name}", "tested", f"{ONNX} && {metadata(code)} && {PREDICT_ONNX}", refused("net.onnx"), PHOTO, seconds=90) for name, code in (
         ("removed", "del m.metadata_props[:]"), ("a number", "onnx.helper.set_model_props(m, {'labels': '7', 'weights': '1'})"),
         ("of fewer labels", "onnx.helper.set_model_props(m, {'labels': json.dumps(['background', 'x']), 'weights': '1'})"))),
+    Case("tools: predict --onnx on a GPU that is not there", "tested", f"{ONNX} && {PREDICT_ONNX} --SOLVER.DEVICE=cuda", refused("cuda"), PHOTO, seconds=90),
+    Case("tools: predict into the folder of photos", "tested", segment("predict", "--image_dir=p", "--out=p"), refused("--image_dir"), PHOTO),
     Case("tools: predict --onnx, a photo cut", "tested", f"{ONNX} && {PREDICT_ONNX}", refused("a.jpg"), every(PHOTO, cut("p/a.jpg", 600)), seconds=90),
     Case("find a pattern with system folders", "tested", segment("predict", "--image_dir=p/**/*.jpg", "--out=o", "--num_workers=1"), works("1 photos of system"), every(PHOTO, picture("p/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "RGB"))),
     Case("find a pattern that matches nothing", "tested", segment("predict", "--image_dir=p/*.gif", "--out=o"), refused("pattern"), PHOTO),
 
     *(Case(f"corrected list {name}", "segmentation", segment("train", "--DATASET.CORRECTED_LIST=toy/c.txt"), expected, text("toy/c.txt", content)) for name, content, expected in (
         ("of other images", "zebra\n", refused("c.txt", "zebra")), ("binary", b"\xff\xfe\0", refused("c.txt")), ("empty", "", either("c.txt")), ("as it should be", "t1\n", works()))),
+    Case("corrected list of another image, resumed", "segmentation", segment("train", "--DATASET.CORRECTED_LIST=toy/c.txt", "--SOLVER.ITER_MAX=2") + " && echo t2 > toy/c.txt && " + segment("train", "--DATASET.CORRECTED_LIST=toy/c.txt", "--SOLVER.ITER_MAX=3", "--SOLVER.RESUME=true"), refused("corrected list"), text("toy/c.txt", "t1\n")),
     *(Case(f"corrected weight {value}", "segmentation", segment("train", "--DATASET.CORRECTED_LIST=toy/c.txt", f"--DATASET.CORRECTED_WEIGHT={value}"), refused("CORRECTED_WEIGHT"), text("toy/c.txt", "t1\n")) for value in ("0", "-1", "nan", "inf")),
     *(Case(f"layer decay {value}", "segmentation", segment("train", f"--SOLVER.LAYER_DECAY={value}"), refused("LAYER_DECAY")) for value in ("0", "-1", "nan", "2", "0.5")),
 
