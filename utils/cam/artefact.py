@@ -59,8 +59,10 @@ def read_cam_size(path: Path) -> tuple[int, int]:
 
 
 def _read_arrays(path: Path, *names: str) -> list[np.ndarray]:
-    with _as_artefact(path), np.load(path, allow_pickle=False) as stored:
-        return [stored[name] for name in names]
+    with _as_artefact(path):
+        zipfile.ZipFile(path).close()  # numpy would advise to unpickle a file of another kind
+        with np.load(path, allow_pickle=False) as stored:
+            return [stored[name] for name in names]
 
 
 @contextmanager

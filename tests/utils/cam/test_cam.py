@@ -111,9 +111,11 @@ def test_what_is_no_artefact_is_named_with_its_remedy(tmp_path):
     np.savez(tmp_path / "pickled.npz", keys=np.array([{}]), cams=np.zeros((1, 2, 2), np.uint8))
     np.savez(tmp_path / "unequal.npz", keys=np.arange(2), cams=np.zeros((1, 2, 2), np.uint8))
     (tmp_path / "empty.npz").touch()
-    for name in ("half", "other", "pickled", "unequal", "empty"):
-        with pytest.raises(UserError, match=rf"{name}\.npz.*test_l2g\.py"):
+    (tmp_path / "page.npz").write_text("<html>")
+    for name in ("half", "other", "pickled", "unequal", "empty", "page"):
+        with pytest.raises(UserError, match=rf"{name}\.npz.*test_l2g\.py") as error:
             cam.read_cam(tmp_path / f"{name}.npz")
+        assert "unsafely" not in str(error.value)  # numpy's advice to unpickle it
     with pytest.raises(ValueError, match=r"float\.npz"):
         cam.write_cam(tmp_path / "float.npz", [1], np.zeros((1, 2, 2)))
 
