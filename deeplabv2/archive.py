@@ -21,6 +21,7 @@ from utils.files.disk import disk_errors
 from utils.files.lock import hold
 from utils.runs.segmentation import SegmentationPaths
 from utils.runtime.process import start_process
+from utils.runtime.shared_work import share_work
 
 # the path that the server expects; comp6 is for entries trained on additional data
 FOLDER = "results/VOC2012/Segmentation/{competition}_test_cls"
@@ -41,17 +42,21 @@ def run(settings: ArchiveSettings) -> Path:
     logits_dir = paths.logits_dir(name)
     crf = Crf.of(settings) if settings.crf else None
     label_dir = paths.crf_dir(name) if settings.crf else paths.crf_dir(name).with_name("labels")
-    with labelling(split.files, logits_dir, label_dir, crf, settings.num_workers, classes=data.classes) as making:
+    with (
+        share_work(label_dir) as work,
+        labelling(
+            split.files, logits_dir, label_dir, crf, settings.num_workers, classes=data.classes, work=work
+        ) as making,
+    ):
         with start_process(settings.SOLVER.DEVICE) as process, hold(logits_dir):
             missing = open_logits(
                 settings, split.entries, split.files, logits_dir, process, classes=data.classes, checkpoint=checkpoint
             )
-            if process.is_main:
-                making.start()
-            missing.compute(then=making.add if process.is_main else None)
-        if not process.is_main:
-            return paths.archive
+            making.start()
+            missing.compute(then=making.add)
         making.finish()
+    if not work.is_main:
+        return paths.archive
     labels = {image: label_dir / f"{image}.png" for image in split.names}
     pack(
         paths.archive,

@@ -21,6 +21,7 @@ from utils.errors import UserError
 from utils.files.atomic import write_json
 from utils.files.parallel import parallel_map
 from utils.files.sources import digest_of, to_do
+from utils.runtime.shared_work import share_work
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class _Job:
 
 
 def run(settings: CamSettings) -> Path:
-    """Write the missing maps of the training list. Returns their folder.
+    """Write the missing maps of the training list. Returns their folder. torchrun distributes the images.
 
     Raises UserError if --out contains maps of another network or other settings, unless --overwrite is given.
     """
@@ -47,15 +48,16 @@ def run(settings: CamSettings) -> Path:
     logits_dir = out / "logits"
     with open_logits_in(logits_dir, settings, entries, files, data.classes) as missing:
         missing.compute()
-        if not missing.is_main:
-            return out
     jobs = [_Job(entry, logits_dir / f"{entry.name}.npz", out / f"{entry.name}.npz") for entry in entries]
-    outdated = {job.entry.name for job in to_do(jobs, lambda job: (job.cam, job.logits))}
-    todo = [job for job in jobs if job.entry.name in outdated or not _has_its_tags(job)]
-    for _ in parallel_map(_write, todo, num_workers=settings.num_workers, description="class maps"):
-        pass
-    made_with = logits_record(logits_dir).read() or {}
-    write_json(logits_record(out).path, {**made_with, "classes": list(data.classes)})
+    with share_work(out) as work:
+        own = work.own(jobs)
+        outdated = {job.entry.name for job in to_do(own, lambda job: (job.cam, job.logits))}
+        todo = [job for job in own if job.entry.name in outdated or not _has_its_tags(job)]
+        for _ in parallel_map(_write, todo, num_workers=settings.num_workers, description="class maps", **work.mapping):
+            pass
+    if work.is_main:
+        made_with = logits_record(logits_dir).read() or {}
+        write_json(logits_record(out).path, {**made_with, "classes": list(data.classes)})
     return out
 
 

@@ -22,6 +22,7 @@ from utils.files.parallel import run_in_threads
 from utils.files.sources import digest_of
 from utils.runtime.onnx_session import first_line, open_session
 from utils.runtime.optional import optional_module
+from utils.runtime.shared_work import SharedWork
 
 
 @dataclass(frozen=True)
@@ -81,20 +82,28 @@ class MissingLogits:
     folder: Path
     batch_size: int
     num_threads: int
-    is_main: bool = True  # exported networks are run by one process
+    work: SharedWork
 
     def compute(self, then: Callable[[str], None] | None = None) -> None:
         """See Missing.compute."""
         batches = batches_of_one_size(self.entries, self.files, self.batch_size)
         jobs = _jobs(self.model, batches, self.files, self.folder, then)
-        with tqdm(total=len(self.entries), desc="network", unit="image") as bar:
+        with tqdm(total=len(self.entries), desc="network", unit="image", disable=not self.work.is_main) as bar:
             for _ in run_in_threads(jobs, num_threads=max(1, self.num_threads)):
                 bar.update()
+        self.work.barrier()
 
 
 @contextmanager
 def open_logits(
-    model: Deployed, files: Mapping[str, Path], folder: Path, *, batch_size: int, may_replace: bool, num_threads: int
+    model: Deployed,
+    files: Mapping[str, Path],
+    folder: Path,
+    work: SharedWork,
+    *,
+    batch_size: int,
+    may_replace: bool,
+    num_threads: int,
 ) -> Iterator[MissingLogits]:
     """Lock `folder`, record the network in it, and find the images without logits. files: name -> image.
 
@@ -102,11 +111,14 @@ def open_logits(
     """
     with hold(folder):
         made_with = {"weights": model.weights, "onnx": digest_of(model.path)}
-        start_record(folder, made_with, may_replace=may_replace, option="--out")
-        entries = [ImageEntry(name) for name in files]
-        todo = missing_logits(entries, files, folder)
-        print(f"{folder}: {len(entries) - len(todo)} images done, {len(todo)} to do, {model.path}")
-        yield MissingLogits(model, todo, files, folder, batch_size, num_threads)
+        if work.is_main:
+            start_record(folder, made_with, may_replace=may_replace, option="--out")
+        work.from_main(None)  # logits of another network are removed before any process writes
+        todo = missing_logits(work.own([ImageEntry(name) for name in files]), files, folder)
+        number = sum(work.gather(len(todo)))
+        if work.is_main:
+            print(f"{folder}: {len(files) - number} images done, {number} to do, {model.path}")
+        yield MissingLogits(model, todo, files, folder, batch_size, num_threads, work)
 
 
 def _jobs(

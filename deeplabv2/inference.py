@@ -126,10 +126,6 @@ class MissingLogits:
     process: Process
     facts: dict[str, Any]
 
-    @property
-    def is_main(self) -> bool:
-        return self.process.is_main
-
     def compute(self, then: Callable[[str], None] | None = None) -> dict[str, Any]:
         """See Missing.compute. The images are distributed over the processes. Returns facts about the checkpoint."""
         settings, process = self.settings, self.process

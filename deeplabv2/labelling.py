@@ -24,6 +24,7 @@ from utils.files.background import Background, in_background
 from utils.files.lock import hold
 from utils.files.manifest import RECORD, FolderSettings
 from utils.files.sources import digest_of, is_made_from
+from utils.runtime.shared_work import SharedWork
 
 
 @dataclass(frozen=True)
@@ -78,27 +79,43 @@ class Labelling:
         record: FolderSettings,
         made_with: Callable[[], dict[str, Any]],
         workers: Background[LabelJob, tuple[bool, Any]],
+        work: SharedWork,
     ) -> None:
-        self._jobs, self._record, self._made_with, self._workers = jobs, record, made_with, workers
+        self._jobs, self._record, self._made_with, self._workers, self._work = jobs, record, made_with, workers, work
+        self._added: list[str] = []
 
     def start(self) -> None:
-        """Remove the labels of other weights or settings. The folder of logits must have its record."""
-        made_with, folder = self._made_with(), self._record.path.parent
-        self._record.check(made_with, may_replace=True)
-        removed = self._record.start(made_with)
-        if removed:
-            print(f"{folder}: {removed} labels of other weights or settings are replaced", file=sys.stderr)
+        """Remove the labels of other weights or settings. The folder of logits must have its record.
+
+        The other processes wait for the main one.
+        """
+        if self._work.is_main:
+            made_with, folder = self._made_with(), self._record.path.parent
+            self._record.check(made_with, may_replace=True)
+            removed = self._record.start(made_with)
+            if removed:
+                print(f"{folder}: {removed} labels of other weights or settings are replaced", file=sys.stderr)
+        self._work.from_main(None)
 
     def add(self, name: str) -> None:
         """Label one image, whose logits exist. May be called in threads. Raises the error of an earlier image."""
         self._workers.add(self._jobs[name])
+        self._added.append(name)
 
     def finish(self) -> dict[str, Any]:
-        """Label the images that were not added, wait for all, and return name -> result of then."""
-        made = self._workers.finish(list(self._jobs.values()))
-        written = sum(was_written for was_written, _ in made)
-        print(f"{self._record.path.parent}: {written} labels written, {len(made) - written} kept", file=sys.stderr)
-        return {name: result for name, (_, result) in zip(self._jobs, made, strict=True)}
+        """Label the images that no process has added, and wait for all. The logits of all must exist.
+
+        Returns name -> result of then in the main process.
+        """
+        names = [*self._added, *self._work.remaining(list(self._jobs), self._added)]
+        made = self._workers.finish([self._jobs[name] for name in names])
+        found: dict[str, tuple[bool, Any]] = {}
+        for part in self._work.gather(dict(zip(names, made, strict=True))):
+            found |= part
+        if self._work.is_main:
+            written = sum(was_written for was_written, _ in found.values())
+            print(f"{self._record.path.parent}: {written} labels written, {len(found) - written} kept", file=sys.stderr)
+        return {name: found[name][1] for name in self._jobs if name in found}
 
 
 def nothing(job: LabelJob) -> None:
@@ -114,13 +131,15 @@ def labelling(
     num_workers: int,
     *,
     classes: Sequence[str],
+    work: SharedWork,
     option: str = "--EXP.ID",
     then: Callable[[LabelJob], Any] = nothing,
 ) -> Iterator[Labelling]:
     """Lock label_dir for the labels of all images, made from their logits in processes, with the CRF unless it is None.
 
     files: name -> image; option: the one that names the folder. then: called with every job in these processes, when
-    its label exists. Up-to-date labels are kept. Raises UserError if logits are missing or were computed from another
+    its label exists; its result must be JSON. work: the processes of torchrun, which all call the same methods.
+    Up-to-date labels are kept. Raises UserError if logits are missing or were computed from another
     image.
     """
     jobs = {
@@ -139,9 +158,11 @@ def labelling(
     description = "dense CRF" if crf else "labels"
     with (
         hold(label_dir),
-        in_background(make, num_items=len(jobs), num_workers=num_workers, description=description) as workers,
+        in_background(
+            make, num_items=len(jobs), num_workers=num_workers, description=description, **work.mapping
+        ) as workers,
     ):
-        yield Labelling(jobs, label_record(label_dir, option), made_with, workers)
+        yield Labelling(jobs, label_record(label_dir, option), made_with, workers, work)
 
 
 def _make_label(job: LabelJob, *, crf: Crf | None, then: Callable[[LabelJob], Any]) -> tuple[bool, Any]:

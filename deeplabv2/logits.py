@@ -128,13 +128,11 @@ def start_record(folder: Path, made_with: dict[str, Any], *, may_replace: bool, 
 class Missing(Protocol):
     """The images whose logits a folder lacks, and the network that computes them."""
 
-    @property
-    def is_main(self) -> bool:
-        """Whether this process continues with the logits of all processes."""
-
     def compute(self, then: Callable[[str], None] | None = None) -> object:
-        """Write the logits. then: called with the name of each image whose logits this process has written, in a
-        thread beside the network."""
+        """Write the logits, distributed over the processes, and wait for all of them.
+
+        then: called with the name of each image whose logits this process has written, in a thread beside the network.
+        """
 
 
 def missing_logits(entries: Sequence[ImageEntry], files: Mapping[str, Path], folder: Path) -> list[ImageEntry]:

@@ -20,6 +20,7 @@ from utils.drawing import overlay_label
 from utils.files.atomic import atomic_path
 from utils.files.locate import existing_path
 from utils.files.sources import digest_of, is_made_from
+from utils.runtime.shared_work import SharedWork, share_work
 
 SUMMARY = "summary.csv"
 
@@ -30,27 +31,27 @@ Opened = tuple[Sequence[str], dict[str, Path], AbstractContextManager[Missing]]
 def run(settings: PredictSettings) -> Path:
     """Create the missing files in OUT and return the folder. Raises UserError for bad input.
 
-    Labels and overlays are made while the network computes the logits of the next photos.
+    Labels and overlays are made while the network computes the logits of the next photos. torchrun distributes the
+    photos.
     """
     photos, out_dir = settings.folders()
     out = Path(out_dir).expanduser().absolute()
-    if settings.onnx is None:
-        classes, files, opened = _trained(settings, photos, out)
-    else:
-        classes, files, opened = _exported(settings, settings.onnx, photos, out)
-    crf = Crf.of(settings) if settings.crf else None
-    draw = partial(_draw, overlay_dir=out / "overlays")
-    with labelling(
-        files, out / "logits", out / "labels", crf, settings.num_workers, classes=classes, option="--out", then=draw
-    ) as labels:
-        with opened as missing:
-            if missing.is_main:
+    with share_work(out) as work:
+        if settings.onnx is None:
+            classes, files, opened = _trained(settings, photos, out)
+        else:
+            classes, files, opened = _exported(settings, settings.onnx, photos, out, work)
+        crf = Crf.of(settings) if settings.crf else None
+        draw, workers = partial(_draw, overlay_dir=out / "overlays"), settings.num_workers
+        with labelling(
+            files, out / "logits", out / "labels", crf, workers, classes=classes, work=work, option="--out", then=draw
+        ) as labels:
+            with opened as missing:
                 labels.start()
-            missing.compute(then=labels.add if missing.is_main else None)
-        if not missing.is_main:
-            return out
-        counts = labels.finish()
-    write_summary(out / SUMMARY, counts, classes)
+                missing.compute(then=labels.add)
+            counts = labels.finish()
+    if work.is_main:
+        write_summary(out / SUMMARY, counts, classes)
     return out
 
 
@@ -63,13 +64,14 @@ def _trained(settings: PredictSettings, photos: str, out: Path) -> Opened:
     return classes, files, open_logits_in(out / "logits", settings, entries, files, classes)
 
 
-def _exported(settings: PredictSettings, onnx: str, photos: str, out: Path) -> Opened:
+def _exported(settings: PredictSettings, onnx: str, photos: str, out: Path, work: SharedWork) -> Opened:
     model = open_deployed(existing_path(onnx, "--onnx"), device=settings.SOLVER.DEVICE)
     files = _photos(settings, photos, out)
     opened = open_logits(
         model,
         files,
         out / "logits",
+        work,
         batch_size=settings.SOLVER.BATCH_SIZE.TEST,
         may_replace=settings.overwrite,
         num_threads=settings.DATALOADER.NUM_WORKERS,
@@ -83,17 +85,17 @@ def _photos(settings: PredictSettings, photos: str, out: Path) -> dict[str, Path
     return photos_of(photos, out, without=without, num_workers=settings.num_workers)
 
 
-def _draw(job: LabelJob, *, overlay_dir: Path) -> np.ndarray:
-    """Draws the overlay, unless it is there -> pixels of each label, (256,)."""
+def _draw(job: LabelJob, *, overlay_dir: Path) -> list[int]:
+    """Draws the overlay, unless it is there -> pixels of each of 256 labels."""
     overlay = overlay_dir / f"{job.name}.jpg"
     label = read_label(job.label)
     if not is_made_from(overlay, job.image, job.label):
         drawn = overlay_label(np.asarray(read_rgb(job.image)), label)
         write_image(overlay, drawn, made_from=digest_of(job.image, job.label))
-    return np.bincount(label.ravel(), minlength=256)
+    return np.bincount(label.ravel(), minlength=256).tolist()
 
 
-def write_summary(path: Path, counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
+def write_summary(path: Path, counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> None:
     """Writes a table of a row per photo: its pixels, and the fraction of them of background and of each class.
 
     counts: name -> pixels of each label.
@@ -103,5 +105,5 @@ def write_summary(path: Path, counts: Mapping[str, np.ndarray], classes: Sequenc
         writer = csv.writer(file)
         writer.writerow(["photo", "pixels", *labels])
         for name, of_labels in counts.items():
-            pixels = int(of_labels.sum())
+            pixels = sum(of_labels)
             writer.writerow([name, pixels, *(f"{count / pixels:.6f}" for count in of_labels[: len(labels)])])

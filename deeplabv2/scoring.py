@@ -1,5 +1,6 @@
 """Scores labels against masks."""
 
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from utils.errors import UserError
 from utils.files.background import Background, in_background
 from utils.files.locate import run_dir
 from utils.metrics import ConfusionMatrix, Scores, print_class_iou, scores_as_json, write_scores
+from utils.runtime.shared_work import SharedWork
 
 Pair = tuple[Path, Path]  # prediction and mask
 Counts = tuple[np.ndarray, tuple[bool, bool]]  # confusion matrix and kind of mask
@@ -30,24 +32,42 @@ class Scoring:
     """The scores of predictions against masks, see scoring."""
 
     def __init__(
-        self, predictions: Mapping[str, Path], mask_dir: Path, num_labels: int, workers: Background[Pair, Counts]
+        self,
+        predictions: Mapping[str, Path],
+        mask_dir: Path,
+        num_labels: int,
+        workers: Background[Pair, Counts],
+        work: SharedWork,
     ) -> None:
         self._pairs = {name: (file, mask_dir / f"{name}.png") for name, file in predictions.items()}
-        self._mask_dir, self._num_labels, self._workers = mask_dir, num_labels, workers
+        self._mask_dir, self._num_labels, self._workers, self._work = mask_dir, num_labels, workers, work
+        self._added: list[str] = []
 
     def add(self, name: str) -> None:
         """Score one prediction, whose file exists. May be called in threads. Raises the error of an earlier one."""
         self._workers.add(self._pairs[name])
+        self._added.append(name)
 
     def finish(self) -> tuple[Scores, PhotoMatrices]:
-        """Score the predictions that were not added. Returns the scores of all, and each one's counts."""
-        found = self._workers.finish(list(self._pairs.values()))
-        total, kinds, photos = ConfusionMatrix(self._num_labels), MaskKinds(), PhotoMatrices(len(found))
-        for name, (matrix, kind) in zip(self._pairs, found, strict=True):
+        """Score the predictions that no process has added. All must exist.
+
+        Returns the scores of all, and each one's counts, in the main process.
+        """
+        names = [*self._added, *self._work.remaining(list(self._pairs), self._added)]
+        found = self._workers.finish([self._pairs[name] for name in names])
+        total, kinds, photos = ConfusionMatrix(self._num_labels), MaskKinds(), PhotoMatrices(len(self._pairs))
+        matrices: dict[str, list[list[int]]] = {}
+        for name, (matrix, kind) in zip(names, found, strict=True):
             total += ConfusionMatrix(len(matrix), matrix)
-            photos.add(name, matrix)
             kinds.add(kind)
-        kinds.check(self._mask_dir)
+            if photos.are_kept:
+                matrices[name] = matrix.tolist()
+        self._work.add_up(total.matrix)
+        MaskKinds.joined(self._work.gather(kinds.sums)).check(self._mask_dir)
+        joined = ChainMap(*self._work.gather(matrices))
+        for name in self._pairs:  # in their order, on which the bootstrap's draws depend
+            if name in joined:
+                photos.add(name, np.asarray(joined[name]))
         return total.scores(), photos
 
 
@@ -59,11 +79,17 @@ def scoring(
     *,
     label_of: Callable[[Path], np.ndarray],
     num_labels: int,
+    work: SharedWork,
 ) -> Iterator[Scoring]:
-    """Score predictions (name -> file, read by label_of) against mask_dir/NAME.png, in processes beside the block."""
+    """Score predictions (name -> file, read by label_of) against mask_dir/NAME.png, in processes beside the block.
+
+    work: the processes of torchrun, which all call the same methods.
+    """
     count = partial(_count, label_of=label_of, num_labels=num_labels)
-    with in_background(count, num_items=len(predictions), num_workers=num_workers, description="scoring") as workers:
-        yield Scoring(predictions, mask_dir, num_labels, workers)
+    with in_background(
+        count, num_items=len(predictions), num_workers=num_workers, description="scoring", **work.mapping
+    ) as workers:
+        yield Scoring(predictions, mask_dir, num_labels, workers, work)
 
 
 def _count(pair: Pair, *, label_of: Callable[[Path], np.ndarray], num_labels: int) -> Counts:

@@ -126,8 +126,8 @@ def _count_cams(
         kinds.add(kind)
         if are_few:
             counted.append((keys.tolist(), histogram.tolist()))
-    _join(work, totals.counts)
-    _join_kinds(work, kinds, pairs)
+    work.add_up(totals.counts)
+    _check_kinds(work, kinds, pairs)
     joined = work.gather_items(counted)
     return totals, {
         pair.cams.name: (np.asarray(keys), np.asarray(histogram)) for pair, (keys, histogram) in zip(pairs, joined)
@@ -145,20 +145,11 @@ def _map(
     return parallel_map(function, work.own(pairs), num_workers=num_workers, description=description, **work.mapping)
 
 
-def _join(work: SharedWork, counts: np.ndarray) -> None:
-    """Replace the counts in the main process by the sum over all processes."""
-    if parts := work.gather(counts.tolist()):
-        counts[...] = sum(np.asarray(part, counts.dtype) for part in parts)
-
-
-def _join_kinds(work: SharedWork, kinds: MaskKinds, pairs: Sequence[_Pair]) -> None:
+def _check_kinds(work: SharedWork, kinds: MaskKinds, pairs: Sequence[_Pair]) -> None:
     """Check in the main process that some mask of any process contains an object. Raises UserError."""
     mask = pairs[0].mask
     assert mask is not None
-    joined = MaskKinds()
-    for found in work.gather([kinds.with_objects, kinds.with_ignored]):
-        joined.add(found)
-    joined.check(mask.parent)
+    MaskKinds.joined(work.gather(kinds.sums)).check(mask.parent)
 
 
 def _reference(options: ScoreOptions, data: Dataset) -> str:
@@ -175,7 +166,7 @@ def _count_unions(work: SharedWork, options: ScoreOptions, pairs: Sequence[_Pair
     count = partial(_count_union, thresholds=totals.thresholds)
     for keys, histogram in _map(work, count, pairs, options.num_workers, "comparing CAMs with saliency"):
         totals.add(keys, histogram)
-    _join(work, totals.counts)
+    work.add_up(totals.counts)
     return totals
 
 
@@ -292,9 +283,9 @@ def _count_all_labels(
         kinds.add(kind)
         if photos.are_kept:
             counted.append(matrix.tolist())
-    _join(work, total.matrix)
-    _join(work, missing)
-    _join_kinds(work, kinds, pairs)
+    work.add_up(total.matrix)
+    work.add_up(missing)
+    _check_kinds(work, kinds, pairs)
     for pair, matrix in zip(pairs, work.gather_items(counted)):
         photos.add(pair.cams.name, np.asarray(matrix))
     return total.scores(), ignored_pixels(total, missing), photos

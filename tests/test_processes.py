@@ -10,10 +10,11 @@ import time
 import pytest
 import torch
 
+from deeplabv2 import crf, export, predict
 from deeplabv2 import test as segmentation_test
 from deeplabv2 import train as segmentation
 from deeplabv2.settings import Settings
-from deeplabv2.step_settings import StepSettings
+from deeplabv2.step_settings import ExportSettings, PredictSettings, StepSettings
 from scripts import make_labels, score_cams, train
 from tests.small_run import make_small_run
 from tests.small_segmentation import make_segmentation_data, small_flags, small_settings
@@ -112,24 +113,94 @@ def test_a_process_that_dies_ends_the_others_and_shows_its_own_error(tmp_path):
     assert "this is a bug" not in text
 
 
-def test_a_test_that_is_shared_gives_the_scores_of_one_process(tmp_path):
-    """Three images for two processes."""
+MAIN = PROJECT_ROOT / "deeplabv2" / "main.py"
+
+
+@pytest.fixture
+def segmented(tmp_path):
+    """A dataset with tags and a network of one step, tested by one process."""
     data = make_segmentation_data(tmp_path)
+    (data / "train_cls.txt").write_text("".join(f"t{index} {index % 2}\n" for index in range(6)))
     segmentation.run(small_settings(data, Settings, SOLVER__ITER_MAX=1))
-    scores = segmentation_test.run(small_settings(data, StepSettings, num_workers=1))
+    segmentation_test.run(small_settings(data, StepSettings, num_workers=1))
+    return data
+
+
+def content_of(folder):
+    """Relative path -> bytes of every file."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_test_that_is_shared_gives_the_scores_of_one_process(segmented):
+    """Three images for two processes."""
+    out = segmented.parent / "out"
+    scores = next(out.rglob("scores.json"))
     alone = json.loads(scores.read_text())
-    for path in (tmp_path / "out" / "features").rglob("*.npz"):
+    for path in (out / "features").rglob("*.npz"):
         path.unlink()
     scores.unlink()
-    main = PROJECT_ROOT / "deeplabv2" / "main.py"
-    shown = output_of(
-        torchrun("--nproc_per_node=2", "--standalone", main, "test", *small_flags(data), "--num_workers=1")
-    )
+    command = [MAIN, "test", *small_flags(segmented), "--num_workers=1"]
+    shown = output_of(torchrun("--nproc_per_node=2", "--standalone", *command))
     assert shown.count("3 to do") == 1
     joined = json.loads(scores.read_text())
     for found in (alone, joined):
         found.pop("images_per_second", None)
     assert joined == alone
+
+
+def test_a_crf_that_is_shared_gives_the_files_of_one_process_and_resumes(segmented):
+    out = segmented.parent / "out"
+    crf.run(small_settings(segmented, StepSettings, num_workers=1))
+    expected = content_of(out)
+    labels = sorted(out.rglob("v?.png"))
+    assert len(labels) == 3
+    command = ["--nproc_per_node=2", "--standalone", MAIN, "crf", *small_flags(segmented), "--num_workers=1"]
+    for removed in (labels, labels[1:2]):  # the second: of the second process
+        for path in (*removed, *out.rglob("scores_crf.json")):
+            path.unlink()
+        shown = output_of(torchrun(*command))
+        assert shown.count(f"{len(removed)} labels written, {3 - len(removed)} kept") == 1
+        assert content_of(out) == expected
+
+
+def test_a_process_that_cannot_refine_ends_the_other_and_names_its_file(segmented):
+    out = segmented.parent / "out"
+    logits = next(out.rglob("v1.npz"))  # the second image: of the second process
+    logits.write_bytes(logits.read_bytes()[:100])
+    process = torchrun("--nproc_per_node=2", "--standalone", MAIN, "crf", *small_flags(segmented), "--num_workers=1")
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode != 0
+    assert "error: " in next(line for line in text.splitlines() if "v1.npz" in line), text
+    assert "this is a bug" not in text
+    assert not list(out.rglob("scores_crf.json"))
+
+
+@pytest.mark.parametrize("command", ["predict", "cams"])
+def test_outputs_that_are_shared_are_those_of_one_process(segmented, command):
+    """Nine photos, or the six images of the training list, for two processes."""
+    flags = [command, *small_flags(segmented), "--num_workers=1"]
+    flags += [f"--image_dir={segmented / 'JPEGImages'}", "--crf"] if command == "predict" else []
+    one, two = (segmented.parent / name for name in ("one", "two"))
+    output_of(start(sys.executable, str(MAIN), *flags, f"--out={one}"))
+    shown = output_of(torchrun("--nproc_per_node=2", "--standalone", MAIN, *flags, f"--out={two}"))
+    assert command == "cams" or shown.count("9 labels written, 0 kept") == 1
+    assert content_of(two) == content_of(one)
+    assert len(list(two.glob("overlays/*.jpg" if command == "predict" else "*.npz"))) == (
+        9 if command == "predict" else 6
+    )
+
+
+def test_an_exported_network_that_is_shared_gives_the_files_of_one_process(segmented):
+    pytest.importorskip("onnx", reason="pip install onnx: it writes the file")
+    pytest.importorskip("onnxruntime", reason="pip install onnxruntime: it runs the file")
+    one, two, file = (segmented.parent / name for name in ("one", "two", "small.onnx"))
+    export.run(small_settings(segmented, ExportSettings, out=str(file)))
+    given = {"onnx": str(file), "image_dir": str(segmented / "JPEGImages"), "num_workers": 1}
+    predict.run(PredictSettings(**given, out=str(one)))
+    flags = [f"--{name}={value}" for name, value in given.items()]
+    shown = output_of(torchrun("--nproc_per_node=2", "--standalone", MAIN, "predict", *flags, f"--out={two}"))
+    assert shown.count("0 images done, 9 to do") == 1
+    assert content_of(two) == content_of(one)
 
 
 def on_two(program, flags):

@@ -2,10 +2,11 @@
 
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -147,6 +148,18 @@ class MaskKinds:
         """Add the result of kind_of_mask for one mask, or the sums (with_objects, with_ignored) over several."""
         self.with_objects += kind[0]
         self.with_ignored += kind[1]
+
+    @property
+    def sums(self) -> list[int]:
+        return [self.with_objects, self.with_ignored]
+
+    @classmethod
+    def joined(cls, parts: Iterable[Sequence[int]]) -> Self:
+        """Return the kinds of the masks that several processes counted, from the `sums` of each."""
+        whole = cls()
+        for part in parts:
+            whole.add(part)
+        return whole
 
     def check(self, folder: Path) -> None:
         """Raise UserError if no mask contains an object and some contain ignored pixels."""

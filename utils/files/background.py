@@ -23,8 +23,11 @@ ResultT = TypeVar("ResultT")
 class Background(Generic[ItemT, ResultT]):
     """Work on items beside the program, see in_background. An item must be hashable."""
 
-    def __init__(self, function: Callable[[ItemT], ResultT], executor: Executor, description: str) -> None:
-        self._call, self._executor, self._description = partial(call_on, function), executor, description
+    def __init__(
+        self, function: Callable[[ItemT], ResultT], executor: Executor, description: str, *, quiet: bool
+    ) -> None:
+        self._call, self._executor = partial(call_on, function), executor
+        self._description, self._quiet = description, quiet
         self._futures: dict[ItemT, Future[ResultT]] = {}
         self._failed: Future[ResultT] | None = None
         self._lock = Lock()
@@ -46,7 +49,7 @@ class Background(Generic[ItemT, ResultT]):
         for item in items:
             if item not in self._futures:
                 self.add(item)
-        with progress_bar(len(items), self._description) as bar, worker_ends(remedy=WORKERS_REMEDY):
+        with progress_bar(len(items), self._description, quiet=self._quiet) as bar, worker_ends(remedy=WORKERS_REMEDY):
             for future in as_completed(self._futures[item] for item in items):
                 future.result()
                 bar.update()
@@ -59,16 +62,23 @@ class Background(Generic[ItemT, ResultT]):
 
 @contextmanager
 def in_background(
-    function: Callable[[ItemT], ResultT], *, num_items: int, num_workers: int = 0, description: str = ""
+    function: Callable[[ItemT], ResultT],
+    *,
+    num_items: int,
+    num_workers: int = 0,
+    description: str = "",
+    programs: int = 1,
+    quiet: bool = False,
 ) -> Iterator[Background[ItemT, ResultT]]:
     """Compute function(item) in processes while the block runs, which adds the items.
 
-    function, num_workers: see parallel_map; with one worker, a thread of this process does the work. num_items: how
-    many items there will be at most. At the end of the block, what is queued is dropped: call finish inside it.
+    function, num_workers, programs, quiet: see parallel_map; with one worker, a thread of this process does the work.
+    num_items: how many items there will be at most. At the end of the block, what is queued is dropped: call finish
+    inside it.
     """
-    count = process_count(num_workers, num_items)
+    count = process_count(num_workers, num_items, programs=programs)
     with _thread() if count == 1 else worker_processes(count) as executor:
-        yield Background(function, executor, description)
+        yield Background(function, executor, description, quiet=quiet)
 
 
 @contextmanager

@@ -7,11 +7,13 @@ to. utils.runtime.process is the same for steps with a network.
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, TypeVar
+
+import numpy as np
 
 from utils.errors import UserError
 from utils.files.atomic import write_json
@@ -46,6 +48,11 @@ class SharedWork:
         """Return the items of this process: every world_size-th one."""
         return items[self.rank :: self.world_size]
 
+    def remaining(self, names: Sequence[str], done: Iterable[str]) -> Sequence[str]:
+        """Return this process's part of the names that are done by no process, each of which gives its own."""
+        everywhere = set(self.from_main(sorted(set().union(*self.gather(list(done))))))
+        return self.own([name for name in names if name not in everywhere])
+
     def from_main(self, content: Any) -> Any:
         """Return the main process's content (JSON) in every process. The others wait for it."""
         if self._mail is None:
@@ -70,9 +77,19 @@ class SharedWork:
         longest = max(map(len, parts), default=0)
         return [part[index] for index in range(longest) for part in parts if index < len(part)]
 
+    def add_up(self, counts: np.ndarray) -> None:
+        """Replace the counts, integers of one shape, by the sum over all processes, in the main process."""
+        if parts := self.gather(counts.tolist()):
+            counts[...] = sum(np.asarray(part, counts.dtype) for part in parts)
+
     def wait_for_all(self) -> None:
         """Let the main process wait until all have called this."""
         self.gather(None)
+
+    def barrier(self) -> None:
+        """Wait, in every process, until all have called this."""
+        self.wait_for_all()
+        self.from_main(None)
 
 
 @contextmanager

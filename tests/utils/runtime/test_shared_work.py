@@ -4,6 +4,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from utils.errors import UserError
@@ -51,6 +52,23 @@ def test_a_main_process_that_starts_late_hears_those_that_only_send(tmp_path, mo
 
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(only_send, (0, 1))) == [[0, 1], []]
+
+
+def test_what_no_process_has_done_is_divided_and_counts_are_summed(tmp_path):
+    """Each of two processes has done one item; the other five are divided."""
+
+    def finish(rank):
+        with share_work(tmp_path, Rank(rank, 2, job="job")) as work:
+            own = list(work.remaining(ITEMS, ["b" if rank else "g"]))
+            counts = np.array([len(own), rank + 1])
+            work.add_up(counts)
+            work.barrier()
+            return own, counts.tolist()
+
+    with ThreadPoolExecutor(2) as threads:
+        (first, sums), (second, unchanged) = threads.map(finish, (0, 1))
+    assert (first, second) == (["a", "d", "f"], ["c", "e"])
+    assert sums == [5, 3] and unchanged == [2, 2]
 
 
 def test_one_process_needs_no_files(tmp_path):
