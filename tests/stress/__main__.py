@@ -1,6 +1,7 @@
 """Run the table of bad inputs and the kills at random moments, and print the results.
 
-python -m tests.stress [--only TEXT] [--list] [--kills N] [--seed N] [--report FILE] [--keep FOLDER]
+python -m tests.stress [--only TEXT] [--list] [--kills N] [--seed N] [--patience FACTOR]
+    [--report FILE] [--keep FOLDER]
 """
 
 import argparse
@@ -14,6 +15,7 @@ import numba  # noqa: F401  every case is a fork of this process, so slow import
 import torch
 import torchvision  # noqa: F401
 
+from tests.stress import case as case_module
 from tests.stress.case import Case, judge, last_line
 from tests.stress.kills import run_kills
 from tests.stress.table import CASES
@@ -28,6 +30,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=0, help="kills of each stage, after the cases")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--report", type=Path, help="write the table there as Markdown")
+    parser.add_argument("--patience", type=float, default=1, help="factor on the time limits, for a busy machine")
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave the folders of failed cases there")
     options = parser.parse_args()
     cases = [case for case in CASES if options.only in case.name]
@@ -35,6 +38,7 @@ def main() -> int:
         print(*(case.name for case in cases), sep="\n")
         return 0
     torch.set_num_threads(1)
+    case_module.patience = options.patience
     folder = options.keep or Path(tempfile.mkdtemp(prefix="stress"))
     rows = []
     try:

@@ -15,6 +15,7 @@ import torch
 from utils.files.locate import PROJECT_ROOT
 
 SECONDS = 60  # seconds after which a case counts as hanging
+patience = 1.0  # factor on this time, for a machine that other programs use
 ENDING = 5.0  # seconds within which all processes of an ended program must have exited
 LINES = 12  # lines of an error, including its list of options
 MOST_OUTPUT = 1_000_000  # bytes
@@ -110,6 +111,7 @@ def start(run: Sequence[str] | str, folder: Path, output: Path) -> int:
 
 def run(words: Sequence[str] | str, folder: Path, output: Path, *, seconds: float = SECONDS) -> Ended:
     """Wait for the end, or kill it after the timeout."""
+    seconds *= patience
     begun = time.monotonic()
     child = start(words, folder, output)
     status = None
@@ -170,7 +172,7 @@ def judge(case: Case, folder: Path) -> tuple[str | None, Ended]:
 def _wrong(case: Case, ended: Ended, folder: Path) -> str | None:
     expected, text = case.expected, ended.output
     if ended.status is None:
-        return f"hangs (killed after {case.seconds:g} s)"
+        return f"hangs (killed after {case.seconds * patience:g} s)"
     if ended.orphans:
         return f"{ended.orphans} processes live on"
     if "Traceback (most recent call last)" in text:

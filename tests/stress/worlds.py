@@ -70,7 +70,8 @@ def _steps(folder: Path, *steps: Sequence[str] | str) -> None:
     for number, words in enumerate(steps):
         ended = run(words, folder, folder / f".step{number}.txt")
         if ended.status != 0:
-            raise RuntimeError(f"the folder to begin with: {words[0]}: {last_line(ended.output)}")
+            how = "takes too long, see --patience" if ended.status is None else last_line(ended.output)
+            raise RuntimeError(f"the folder to begin with: {words[0]}: {how}")
 
 
 WORLDS = {
