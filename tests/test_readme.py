@@ -77,6 +77,7 @@ OTHER_FLAGS = {
     "only",  # of python3 -m tests.stress
     "list",
     "kills",
+    "patience",
     "keep",
     "report",
     "config",
