@@ -37,6 +37,7 @@ from scripts.benchmark.hot_paths import (
 )
 from scripts.benchmark.measuring import Row, in_turns, print_table, write_rows
 from scripts.benchmark.plain_ways import blobs, plain_merge, scene_with_object
+from scripts.benchmark.programs import measure_programs
 from scripts.benchmark.scale import measure_scale
 from utils.cam.labels import to_label
 from utils.cam.merging import merge_scales
@@ -212,6 +213,7 @@ SECTIONS: dict[str, Callable[[BenchmarkOptions], list[Row]]] = {
     "cams": measure_cams,
     "scoring": lambda o: measure_scoring(images=o.images, size=o.size, repeats=o.repeats, seed=o.seed),
     "labels": lambda o: measure_labels(images=o.images, size=o.size, repeats=o.repeats, seed=o.seed),
+    "programs": lambda o: measure_programs(images=o.images, size=o.size, repeats=o.repeats, seed=o.seed),
     "pasting": lambda o: measure_pasting(size=o.size, object_size=o.object_size, pastes=o.pastes, seed=o.seed),
     "samples": lambda o: measure_samples(
         size=o.size, object_size=o.object_size, input_size=o.input_size, samples=o.pastes, seed=o.seed

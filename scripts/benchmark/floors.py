@@ -42,6 +42,15 @@ def png_seconds(labels: Sequence[np.ndarray]) -> float:
     return _median(lambda label: encode(Image.fromarray(label), io.BytesIO(), "PNG"), labels)
 
 
+def copying_seconds(maps: np.ndarray, count: int) -> float:
+    """Return the CPU seconds of copying an array `count` times within memory."""
+    copy = np.empty_like(maps)
+    start = time.process_time()
+    for _ in range(count):
+        np.copyto(copy, maps)
+    return time.process_time() - start
+
+
 def _median(function: Callable, items: Sequence) -> float:
     seconds = []
     for item in items:

@@ -1,11 +1,14 @@
 """Compares two implementations on one machine: alternating measurements, rows of a table, verdicts."""
 
 import json
+import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +68,66 @@ class Row:
 
 
 def in_turns(
-    variants: Mapping[str, Callable[[], Any]], repeats: int, *, verbose: bool = True
+    variants: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    *,
+    verbose: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return median seconds and last result of each implementation, measured in turns so that drift affects all."""
+    """Return median seconds and last result of each implementation, measured in turns so that drift affects all.
+
+    clock: time.process_time, for work of one thread, does not depend on other programs.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     results = {}
     for _ in range(repeats):
         for name, variant in variants.items():
-            start = time.perf_counter()
+            start = clock()
             results[name] = variant()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
             if verbose:
                 print(f"  {name}: {seconds[name][-1]:.2f} s", file=sys.stderr)
     return {name: statistics.median(values) for name, values in seconds.items()}, results
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Seconds of a program and of its processor, and its peak memory in bytes: that of its largest process."""
+
+    cpu: float
+    seconds: float
+    peak: int
+
+
+# A small process between: the peak of a process that starts others is counted as theirs.
+LAUNCHER = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+_, status, usage = os.wait4(subprocess.Popen(sys.argv[2:]).pid, 0)
+seconds = time.perf_counter() - start
+with open(sys.argv[1], "w") as file:
+    json.dump({"cpu": usage.ru_utime + usage.ru_stime, "seconds": seconds, "peak": usage.ru_maxrss}, file)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def usage_of(command: Sequence[str], *, cache: Path | None = None) -> Usage:
+    """Run a Python program. Raises RuntimeError with its output if it fails.
+
+    cache: folder that keeps compiled modules, also where the environment forbids to keep them.
+    """
+    environment = dict(os.environ)
+    if cache is not None:
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment["PYTHONPYCACHEPREFIX"] = str(cache)
+    with tempfile.TemporaryDirectory() as name:
+        report = Path(name) / "usage.json"
+        start = [sys.executable, "-c", LAUNCHER, str(report), sys.executable, *command]
+        done = subprocess.run(start, capture_output=True, text=True, env=environment)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+        usage = Usage(**json.loads(report.read_text()))
+    return replace(usage, peak=usage.peak * (1 if sys.platform == "darwin" else 1024))  # Linux reports KiB
 
 
 def print_table(rows: Sequence[Row]) -> None:

@@ -1,7 +1,5 @@
 """Seconds and peak memory of every stage on datasets of growing size, with tiny images and networks."""
 
-import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -10,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.benchmark.measuring import Row
+from scripts.benchmark.measuring import Row, usage_of
 from scripts.benchmark.plain_ways import blobs
 from utils.cam.artefact import write_cam
 from utils.cam.labels import to_label
@@ -37,17 +35,6 @@ TINY_SEGMENTER = (
     "--MODEL.FREEZE_BATCH_NORM=false", "--IMAGE.SIZE.TRAIN=33", "--SOLVER.BATCH_SIZE.TRAIN=2", "--SOLVER.ITER_SIZE=1",
     "--SOLVER.ITER_MAX=10", "--SOLVER.ITER_SAVE=10", "--SOLVER.DEVICE=cpu", "--DATALOADER.NUM_WORKERS=0",
 )  # fmt: skip
-
-# A small process between: the peak of a process that starts others is counted as theirs. It is that of the largest one.
-LAUNCHER = """
-import json, os, subprocess, sys, time
-start = time.perf_counter()
-_, status, usage = os.wait4(subprocess.Popen(sys.argv[2:]).pid, 0)
-seconds = time.perf_counter() - start
-with open(sys.argv[1], "w") as file:
-    json.dump({"cpu": usage.ru_utime + usage.ru_stime, "seconds": seconds, "peak": usage.ru_maxrss}, file)
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
 
 
 @dataclass(frozen=True)
@@ -109,16 +96,9 @@ def measure_scale(sizes: Sequence[int], chosen: Sequence[str] | None, *, seed: i
 
 def run_stage(stage: Stage, count: int) -> Row:
     """Run a stage's program and measure it."""
-    command = [sys.executable, str(PROJECT_ROOT / stage.program), *stage.flags]
-    with tempfile.TemporaryDirectory() as name:
-        report = Path(name) / "usage.json"
-        done = subprocess.run([sys.executable, "-c", LAUNCHER, str(report), *command], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
-        usage = json.loads(report.read_text())
-    peak = usage["peak"] * (1 if sys.platform == "darwin" else 1024)  # Linux reports KiB, macOS bytes
-    note = f"{usage['cpu']:.1f} s of CPU in {usage['seconds']:.1f} s, peak {peak >> 20} MiB"
-    return Row(f"{stage.name}, {count} images, per CPU s", count / usage["cpu"], note=note)
+    usage = usage_of([str(PROJECT_ROOT / stage.program), *stage.flags])
+    note = f"{usage.cpu:.1f} s of CPU in {usage.seconds:.1f} s, peak {usage.peak >> 20} MiB"
+    return Row(f"{stage.name}, {count} images, per CPU s", count / usage.cpu, note=note)
 
 
 def write_dataset(folder: Path, count: int, *, seed: int, with_cams: bool) -> None:

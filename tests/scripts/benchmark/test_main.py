@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,12 +7,13 @@ import torch
 
 from models import build_cam_net
 from scripts.benchmark import __main__ as benchmark
-from scripts.benchmark import floors, hot_paths
+from scripts.benchmark import floors, hot_paths, programs
 from scripts.benchmark.__main__ import BenchmarkOptions, plain_cams, run, strongest_classes
 from scripts.benchmark.measuring import Row
 from utils.cam.multi_scale import cams_of_image
 from utils.config.parser import parse_options
 from utils.errors import UserError
+from utils.files.locate import PROJECT_ROOT
 
 TINY = {"width": 1 / 16, "size": (40, 56), "scales": (0.5, 1.0), "images": 3, "repeats": 1}
 TINY |= {"object_size": (30, 40), "input_size": 32, "pastes": 3}
@@ -55,12 +57,15 @@ def test_all_sections_give_their_rows(tmp_path, capsys):
     written = json.loads((tmp_path / "rows.json").read_text())
     assert [row["what"] for row in written["rows"]] == [row.what for row in rows]
     assert [row.required for row in rows] == [
-        "at least 1.2", "at least 2.5", "at least 4", "under 1.5", "at least 20", "at least 3", "at least 100",
-        "under 5", "at least 12", "at least 3", "at least 3", "at least 1", "at least 99.9", "-",
+        "at least 1.2", "at least 2.5", "at least 4", "under 1.5", "at least 20", "at least 3", "at least 10",
+        "at least 1", "at least 100", "under 5", "at least 12", "at least 3", "at least 3", "at least 1",
+        "at least 99.9", "-",
     ]  # fmt: skip
     assert written["options"]["width"] == TINY["width"] and written["threads"] >= 1
     floors = [row["what"].split(",")[0] for row in written["rows"] if row["times_floor"]]
-    assert {"scoring", "label of an image", "training samples per second per core", "segmentation test"} <= set(floors)
+    assert {"scoring", "label of an image", "training samples per second per core", "segmentation test", "CRF"} <= set(
+        floors
+    )
     for row in rows:
         assert row.ours is not None or row.note == "not supported by this CPU"
         assert row.ratio is None or row.ratio > 0
@@ -78,6 +83,18 @@ def test_other_ways_that_disagree_are_an_error(monkeypatch, section, name):
     monkeypatch.setattr(hot_paths, name, wrong[name])
     with pytest.raises(RuntimeError, match="differ"):
         run(BenchmarkOptions(only=section, **TINY))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "background"), [("scores", "threshold"), ("labels", "float(threshold)")])
+def test_plain_programs_that_disagree_are_an_error(monkeypatch, tmp_path, way, background):
+    program = Path(programs.PLAIN).read_text()
+    assert program.count(f"stack[0] = {background}") == 1
+    (tmp_path / "wrong.py").write_text(program.replace(f"stack[0] = {background}", f"stack[1] = {background}"))
+    monkeypatch.setattr(programs, "PLAIN", str(tmp_path / "wrong.py"))
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
+    with pytest.raises(RuntimeError, match=f"programs of {way} differ"):
+        run(BenchmarkOptions(only="programs", **TINY))
 
 
 def test_floors_of_seconds_and_rates():

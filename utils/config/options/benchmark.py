@@ -12,7 +12,9 @@ from utils.config.valid import Count, Factors, Pixels, Seed, Width
 class BenchmarkOptions:
     """Compare this project's hot paths with plain implementations, on this machine."""
 
-    only: Literal["cams", "scoring", "labels", "pasting", "samples", "crf", "segmentation", "scale"] | None = None
+    only: (
+        Literal["cams", "scoring", "labels", "programs", "pasting", "samples", "crf", "segmentation", "scale"] | None
+    ) = None
     """Section to run; default all but scale, which runs every program on datasets of growing size."""
     width: Width = NetworkOptions.width
     """Multiplier of the channels of ResNet-38."""
