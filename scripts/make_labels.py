@@ -1,7 +1,7 @@
 """Create pseudo labels, PNGs of the image's size, from CAMs of a run or a folder, optionally with saliency."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from utils.cam.folders import CamFiles, CamFolder
-from utils.cam.labels import ambiguous, disagreement, to_label
+from utils.cam.labels import ambiguous, check_saliency_use, disagreement, to_label
 from utils.cam.segments import SnapRule, find_segments, read_segments, snap
 from utils.config.options import LabelOptions
 from utils.config.valid import CrfBackend
@@ -60,6 +60,7 @@ class _Rule:
     threshold: float
     ignore_below: float | None
     saliency_weight: float
+    saliency_support: float
     ignore_disagreement: float | None
     ignore_ambiguous: float | None
     crf: CrfBackend | None
@@ -75,6 +76,7 @@ class _Rule:
             "threshold": self.threshold,
             "ignore_below": self.ignore_below,
             "saliency_weight": self.saliency_weight or None,
+            "saliency_support": self.saliency_support or None,
             "ignore_disagreement": self.ignore_disagreement,
             "ignore_ambiguous": self.ignore_ambiguous,
             "crf": {**CAM_CRF, "confidence": CAM_CONFIDENCE, **backend_record(self.crf)} if self.crf else None,
@@ -138,15 +140,18 @@ def run(options: LabelOptions) -> Path:
 def _rule(options: LabelOptions, paths: RunPaths, cam_dir: Path) -> _Rule:
     threshold = options.threshold
     if threshold is None:
-        threshold = _best_threshold(paths, cam_dir, saliency_weight=options.saliency_weight)
+        used = {"saliency_weight": options.saliency_weight, "saliency_support": options.saliency_support}
+        threshold = _best_threshold(paths, cam_dir, used)
     _check_band(threshold, options.ignore_below)
     for name, value in (
         ("saliency_weight", options.saliency_weight),
+        ("saliency_support", options.saliency_support),
         ("ignore_disagreement", options.ignore_disagreement),
         ("ignore_ambiguous", options.ignore_ambiguous),
     ):
         if value is not None and not 0 <= value <= 1:
             raise UserError(f"--{name}={value}", rule="expected a value in 0..1")
+    check_saliency_use(options.saliency_weight, options.saliency_support)
     if options.crf:
         import utils.crf.dense  # noqa: F401  # imported here, numba is loaded once for all worker processes
 
@@ -157,6 +162,7 @@ def _rule(options: LabelOptions, paths: RunPaths, cam_dir: Path) -> _Rule:
         threshold,
         options.ignore_below,
         options.saliency_weight,
+        options.saliency_support,
         options.ignore_disagreement,
         options.ignore_ambiguous,
         crf,
@@ -170,10 +176,13 @@ def _segment_settings(options: LabelOptions, rule: _Rule) -> dict[str, Any] | No
     return {"folder": str(Path(options.segments).absolute()), **asdict(rule.snapping)}
 
 
-def _best_threshold(paths: RunPaths, cam_dir: Path, *, saliency_weight: float) -> float:
-    """Return the best threshold that evaluate.py found for these CAMs, with masks or else with saliency."""
-    weight = f" --saliency_weight={saliency_weight:g}" if saliency_weight else ""
-    remedy = f"run evaluate.py --experiment_name {paths.root.name}{weight} first, or give --threshold"
+def _best_threshold(paths: RunPaths, cam_dir: Path, used: Mapping[str, float]) -> float:
+    """Return the best threshold that evaluate.py found for these CAMs, with masks or else with saliency.
+
+    used: name of an option -> its value, 0 where it is not used. The threshold must have been found with the same.
+    """
+    flags = "".join(f" --{name}={value:g}" for name, value in used.items() if value)
+    remedy = f"run evaluate.py --experiment_name {paths.root.name}{flags} first, or give --threshold"
     found = [path for path in (paths.cam_scores, paths.cam_agreement) if path.is_file()]
     if not found:
         raise UserError("no best threshold is stored", paths.cam_scores, remedy=remedy)
@@ -185,9 +194,10 @@ def _best_threshold(paths: RunPaths, cam_dir: Path, *, saliency_weight: float) -
     same = own if cam_dir.resolve() in own else {cam_dir.resolve()}
     if Path(scores["pred_dir"]).resolve() not in same:
         raise UserError(f"contains the scores of {scores['pred_dir']}", found[0], f"not of {cam_dir}", remedy)
-    if scores.get("saliency_weight", 0.0) != saliency_weight:
-        of = scores.get("saliency_weight", 0.0)
-        raise UserError(f"the best threshold was found with saliency_weight {of:g}", found[0], remedy=remedy)
+    for name, value in used.items():
+        if scores.get(name, 0.0) != value:
+            of = scores.get(name, 0.0)
+            raise UserError(f"the best threshold was found with {name} {of:g}", found[0], remedy=remedy)
     check_made_of(scores.get("made_of"), paths.cam_dir if cam_dir.resolve() in own else cam_dir, found[0], remedy)
     threshold = scores["best_threshold"]
     if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
@@ -280,7 +290,14 @@ def _make_label(job: _Job, *, rule: _Rule, palette: bool) -> None:
     saliency = np.asarray(read_gray(job.saliency)) if job.saliency else None
 
     def label_at(threshold: float) -> np.ndarray:
-        return to_label(keys, cams, threshold, saliency=saliency, saliency_weight=rule.saliency_weight)
+        return to_label(
+            keys,
+            cams,
+            threshold,
+            saliency=saliency,
+            saliency_weight=rule.saliency_weight,
+            saliency_support=rule.saliency_support,
+        )
 
     image = np.asarray(read_rgb(job.image)) if rule.crf else None
     segments = read_segments(job.segments, cams.shape[1:]) if job.segments else None

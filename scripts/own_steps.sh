@@ -5,7 +5,8 @@ SALIENCY="${SALIENCY:-auto}"
 QUALITY="${QUALITY:-balanced}"
 MAX_SIDE="${MAX_SIDE:-640}"
 CRF="${CRF:-1}"
-SALIENCY_WEIGHT=0.5 # for combining CAMs and saliency: see docs/own_photos.md
+# for combining CAMs and saliency: see docs/own_photos.md
+SALIENCY_USE=(--saliency_weight=0.5 --saliency_support=0.3)
 SEG_BATCH=16        # of deeplabv2/configs/voc_light.yaml
 DATA="$ROOT/data/$NAME" RUN="$ROOT/runs/$NAME" RESULTS="$ROOT/results/$NAME"
 LABELS="$DATA/pseudo_seg_labels_$NAME"
@@ -18,7 +19,7 @@ fi
 STEPS=(prepare check "${MAKE_SALIENCY[@]}" train cams threshold labels segmentation second masks judge report)
 
 # 0.5 for probabilities alone; less with saliency, which is weak on parts of objects
-SAL_DIR=() JOIN=(--saliency_weight="$SALIENCY_WEIGHT") SECOND_THRESHOLD=0.35
+SAL_DIR=() JOIN=("${SALIENCY_USE[@]}") SECOND_THRESHOLD=0.35
 if [[ "$SALIENCY" == none ]]; then
   SAL_DIR=(--sal_dir=none) JOIN=() SECOND_THRESHOLD=0.5
 fi
@@ -179,7 +180,7 @@ step_cams() {
 step_threshold() {
   "$PYTHON" "$ROOT/scripts/judge_cams.py" --experiment_name="$NAME"
   if [[ -z "${THRESHOLD:-}" && "$SALIENCY" != none ]]; then
-    "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$NAME" --reference=saliency --saliency_weight="$SALIENCY_WEIGHT"
+    "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$NAME" --reference=saliency "${SALIENCY_USE[@]}"
   fi
   if [[ -n "${MASKS:-}" ]]; then
     "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$NAME" "${JOIN[@]}"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from utils.cam.folders import CamFiles, CamFolder, Form
-from utils.cam.labels import SALIENT, balanced_threshold
+from utils.cam.labels import SALIENT, balanced_threshold, check_saliency_use
 from utils.config.options import ScoreOptions
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset
@@ -76,6 +76,7 @@ def run(options: ScoreOptions) -> Path:
     data = trained.data
     folder = _prediction_dir(options, paths, data)
     check_stored_classes(folder, data.classes)
+    check_saliency_use(options.saliency_weight, options.saliency_support)
     by_saliency = _reference(options, data) == "saliency"
     pairs = _pairs(options, folder, trained, by_saliency=by_saliency)
     facts = {"mode": options.mode, "pred_dir": str(folder), "dataset": data.name, "images": len(pairs)}
@@ -92,12 +93,13 @@ def run(options: ScoreOptions) -> Path:
     if not work.is_main:
         return written
     if by_saliency:
+        facts["saliency_support"] = options.saliency_support
         return _write_agreement(written, facts, totals, saliency_weight=options.saliency_weight)
     if options.mode == "png":
         scores, ignored, photos = counted
         bars = photos.as_json(data.classes, paths.root)
         return _write_label_scores(written, facts, scores, ignored, bars, data)
-    facts["saliency_weight"] = options.saliency_weight
+    facts |= {"saliency_weight": options.saliency_weight, "saliency_support": options.saliency_support}
     scores_at = totals.scores()
     best = max(range(len(scores_at)), key=lambda i: -1 if math.isnan(scores_at[i].mean_iou) else scores_at[i].mean_iou)
     photos = PhotoMatrices(len(of_photo))
@@ -118,7 +120,11 @@ def _count_cams(
     """
     totals, kinds, counted = ThresholdScores(num_labels, sorted(options.thresholds)), MaskKinds(), []
     count = partial(
-        _count_cam, num_labels=num_labels, thresholds=totals.thresholds, saliency_weight=options.saliency_weight
+        _count_cam,
+        num_labels=num_labels,
+        thresholds=totals.thresholds,
+        saliency_weight=options.saliency_weight,
+        saliency_support=options.saliency_support,
     )
     are_few = PhotoMatrices(len(pairs)).are_kept
     for keys, histogram, kind in _map(work, count, pairs, options.num_workers, "scoring CAMs"):
@@ -226,7 +232,7 @@ def _pairs(options: ScoreOptions, folder: Path, trained: Run, *, by_saliency: bo
 
 
 def _count_cam(
-    pair: _Pair, *, num_labels: int, thresholds: tuple[float, ...], saliency_weight: float
+    pair: _Pair, *, num_labels: int, thresholds: tuple[float, ...], saliency_weight: float, saliency_support: float
 ) -> tuple[np.ndarray, np.ndarray, tuple[bool, bool]]:
     assert pair.mask is not None
     mask = read_label(pair.mask)
@@ -244,6 +250,7 @@ def _count_cam(
             thresholds=thresholds,
             saliency=saliency,
             saliency_weight=saliency_weight,
+            saliency_support=saliency_support,
         )
     except UserError as error:
         raise error.at(f"{pair.cams.paths[0]} against {pair.mask}") from error

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from utils.cam.labels import foreground_strength, strongest_cam, to_label
+from utils.cam.labels import strongest_class, to_label
 from utils.data.catalog import IGNORE_INDEX
 from utils.errors import UserError
 from utils.files.atomic import write_json
@@ -149,11 +149,12 @@ def cam_histogram(
     thresholds: Sequence[float],
     saliency: np.ndarray | None = None,
     saliency_weight: float = 0.0,
+    saliency_support: float = 0.0,
 ) -> np.ndarray:
     """Count one image's pixels by (mask's label, strongest key, number of thresholds exceeded).
 
     keys (K,): zero-based. cams (K, H, W): uint8 (255 is 1) or float in 0..1. target (H, W): 255 is ignored.
-    thresholds: increasing. saliency, saliency_weight: see to_label. Returns (num_labels, max(K, 1), T + 1) int64. One
+    thresholds: increasing. saliency and how it is used: see to_label. Returns (num_labels, max(K, 1), T + 1) int64. One
     pass is enough for all thresholds because a pixel's strongest key does not depend on them. Raises UserError if sizes
     differ or labels are out of range.
     """
@@ -165,8 +166,7 @@ def cam_histogram(
     levels = len(thresholds) + 1
     codes = target.astype(np.intp)
     if len(keys):
-        value, strongest = strongest_cam(cams)
-        value = foreground_strength(value, saliency, saliency_weight)
+        value, strongest = strongest_class(cams, saliency, weight=saliency_weight, support=saliency_support)
         codes *= len(keys)
         codes += strongest
         codes *= levels

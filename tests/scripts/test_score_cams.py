@@ -153,14 +153,16 @@ def salient(named):
     return named | {"sal_dir": str(Path(named["dataset"]) / "Sal")}
 
 
-def test_joined_scores_are_those_of_the_labels_at_the_same_threshold(salient, tmp_path):
-    swept = score(salient, saliency_weight=0.5)
+@pytest.mark.parametrize("support", [0.0, 0.9])
+def test_joined_scores_are_those_of_the_labels_at_the_same_threshold(salient, tmp_path, support):
+    swept = score(salient, saliency_weight=0.5, saliency_support=support)
     for threshold in (0.3, 0.45, 0.7):
         labels = make_labels.run(
             LabelOptions(
                 **salient,
                 label_dir=str(tmp_path / "labels"),
                 saliency_weight=0.5,
+                saliency_support=support,
                 threshold=threshold,
                 overwrite=True,
                 num_workers=1,
@@ -169,7 +171,7 @@ def test_joined_scores_are_those_of_the_labels_at_the_same_threshold(salient, tm
         expected = score(salient, mode="png", pred_dir=str(labels))
         found = next(row for row in swept["thresholds"] if row["threshold"] == threshold)
         assert found["class_iou"] == expected["class_iou"]
-    assert swept["saliency_weight"] == 0.5
+    assert swept["saliency_weight"] == 0.5 and swept["saliency_support"] == support
 
 
 def test_without_a_list_of_masks_cams_are_compared_with_saliency(salient):

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from utils.cam.labels import ambiguous, balanced_threshold, disagreement, foreground_strength, to_label
+from utils.cam.labels import (
+    ambiguous,
+    balanced_threshold,
+    check_saliency_use,
+    disagreement,
+    foreground_strength,
+    saliency_weights,
+    to_label,
+)
 from utils.errors import UserError
 
 # strongest CAM: of class 1 in the first row, of class 0 in the second
@@ -31,6 +39,39 @@ def test_float_cams_give_the_labels_of_bytes():
     for weight in (0.25, 0.5, 1.0):
         expected = to_label([0, 4], CAMS, 0.31, saliency=SALIENCY, saliency_weight=weight)
         assert (to_label([0, 4], floats, 0.31, saliency=SALIENCY, saliency_weight=weight) == expected).all()
+
+
+# the class of the first row is salient, that of the second is missed by the saliency map but for a fifth of white
+MISSED = np.array([[255, 255, 255], [51, 51, 51]], np.uint8)
+ROWS = np.array([[[250, 250, 10], [10, 10, 10]], [[5, 5, 5], [250, 200, 100]]], np.uint8)
+
+
+def test_a_class_whose_core_is_not_salient_uses_its_cam():
+    assert saliency_weights(ROWS, MISSED, 0.5, 0.0).tolist() == [0.5, 0.5]
+    # full from a mean of 0.3, none up to 0.1: the core of the second class has 0.2
+    assert saliency_weights(ROWS, MISSED, 0.5, 0.3).tolist() == pytest.approx([0.5, 0.25])
+    assert saliency_weights(ROWS, MISSED, 0.5, 0.6).tolist() == pytest.approx([0.5, 0.0])
+    assert saliency_weights(np.zeros_like(ROWS), MISSED, 0.5, 0.3).tolist() == [0.0, 0.0]
+
+
+def test_an_object_that_saliency_misses_keeps_its_pixels():
+    with_support = {"saliency": MISSED, "saliency_weight": 0.5, "saliency_support": 0.6}
+    assert to_label([0, 4], ROWS, 0.6, saliency=MISSED, saliency_weight=0.5).tolist() == [[1, 1, 0], [0, 0, 0]]
+    assert to_label([0, 4], ROWS, 0.6, **with_support).tolist() == [[1, 1, 0], [5, 5, 0]]
+    floats = (ROWS / 255).astype(np.float32)
+    assert (to_label([0, 4], floats, 0.6, **with_support) == to_label([0, 4], ROWS, 0.6, **with_support)).all()
+
+
+def test_with_weights_that_differ_the_class_is_that_of_the_joined_strength():
+    # last pixel of the first row: CAMs 10 and 5; joined 132 and, without saliency, 5
+    joined = to_label([0, 4], ROWS, 0.5, saliency=MISSED, saliency_weight=0.5, saliency_support=0.6)
+    assert joined[0].tolist() == [1, 1, 1]
+
+
+def test_support_without_saliency_is_refused():
+    check_saliency_use(0.5, 0.3)
+    with pytest.raises(UserError, match=r"--saliency_support=0\.3.*--saliency_weight"):
+        check_saliency_use(0.0, 0.3)
 
 
 def test_an_image_without_tags_is_background_however_salient():

@@ -36,6 +36,10 @@ class LabelMethodOptions:
     saliency_weight: Fraction = 0.0
     """Weight w of the saliency: a pixel is foreground if w * saliency + (1 - w) * its strongest CAM exceeds the
     threshold; 0 uses only the CAMs, as published."""
+    saliency_support: Fraction = 0.0
+    """Mean saliency of a tag's surest pixels (CAM above 0.7 of its maximum) at which it uses the whole weight of the
+    saliency; at a third of it or less, where the saliency map misses the object, it uses only its CAM. 0: always the
+    whole weight."""
     ignore_disagreement: Fraction | None = None
     """Pixels whose saliency and strongest CAM differ by more than this (0..1) become 255."""
     ignore_ambiguous: Fraction | None = None

@@ -37,6 +37,8 @@ class ScoreMethodOptions:
     saliency: the threshold at which the union of the CAMs agrees best with it."""
     saliency_weight: Fraction = 0.0
     """Weight of the saliency in the foreground score, as in gen_gt.py --saliency_weight; 0 uses only the CAMs."""
+    saliency_support: Fraction = 0.0
+    """Mean saliency of a tag's surest pixels at which it uses the whole weight, as in gen_gt.py --saliency_support."""
     thresholds: Annotated[tuple[Fraction, ...], Items(1, 1000)] = tuple(round(0.05 * step, 2) for step in range(1, 16))
     """Background thresholds."""
 
