@@ -150,6 +150,13 @@ class CamNet(nn.Module, ABC):
         deep = _resized(self.f8_4(features.conv5.detach()), features.conv6)
         return self.f9(torch.cat([_resized(image, features.conv6), shallow, deep], 1))
 
+    @torch.no_grad()
+    def use_linear(self, weights: Tensor) -> None:
+        """Make the class maps linear in the final features: weights (C, D), no background, and no PCM."""
+        for layer in (self.fc8, self.f8_3, self.f8_4, self.f9):
+            layer.weight.zero_()  # with an embedding of zeros, the PCM adds nothing
+        self.fc8.weight[:-1] = weights[:, :, None, None]
+
     def new_layers(self) -> dict[str, nn.Module]:
         """Return the layers without pretrained weights by name: head, attention, suppression."""
         kinds = (*ATTENTION.values(), FixedSuppression, LearnableSuppression)

@@ -40,6 +40,7 @@ STEPS = {
     "saliency": Step("compute saliency maps (U2-Net)", 0.65),
     "train": Step("train the classifier (L2G)", 0.11, "epochs"),
     "cams": Step("compute class activation maps", 0.35),
+    "linear": Step("fit a linear classifier and average its maps with these", 0.25),
     "threshold": Step("choose the threshold and judge the maps", 0.05),
     "labels": Step("create pseudo labels", 0.05),
     "segmentation": Step("train the segmentation network", 0.11, "segmentation_epochs"),

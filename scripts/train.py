@@ -9,6 +9,7 @@ import torch
 
 from models.cam_net import CamNet
 from models.l2g import L2G
+from scripts import fit_linear
 from scripts.classifier_task import ClassifierTask
 from scripts.networks import build_network, freeze_layers, load_backbone_file
 from utils.config.options import TrainOptions
@@ -56,6 +57,8 @@ def run(options: TrainOptions) -> Path | None:
     fresh = latest is None and options.load_checkpoint in (None, "none")
     inputs = check_input(options, dataset, fresh=fresh)
     check_new(latest, resume=options.resume, name="--experiment_name")
+    if options.classifier == "linear":
+        return fit_linear.fit(options, dataset, inputs.entries, inputs.image_dir)
     if fresh:
         require_weights(
             options.init_weights,

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.config.options.groups import PresetOptions, RunOptions
+from utils.config.options.groups import PresetOptions, RunOptions, WorkerOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import BatchSizeOrOwn, Device, Factors, LoaderWorkers, PixelsOrOwn, Precision
+from utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,24 @@ class CamOptions(RunOptions, CamDataOptions, CamMethodOptions, CamOutputOptions,
     """Compute multi-scale CAMs with a trained run: runs/EXP/cam/NAME.npz, and exports on request."""
 
     PUBLISHED = FLAGS_OF["test_l2g.py"]
+
+
+@dataclass(frozen=True)
+class MeanCamsOptions(RunOptions, WorkerOptions):
+    """Average the CAMs of two classifiers of the same images, for evaluate.py and gen_gt.py --pred_dir."""
+
+    pred_dir: str | None = None
+    """Folder of CAMs in any format that evaluate.py reads; default the run's."""
+    other_dir: str = ""
+    """Folder of the other classifier's CAMs, such as runs/mine_linear/cam."""
+    out: str = ""
+    """Folder for the means, NAME.npz."""
+    image_list: str | None = None
+    """List of images with tags; default the training list."""
+    update: bool = False
+    """Replace means of other CAMs, and keep those of the same."""
+
+    def __post_init__(self) -> None:
+        for name in ("other_dir", "out"):
+            if not getattr(self, name):
+                raise UserError("is not given", f"--{name}", "expected a second folder of CAMs, and one for the means")

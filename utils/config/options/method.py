@@ -14,6 +14,9 @@ class NetworkOptions:
 
     backbone: str = "resnet38"
     """resnet38, timm:NAME, or timm:NAME@4 for the model truncated after its fourth feature map or block."""
+    classifier: Literal["l2g", "linear"] = "l2g"
+    """l2g, the method; or linear: a logistic regression on the final features of the frozen backbone, in one pass over
+    the images. The mean of both CAMs (scripts/mean_cams.py) makes better labels of few photographs than either."""
     suppression: str = "none"
     """none, fixed:0.55 (any fraction), or learnable."""
     suppression_stages: Annotated[tuple[Stage, ...], Items(0, 6)] = (6, 7)

@@ -176,6 +176,8 @@ class TrainOptions(
 
     def __post_init__(self) -> None:
         self.check_plan()
+        if self.classifier == "linear":
+            self._check_linear()
         if self.compile and self.checkpoint_activations:
             raise UserError("--compile and --checkpoint_activations", rule="choose one of them")
         if self.crop_size > self.input_size or self.input_size > self.resize:
@@ -201,3 +203,18 @@ class TrainOptions(
             )
         if self.cda == "cda+" and self.sal_dir == "none":
             raise UserError("cda+ chooses positions by saliency, and --sal_dir=none", remedy="train with --cda=cda")
+
+    def _check_linear(self) -> None:
+        """Raise UserError for options that mean nothing where only a linear layer is fitted."""
+        for name, unused in (
+            ("suppression", "none"),
+            ("attention", "none"),
+            ("cda", "off"),
+            ("load_checkpoint", None),
+            ("cam_activation", "relu"),
+            ("plan", False),
+        ):
+            value = getattr(self, name)
+            if value != unused:
+                given = f"--classifier=linear and --{name}={value}"
+                raise UserError(given, rule=f"a linear classifier needs --{name}={unused}".replace("=None", "=none"))

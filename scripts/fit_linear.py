@@ -1,0 +1,90 @@
+"""Step 1 with --classifier=linear: a logistic regression on features of the frozen backbone, in one pass."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from models.cam_net import CamNet
+from scripts.networks import build_network, load_backbone_file
+from utils.cam.multi_scale import scaled_images, scaled_sizes
+from utils.config.options import TrainOptions
+from utils.config.parser import save_options
+from utils.data.dataset import Dataset
+from utils.data.image_batches import REMEDY, batches_of_one_size, read_batches
+from utils.data.image_list import ImageEntry
+from utils.data.images import find_image
+from utils.files.locate import weights_path
+from utils.files.lock import hold
+from utils.files.parallel import worker_ends
+from utils.runs.paths import RunPaths
+from utils.runtime.device import autocast, device_errors, inference_batch, move_network, to_device
+from utils.runtime.process import Process, start_process
+from utils.runtime.versions import write_versions
+from utils.training import checkpoint as ckpt
+from utils.training.logistic import fit_logistic
+from utils.training.weights import require_weights
+
+PENALTY = 0.1  # with 0.0003 to 0.1, labels differ by less than two points: docs/results.md
+
+
+def fit(options: TrainOptions, dataset: Dataset, entries: Sequence[ImageEntry], image_dir: Path) -> Path:
+    """Fit the classifier and write it as the run's checkpoint, or keep it if it exists. Returns the checkpoint.
+
+    Its class maps are linear in the backbone's final features, without the PCM. Features are those of the largest scale
+    of the CAMs, plain and mirrored. Under torchrun, the main process fits it.
+    """
+    require_weights(options.init_weights, "--init_weights", frozen={"--classifier": ("linear", "l2g")})
+    paths = RunPaths.of(options.runs_dir, options.experiment_name)
+    written = ckpt.epoch_path(paths.model_dir, dataset.checkpoint_prefix, 0)
+    with start_process(options.device) as process, hold(paths.root):
+        if process.is_main and not written.is_file():
+            torch.manual_seed(options.seed)
+            network = build_network(options, len(dataset.classes), pretrained=options.init_weights == "timm")
+            if options.init_weights != "timm":
+                load_backbone_file(network, weights_path(options.init_weights))
+            save_options(options, paths.config)
+            write_versions(paths.versions, {"device": process.device.type, "amp": options.amp})
+            files = {entry.name: find_image(image_dir, entry.name) for entry in entries}
+            pooled = pool_features(network, options, entries, files, process)
+            targets = np.zeros((len(entries), len(dataset.classes)))
+            for row, entry in zip(targets, entries, strict=True):
+                row[list(entry.tags)] = 1
+            network.cpu().use_linear(torch.from_numpy(fit_logistic(pooled, targets, penalty=PENALTY)))
+            content = {"state_dict": network.state_dict(), "classes": list(dataset.classes), "step": 0, "epoch": 0}
+            ckpt.write_checkpoint(written, content)
+        process.wait()
+    return written
+
+
+def pool_features(
+    network: CamNet,
+    options: TrainOptions,
+    entries: Sequence[ImageEntry],
+    files: Mapping[str, Path],
+    process: Process,
+) -> np.ndarray:
+    """Return the mean of the final features of each image and its mirror image, (N, D) float32."""
+    device = process.device
+    found: dict[str, np.ndarray] = {}
+    move_network(network.eval(), device)
+    network.to(memory_format=torch.channels_last)
+    shift, scale = (
+        to_device(torch.tensor(v), device).view(1, 3, 1, 1)
+        for v in (options.mean or network.mean, options.std or network.std)
+    )
+    batches = batches_of_one_size(entries, files, inference_batch(0, device))
+    bar = tqdm(total=len(entries), desc="features", unit="image")
+    with bar, worker_ends(remedy=REMEDY), device_errors(device, "give a smaller --cam_base_size"):
+        for batch, images, _ in read_batches(batches, files, num_workers=options.num_workers):
+            size = scaled_sizes(images.shape[1:3], [max(options.cam_scales)], base_size=options.cam_base_size)[0]
+            tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
+            plain = (to_device(scaled_images(tensor, size), device) - shift) / scale
+            with torch.inference_mode(), autocast(device, options.amp):
+                features = network.features(torch.cat([plain, plain.flip(-1)])).conv6
+            means = features.float().mean((2, 3)).reshape(2, len(batch), -1).mean(0).cpu().numpy()
+            found.update(zip((entry.name for entry in batch), means, strict=True))
+            bar.update(len(batch))
+    return np.stack([found[entry.name] for entry in entries])
