@@ -1,5 +1,6 @@
 """Step 1 with --classifier=linear: a logistic regression on features of the frozen backbone, in one pass."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from utils.runtime.process import Process, start_process
 from utils.runtime.versions import write_versions
 from utils.training import checkpoint as ckpt
 from utils.training.logistic import fit_logistic
+from utils.training.resume import check_facts
 from utils.training.weights import require_weights
 
 PENALTY = 0.1  # with 0.0003 to 0.1, labels differ by less than two points: docs/results.md
@@ -40,7 +42,16 @@ def fit(options: TrainOptions, dataset: Dataset, entries: Sequence[ImageEntry], 
     paths = RunPaths.of(options.runs_dir, options.experiment_name)
     written = ckpt.epoch_path(paths.model_dir, dataset.checkpoint_prefix, 0)
     with start_process(options.device) as process, hold(paths.root):
-        if process.is_main and not written.is_file():
+        facts = {
+            "--backbone": options.backbone,
+            "--init_weights": options.init_weights,
+            "--cam_base_size": options.cam_base_size,
+            "--cam_scales": list(options.cam_scales),
+            "images and tags": hashlib.sha256(repr([(e.name, e.tags) for e in entries]).encode()).hexdigest()[:16],
+        }
+        if process.is_main and written.is_file():
+            check_facts(written, ckpt.read_checkpoint(written).get("facts", {}), facts)
+        elif process.is_main:
             torch.manual_seed(options.seed)
             network = build_network(options, len(dataset.classes), pretrained=options.init_weights == "timm")
             if options.init_weights != "timm":
@@ -54,6 +65,7 @@ def fit(options: TrainOptions, dataset: Dataset, entries: Sequence[ImageEntry], 
                 row[list(entry.tags)] = 1
             network.cpu().use_linear(torch.from_numpy(fit_logistic(pooled, targets, penalty=PENALTY)))
             content = {"state_dict": network.state_dict(), "classes": list(dataset.classes), "step": 0, "epoch": 0}
+            content["facts"] = facts
             ckpt.write_checkpoint(written, content)
         process.wait()
     return written

@@ -10,8 +10,8 @@ SALIENCY_USE=(--saliency_weight=0.5 --saliency_support=0.3)
 SEG_BATCH=16        # of deeplabv2/configs/voc_light.yaml
 DATA="$ROOT/data/$NAME" RUN="$ROOT/runs/$NAME" RESULTS="$ROOT/results/$NAME"
 LABELS="$DATA/pseudo_seg_labels_$NAME"
-LINEAR="${NAME}_linear"   # the run of the linear classifier
-MEAN_CAMS="$RUN/cam_mean" # of its CAMs and those of L2G
+# means of the CAMs of a linear classifier, whose run is $RUN/linear, and those of L2G or the network's class maps
+MEAN_CAMS="$RUN/cam_mean" SECOND_CAMS="$RUN/cam_2_mean"
 read -r -a L2G_WORDS <<<"${L2G_FLAGS:-}"
 read -r -a SEG_WORDS <<<"${SEG_FLAGS:-}"
 MAKE_SALIENCY=(saliency)
@@ -20,10 +20,10 @@ if [[ "$SALIENCY" == none || -d "$SALIENCY" ]]; then
 fi
 STEPS=(prepare check "${MAKE_SALIENCY[@]}" train cams linear threshold labels segmentation second masks judge report)
 
-# 0.5 for probabilities alone; less with saliency, which is weak on parts of objects
-SAL_DIR=() JOIN=("${SALIENCY_USE[@]}") SECOND_THRESHOLD=0.35
+# less with saliency, which is weak on parts of objects
+SAL_DIR=() JOIN=("${SALIENCY_USE[@]}") SECOND_THRESHOLD=0.3
 if [[ "$SALIENCY" == none ]]; then
-  SAL_DIR=(--sal_dir=none) JOIN=() SECOND_THRESHOLD=0.5
+  SAL_DIR=(--sal_dir=none) JOIN=() SECOND_THRESHOLD=0.4
 fi
 
 # What QUALITY means: preset -> epochs of both trainings, and files of options behind voc_light.yaml; the second round is
@@ -182,10 +182,13 @@ step_cams() {
 # A linear classifier on the frozen backbone takes a minute. The mean of both CAMs gives better labels than either
 step_linear() {
   "$PYTHON" "$ROOT/train_l2g.py" --config="$ROOT/configs/voc_light.yaml" --config="$ROOT/configs/own_linear.yaml" \
-    --dataset="$DATA" "${SAL_DIR[@]}" --experiment_name="$LINEAR" --resume
-  "${LAUNCH[@]}" "$ROOT/test_l2g.py" --experiment_name="$LINEAR" --amp=auto --update
-  "$PYTHON" "$ROOT/scripts/mean_cams.py" --experiment_name="$NAME" --other_dir="$ROOT/runs/$LINEAR/cam" \
-    --out="$MEAN_CAMS" --update
+    --dataset="$DATA" "${SAL_DIR[@]}" --runs_dir="$RUN" --experiment_name=linear --resume
+  "${LAUNCH[@]}" "$ROOT/test_l2g.py" --runs_dir="$RUN" --experiment_name=linear --amp=auto --update
+  average_with_linear --out="$MEAN_CAMS"
+}
+
+average_with_linear() {
+  "$PYTHON" "$ROOT/scripts/mean_cams.py" --experiment_name="$NAME" --other_dir="$RUN/linear/cam" --update "$@"
 }
 
 step_threshold() {
@@ -224,12 +227,14 @@ step_segmentation() {
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" train "${SEG[@]}" --resume
 }
 
-# Relabels the tagged photos: the network segments objects better than the CAMs, and the tags rule out confusions
+# Relabels the tagged photos: the network segments objects better than the CAMs, the tags rule out confusions, and the
+# linear classifier still tells the classes of a photo apart better
 step_second() {
   segmentation_settings
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" cams "${SEG[@]}" "${SECOND_VIEWS[@]}" --out="$RUN/cam_2" \
     --overwrite
-  "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$NAME" --pred_dir="$RUN/cam_2" --label_dir="${LABELS}_2" \
+  average_with_linear --pred_dir="$RUN/cam_2" --out="$SECOND_CAMS"
+  "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$NAME" --pred_dir="$SECOND_CAMS" --label_dir="${LABELS}_2" \
     --threshold="$SECOND_THRESHOLD" --update "${JOIN[@]}"
 }
 

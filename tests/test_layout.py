@@ -31,7 +31,8 @@ OWN_ROOMS = {
     "classifier_task": ("train",),
     "foreground_sheet": ("build_foregrounds",),
     "sheet_choice": ("draw_cams", "draw_strip"),
-    "networks": ("train", "classifier_task", "make_cams"),
+    "networks": ("train", "classifier_task", "make_cams", "fit_linear"),
+    "fit_linear": ("train",),
 }
 MAY_IMPORT = {
     "entry points": {"scripts", "utils"},

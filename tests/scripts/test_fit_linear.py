@@ -68,6 +68,8 @@ def test_resuming_keeps_the_fitted_layer(options):
     with pytest.raises(UserError, match="already exists"):
         train.run(options())
     assert train.run(options(resume=True)).read_bytes() == before
+    with pytest.raises(UserError, match=r"other settings \(--cam_base_size: was 0, is 48\)"):
+        train.run(options(resume=True, cam_base_size=48))
 
 
 def test_random_features_are_refused(options):

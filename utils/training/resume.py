@@ -42,7 +42,17 @@ def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int
             "--resume needs the settings that the run started with",
             "restore the setting of the average, or give the run another name",
         )
-    then, now = state["facts"], run.facts
+    check_facts(path, state["facts"], run.facts)
+    if state.get("images", run.images) != run.images:
+        run.log.info(
+            f"WARNING: images were replaced since {path} was written: the network has learnt from the earlier ones; to "
+            "train it only on the current ones, give the run another name"
+        )
+    check_length(path, state["step"], run, total=total)
+
+
+def check_facts(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise UserError if a run would continue with other settings than those stored in its checkpoint."""
     known = [name for name in now if name in then or name not in LATER]
     if changed := [f"{name}: was {then.get(name)}, is {now[name]}" for name in known if then.get(name) != now[name]]:
         raise UserError(
@@ -51,12 +61,6 @@ def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int
             "--resume needs the settings that the run started with",
             "restore them, or give the run another name",
         )
-    if state.get("images", run.images) != run.images:
-        run.log.info(
-            f"WARNING: images were replaced since {path} was written: the network has learnt from the earlier ones; to "
-            "train it only on the current ones, give the run another name"
-        )
-    check_length(path, state["step"], run, total=total)
 
 
 def _is_state(state: Mapping[str, Any]) -> bool:
