@@ -1,6 +1,5 @@
 """Step 1 with --classifier=linear: a logistic regression on features of the frozen backbone, in one pass."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from utils.config.options import TrainOptions
 from utils.config.parser import save_options
 from utils.data.dataset import Dataset
 from utils.data.image_batches import REMEDY, batches_of_one_size, read_batches
-from utils.data.image_list import ImageEntry
+from utils.data.image_list import ImageEntry, digest_of_list
 from utils.data.images import find_image
 from utils.files.locate import weights_path
 from utils.files.lock import hold
@@ -47,7 +46,7 @@ def fit(options: TrainOptions, dataset: Dataset, entries: Sequence[ImageEntry], 
             "--init_weights": options.init_weights,
             "--cam_base_size": options.cam_base_size,
             "--cam_scales": list(options.cam_scales),
-            "images and tags": hashlib.sha256(repr([(e.name, e.tags) for e in entries]).encode()).hexdigest()[:16],
+            "digest of the list and its tags": digest_of_list(entries),
         }
         if process.is_main and written.is_file():
             check_facts(written, ckpt.read_checkpoint(written).get("facts", {}), facts)
