@@ -22,10 +22,12 @@ SEED="${SEED:-0}"
 EPOCHS="$(sed -n 's/^epochs: //p' "$ROOT/configs/$PRESET.yaml")"
 LOG="$ROOT/runs/$EXP.log"
 STEPS=8
-[[ -z "${CDA:-}" ]] || STEPS=10
+[[ -z "${CDA:-}" ]] || STEPS=$((STEPS + 2))
+[[ "$BACKBONE" != lite0 ]] || STEPS=$((STEPS + 1))
 # the rows of the table, and their titles
 RUNS="${EXP}_classifier,$EXP,${EXP}_se"
 TITLES="classifier alone,L2G,L2G + suppression + SE"
+CAMS="$ROOT/runs/$EXP/cam" # of the pseudo labels
 
 # Trains a classifier, computes its CAMs and scores them: classifier NAME [flags of train_l2g.py]
 classifier() {
@@ -51,10 +53,20 @@ copy_paste() {
   second_stage "${EXP}_cda" --cda_bank="$ROOT/sem_seg_fg/$EXP"
 }
 
+# A linear classifier on the frozen backbone, which random weights do not allow, and the mean of its CAMs and those of L2G
+linear() {
+  quietly "$PYTHON" "$ROOT/train_l2g.py" --config="$ROOT/configs/$PRESET.yaml" --config="$ROOT/configs/demo_linear.yaml" \
+    --seed="$SEED" --experiment_name="${EXP}_linear" --resume
+  quietly "$PYTHON" "$ROOT/test_l2g.py" --experiment_name="${EXP}_linear"
+  quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="${EXP}_linear"
+  quietly "$PYTHON" "$ROOT/scripts/mean_cams.py" --experiment_name="$EXP" --other_dir="$ROOT/runs/${EXP}_linear/cam" \
+    --out="$CAMS" --update
+}
+
 # The threshold is fixed, so that masks have no influence. Pixels where the CAMs of two tags are nearly equal are ignored.
 pseudo_labels() {
-  quietly "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" --saliency_weight=0.5 --threshold=0.4 --crf \
-    --ignore_ambiguous=0.3 --update
+  quietly "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" --pred_dir="$CAMS" --saliency_weight=0.5 \
+    --saliency_support=0.3 --threshold=0.4 --crf --ignore_ambiguous=0.3 --update
   quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
 }
 
@@ -83,7 +95,13 @@ step "classifier alone, from tags: train, compute CAMs, score them" \
 step "L2G, from tags and saliency: train, compute CAMs, score them" l2g
 step "L2G with suppression and squeeze-and-excitation (SE): the same" \
   classifier "${EXP}_se" --suppression=learnable --attention=se
-step "pseudo labels from the CAMs of L2G and saliency, refined by a CRF" pseudo_labels
+if [[ "$BACKBONE" == lite0 ]]; then
+  CAMS="$ROOT/runs/$EXP/cam_mean"
+  step "linear classifier on the frozen backbone: fit, compute CAMs, average them with those of L2G" linear
+  RUNS="$RUNS,${EXP}_linear"
+  TITLES="$TITLES,linear classifier"
+fi
+step "pseudo labels from the CAMs and saliency, refined by a CRF" pseudo_labels
 if [[ -n "${CDA:-}" ]]; then
   step "three more epochs of L2G with copy-paste (CDA+)" copy_paste
   step "three more epochs of L2G without it, for comparison" second_stage "${EXP}_longer" --cda=off

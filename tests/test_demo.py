@@ -52,7 +52,7 @@ def labels_of_a_short_run(data: Path, seed: int) -> float:
     train.run(parse_options(TrainOptions, [*settings, *SMALLER, *run, *machine]))
     make_cams.run(parse_options(CamOptions, [*run, *machine]))
     labels = data.parent / f"labels_{seed}"
-    rule = ["--saliency_weight=0.5", "--threshold=0.4", "--crf", f"--label_dir={labels}"]
+    rule = ["--saliency_weight=0.5", "--saliency_support=0.3", "--threshold=0.4", "--crf", f"--label_dir={labels}"]
     make_labels.run(parse_options(LabelOptions, [*run, *rule, "--num_workers=1"]))
     scored = [*run, "--mode=png", f"--pred_dir={labels}", "--num_workers=1"]
     return json.loads(score_cams.run(parse_options(ScoreOptions, scored)).read_text())["mean_iou"]
