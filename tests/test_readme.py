@@ -45,6 +45,7 @@ OPTIONS = {
     "scripts/export_labels.py": ExportLabelsOptions,
     "scripts/import_labels.py": ImportLabelsOptions,
     "scripts/judge_labels.py": JudgeLabelsOptions,
+    "scripts/mean_cams.py": MeanCamsOptions,
     "scripts/prepare_voc.py": PrepareVocOptions,
     "scripts/prepare_coco.py": PrepareCocoOptions,
     "scripts/prepare_own.py": PrepareOwnOptions,
