@@ -26,6 +26,7 @@ from scripts.prepare_own import PrepareOwnOptions
 from scripts.prepare_voc import PrepareVocOptions
 from utils.config.fields import option_fields
 from utils.config.options import CamOptions, DrawOptions, ForegroundOptions, LabelOptions, ScoreOptions, TrainOptions
+from utils.config.options.cams import MeanCamsOptions
 from utils.config.parser import parse_options
 from utils.config.published_flags import FLAGS_OF
 from utils.files.locate import DEEPLAB_ROOT, PROJECT_ROOT
