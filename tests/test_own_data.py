@@ -53,17 +53,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "res.py": [f"--label_dir={folder / 'labels'}", "--num_workers=1"],
         "scripts/prepare_own.py": ["--num_workers=1"],
         "scripts/check_data.py": ["--num_workers=1"],
+        "scripts/mean_cams.py": ["--num_workers=1"],
         "deeplabv2/main.py": [
             f"--EXP.OUTPUT_DIR={folder / 'deeplab'}", f"--DATASET.LABEL_DIR={folder / 'labels'}",
             "--SOLVER.ITER_MAX=2", "--SOLVER.BATCH_SIZE.TRAIN=2", "--IMAGE.SIZE.TRAIN=33", "--DATALOADER.NUM_WORKERS=0",
         ],
     }  # fmt: skip
     assert [words[0] for words in commands] == [
-        "scripts/prepare_own.py", "scripts/check_data.py", "train_l2g.py", "test_l2g.py", "gen_gt.py", "res.py",
-        "deeplabv2/main.py", "deeplabv2/main.py",
+        "scripts/prepare_own.py", "scripts/check_data.py", "train_l2g.py", "test_l2g.py", "train_l2g.py", "test_l2g.py",
+        "scripts/mean_cams.py", "gen_gt.py", "res.py", "deeplabv2/main.py", "deeplabv2/main.py",
     ]  # fmt: skip
     for script, *flags in commands:
-        if script.endswith("_l2g.py") or script in ("gen_gt.py", "res.py"):
+        if script.endswith("_l2g.py") or script in ("gen_gt.py", "res.py", "scripts/mean_cams.py"):
             flags.append(f"--runs_dir={folder / 'runs'}")
         python(folder, script, *flags, *more[script])
     return folder

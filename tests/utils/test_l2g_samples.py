@@ -388,7 +388,9 @@ def test_headers_tell_broken_files_and_other_sizes_and_leave_missing_ones_to_che
     assert len(check_headers(entries, data / "JPEGImages", None)) == 1
 
 
-def test_a_cut_photo_with_a_good_header_is_found_where_files_are_few(tmp_path, monkeypatch):
+@pytest.mark.parametrize("few", [1, 1000])
+def test_a_cut_photo_with_a_good_header_is_found(tmp_path, monkeypatch, few):
+    monkeypatch.setattr("utils.data.images.FEW_FILES", few)
     data = make_training_data(tmp_path, count=2)
     entries = read_image_list(data / "train_cls.txt", 2)
     noise = np.random.default_rng(0).integers(0, 256, (36, 44, 3), dtype=np.uint8)
@@ -396,6 +398,16 @@ def test_a_cut_photo_with_a_good_header_is_found_where_files_are_few(tmp_path, m
     Image.fromarray(noise).save(cut)
     cut.write_bytes(cut.read_bytes()[:-200])
     (data / "JPEGImages" / "p1.png").unlink()
+    assert "1 images unreadable" in check_headers(entries, data / "JPEGImages", None)[0]
+
+
+def test_a_photo_that_is_damaged_between_its_ends_is_found_where_files_are_few(tmp_path, monkeypatch):
+    data = make_training_data(tmp_path, count=2)
+    entries = read_image_list(data / "train_cls.txt", 2)
+    damaged = data / "JPEGImages" / "p1.png"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 255  # the checksum of the pixels is wrong
+    damaged.write_bytes(content)
     assert "1 images unreadable" in check_headers(entries, data / "JPEGImages", None)[0]
     monkeypatch.setattr("utils.data.images.FEW_FILES", 1)
     assert check_headers(entries, data / "JPEGImages", None) == []

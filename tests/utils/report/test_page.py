@@ -18,6 +18,12 @@ from utils.runs.paths import RunPaths
 FOLDERS = ("accu_att_zoom", "overlay")
 
 
+@pytest.fixture(autouse=True)
+def only_own_results(monkeypatch):
+    """Tests in other processes also have runs `exp`, and note in the project where their results are."""
+    monkeypatch.setattr("utils.runs.segmentation._other_outputs", lambda _: iter(()))
+
+
 @pytest.fixture
 def report(tmp_path):
     """The run's folder, and a function that writes the report with more options and returns its page."""
