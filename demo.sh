@@ -63,10 +63,11 @@ linear() {
     --out="$CAMS" --update
 }
 
-# The threshold is fixed, so that masks have no influence. Pixels where the CAMs of two tags are nearly equal are ignored.
+# The threshold is fixed, so that masks have no influence. Pixels that may be an object or background, or either of two
+# tags, are ignored.
 pseudo_labels() {
   quietly "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" --pred_dir="$CAMS" --saliency_weight=0.5 \
-    --saliency_support=0.3 --threshold=0.4 --crf --ignore_ambiguous=0.3 --update
+    --saliency_support=0.3 --threshold=0.4 --ignore_below=0.25 --crf --ignore_ambiguous=0.3 --update
   quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
 }
 
