@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,26 +93,55 @@ def test_two_machines_train_on_a_list_that_does_not_divide(tmp_path):
         train.run(resumed)
 
 
+def end_of(process, fault, *, sign=None):
+    """Call fault() when the training starts. Returns its output, and the seconds from there, or `sign`, to its end."""
+    lines, began = [], None
+    for line in process.stdout:
+        lines.append(line)
+        if "steps per epoch" in line:
+            fault()
+            began = time.monotonic() if sign is None else None
+        if sign is not None and began is None and sign in line:
+            began = time.monotonic()
+    process.wait()
+    assert began is not None, "".join(lines)
+    assert process.returncode != 0
+    return "".join(lines), time.monotonic() - began
+
+
 def test_a_process_that_dies_ends_the_others_and_shows_its_own_error(tmp_path):
     """One image is damaged after the start: the process that reads it ends in the middle of an epoch."""
     data = make_training_data(tmp_path, count=12)
     path = data / "JPEGImages" / "p7.png"
     options = small_options(data, batch_size=1, epochs=30)
     process = torchrun("--nproc_per_node=2", "--standalone", *flags_of(options, tmp_path))
-    lines, failed_at = [], None
-    for line in process.stdout:
-        lines.append(line)
-        if "steps per epoch" in line:
-            path.write_bytes(path.read_bytes()[:1500])
-        if failed_at is None and "p7.png" in line:
-            failed_at = time.monotonic()
-    process.wait()
-    text = "".join(lines)
-    assert failed_at is not None, text
-    assert time.monotonic() - failed_at < SECONDS_TO_END
-    assert process.returncode != 0
-    assert "error: " in next(line for line in lines if "p7.png" in line)
+    text, seconds = end_of(process, lambda: path.write_bytes(path.read_bytes()[:1500]), sign="p7.png")
+    assert seconds < SECONDS_TO_END
+    assert "error: " in next(line for line in text.splitlines() if "p7.png" in line)
     assert "this is a bug" not in text
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_ends_the_other_and_is_named(tmp_path, rank):
+    options = small_options(make_training_data(tmp_path, count=12), batch_size=1, epochs=300)
+    process = torchrun("--nproc_per_node=2", "--standalone", *flags_of(options, tmp_path))
+    text, seconds = end_of(process, lambda: os.kill(pid_of(process.pid, rank), signal.SIGKILL))
+    assert seconds < SECONDS_TO_END
+    assert "SIGKILL" in text and f"rank      : {rank} " in text, text
+    assert "this is a bug" not in text, text
+
+
+def pid_of(launcher, rank):
+    """Return the process of this rank that the launcher started."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == launcher and f"\0RANK={rank}\0" in f"\0{(folder / 'environ').read_text()}":
+                return int(folder.name)
+        except OSError:
+            pass  # it ended
+    raise AssertionError(f"no process of rank {rank}")
 
 
 MAIN = PROJECT_ROOT / "deeplabv2" / "main.py"

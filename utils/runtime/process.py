@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from utils.errors import UserError
 from utils.runtime.device import pick_device
 from utils.runtime.rank import read_rank
 
@@ -80,5 +81,24 @@ def start_process(device_name: str) -> Iterator[Process]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield Process(dist.get_rank(), world_size, device)
+    except RuntimeError as error:
+        if is_lost(error):
+            raise UserError(
+                "another process of this run has ended",
+                f"process {dist.get_rank()} of {world_size}",
+                remedy="its own message, or torchrun's report below, says why",
+            ) from error
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def is_lost(error: RuntimeError) -> bool:
+    """Return whether a collective operation failed because the connection to another process is gone.
+
+    gloo raises plain RuntimeErrors, which only their text tells from others.
+    """
+    text = str(error)
+    return isinstance(error, dist.DistNetworkError | dist.DistBackendError) or (
+        "gloo" in text and any(reason in text for reason in ("closed by peer", "reset by peer", "Broken pipe"))
+    )
