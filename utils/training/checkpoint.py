@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,23 @@ LIVE = "live"
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write the checkpoint atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)  # not by name: torch stores the name, here a temporary one, in the archive
+        # not by name: torch stores the name, here a temporary one, in the archive
+        torch.save(_with_shared_strings(content), file)
+
+
+def _with_shared_strings(value: Any) -> Any:
+    """Return the value with one object per equal string in its dicts, lists and tuples.
+
+    A pickle stores an object once and then refers to it, so the bytes of a resumed run, whose strings are partly read
+    from a file, would differ from those of an uninterrupted one.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) is dict:
+        return {_with_shared_strings(key): _with_shared_strings(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_with_shared_strings, value))
+    return value
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

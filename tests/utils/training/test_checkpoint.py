@@ -129,3 +129,13 @@ def test_the_bytes_of_a_checkpoint_do_not_depend_on_the_process(tmp_path, monkey
     monkeypatch.setattr("utils.files.atomic.os.getpid", lambda: 123456)
     ckpt.write_checkpoint(tmp_path / "second.pth", content)
     assert (tmp_path / "first.pth").read_bytes() == (tmp_path / "second.pth").read_bytes()
+
+
+def test_equal_contents_have_equal_bytes_wherever_their_strings_come_from(tmp_path):
+    """As after resuming: some strings were read from a file and are other objects."""
+    files = []
+    for number, name in enumerate(["lr", "".join(["l", "r"])]):
+        files.append(tmp_path / str(number) / "c.pth")
+        files[-1].parent.mkdir()
+        ckpt.write_checkpoint(files[-1], {"options": {"lr": 0.1}, "optimizer": {"param_groups": [{name: 0.1}]}})
+    assert files[0].read_bytes() == files[1].read_bytes()
