@@ -5,22 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from models.cam_net import CamNet
-from scripts.networks import build_network, load_backbone_file
-from utils.cam.multi_scale import scaled_images, scaled_sizes
+from scripts.networks import build_initial
+from utils.cam.multi_scale import mirrored_pair, scaled_sizes
 from utils.config.options import TrainOptions
 from utils.config.parser import save_options
 from utils.data.dataset import Dataset
 from utils.data.image_batches import REMEDY, batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry, digest_of_list
 from utils.data.images import find_image
-from utils.files.locate import weights_path
 from utils.files.lock import hold
-from utils.files.parallel import worker_ends
+from utils.files.parallel import progress_bar, worker_ends
+from utils.l2g_samples import multi_hot
 from utils.runs.paths import RunPaths
-from utils.runtime.device import autocast, device_errors, inference_batch, move_network, to_device
+from utils.runtime.device import autocast, device_errors, inference_batch, move_network
 from utils.runtime.process import Process, start_process
 from utils.runtime.versions import write_versions
 from utils.training import checkpoint as ckpt
@@ -52,19 +51,15 @@ def fit(options: TrainOptions, dataset: Dataset, entries: Sequence[ImageEntry], 
             check_facts(written, ckpt.read_checkpoint(written).get("facts", {}), facts)
         elif process.is_main:
             torch.manual_seed(options.seed)
-            network = build_network(options, len(dataset.classes), pretrained=options.init_weights == "timm")
-            if options.init_weights != "timm":
-                load_backbone_file(network, weights_path(options.init_weights))
+            network = build_initial(options, len(dataset.classes))
             save_options(options, paths.config)
             write_versions(paths.versions, {"device": process.device.type, "amp": options.amp})
             files = {entry.name: find_image(image_dir, entry.name) for entry in entries}
             pooled = pool_features(network, options, entries, files, process)
-            targets = np.zeros((len(entries), len(dataset.classes)))
-            for row, entry in zip(targets, entries, strict=True):
-                row[list(entry.tags)] = 1
+            targets = torch.stack([multi_hot(entry.tags, len(dataset.classes)) for entry in entries]).numpy()
             network.cpu().use_linear(torch.from_numpy(fit_logistic(pooled, targets, penalty=PENALTY)))
-            content = {"state_dict": network.state_dict(), "classes": list(dataset.classes), "step": 0, "epoch": 0}
-            content["facts"] = facts
+            names = list(dataset.classes)
+            content = {"state_dict": network.state_dict(), "classes": names, "step": 0, "epoch": 0, "facts": facts}
             ckpt.write_checkpoint(written, content)
         process.wait()
     return written
@@ -82,19 +77,19 @@ def pool_features(
     found: dict[str, np.ndarray] = {}
     move_network(network.eval(), device)
     network.to(memory_format=torch.channels_last)
-    shift, scale = (
-        to_device(torch.tensor(v), device).view(1, 3, 1, 1)
-        for v in (options.mean or network.mean, options.std or network.std)
-    )
+    mean, std = options.mean or network.mean, options.std or network.std
     batches = batches_of_one_size(entries, files, inference_batch(0, device))
-    bar = tqdm(total=len(entries), desc="features", unit="image")
-    with bar, worker_ends(remedy=REMEDY), device_errors(device, "give a smaller --cam_base_size"):
+    with (
+        progress_bar(len(entries), "features") as bar,
+        worker_ends(remedy=REMEDY),
+        device_errors(device, "give a smaller --cam_base_size"),
+    ):
         for batch, images, _ in read_batches(batches, files, num_workers=options.num_workers):
             size = scaled_sizes(images.shape[1:3], [max(options.cam_scales)], base_size=options.cam_base_size)[0]
             tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
-            plain = (to_device(scaled_images(tensor, size), device) - shift) / scale
+            both = mirrored_pair(tensor, size, mean=mean, std=std, device=device)
             with torch.inference_mode(), autocast(device, options.amp):
-                features = network.features(torch.cat([plain, plain.flip(-1)])).conv6
+                features = network.features(both).conv6
             means = features.float().mean((2, 3)).reshape(2, len(batch), -1).mean(0).cpu().numpy()
             found.update(zip((entry.name for entry in batch), means, strict=True))
             bar.update(len(batch))

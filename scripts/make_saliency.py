@@ -62,20 +62,21 @@ def run(options: SaliencyOptions) -> Path:
     check_present(images.values(), "images", f"check --image_dir and the list ({listing})")
     folder = Path(options.out).absolute() if options.out else data.sal_dir
     record = FolderSettings(folder / SETTINGS_FILE, SETTINGS_FILE, "maps", "scripts/make_saliency.py", "--out")
-    if options.onnx is not None:  # also if no map is missing; a model chosen by this program may be missing then
-        record.check(_settings(options), may_replace=options.overwrite)
     there = image_files(folder) if folder.is_dir() and not options.overwrite else {}
     stale = of_replaced_sources(there, images)
+    todo = [name for name in names if name not in there or name in stale]
+    if todo:
+        options = _with_model(options)
+    settings: dict[str, Any] = {}
+    if todo or options.onnx is not None:  # a model chosen by this program may be missing if no map is
+        settings = _settings(options)
+        record.check(settings, may_replace=options.overwrite)
     if stale:
         print(
             f"{len(stale)} maps are of images that were replaced since, and are made again ({first_few(sorted(stale))})"
         )
-    todo = [name for name in names if name not in there or name in stale]
     nothing = 0
     if todo:
-        options = _with_model(options)
-        settings = _settings(options)
-        record.check(settings, may_replace=options.overwrite)
         detector = _detector(options)
         with hold(folder):
             record.start(settings)

@@ -19,6 +19,7 @@ import numpy as np
 
 from utils.cam.artefact import write_cam
 from utils.cam.folders import CamFiles, CamFolder
+from utils.cam.labels import to_uint8
 from utils.config.options.cams import MeanCamsOptions
 from utils.data.image_list import read_image_list
 from utils.errors import UserError
@@ -93,8 +94,7 @@ def _average(job: _Job) -> None:
             rule = f"expected those of {job.cams[0].paths[0]}: {keys.tolist()}, {first.shape[1:]}"
             raise UserError(what, files.paths[0], rule, "run test_l2g.py again for both")
         total += _levels(cams)[[others.tolist().index(key) for key in keys.tolist()]]
-    mean = np.rint(total * (255 / len(job.cams))).astype(np.uint8)
-    write_cam(job.mean, keys, mean, made_from=digest_of(*job.sources))
+    write_cam(job.mean, keys, to_uint8(total / len(job.cams)), made_from=digest_of(*job.sources))
 
 
 def _levels(cams: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from models.errors import ModelOptionError, WeightsError
 from utils.config.options import TrainOptions
 from utils.errors import UserError, as_user_error
 from utils.files.downloads import impatient_downloads
+from utils.files.locate import weights_path
 from utils.training.weights import read_weights
 
 # options whose name in models/ differs from that of train_l2g.py
@@ -31,6 +32,14 @@ def build_network(options: TrainOptions, num_classes: int, *, pretrained: bool =
             padding=options.padding,
             pretrained=pretrained,
         )
+
+
+def build_initial(options: TrainOptions, num_classes: int) -> CamNet:
+    """Build the network with the weights that --init_weights names. Raises UserError naming the option or file."""
+    net = build_network(options, num_classes, pretrained=options.init_weights == "timm")
+    if options.init_weights not in ("none", "timm"):
+        load_backbone_file(net, weights_path(options.init_weights))
+    return net
 
 
 def freeze_layers(network: CamNet, options: TrainOptions) -> None:

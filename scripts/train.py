@@ -11,7 +11,7 @@ from models.cam_net import CamNet
 from models.l2g import L2G
 from scripts import fit_linear
 from scripts.classifier_task import ClassifierTask
-from scripts.networks import build_network, freeze_layers, load_backbone_file
+from scripts.networks import build_initial, build_network, freeze_layers
 from utils.config.options import TrainOptions
 from utils.copy_paste.bank import ForegroundBank
 from utils.copy_paste.pasting import Paster
@@ -303,9 +303,7 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
     """Build both networks with their initial weights. If not `fresh`, weights of a checkpoint are loaded later."""
 
     def network() -> CamNet:
-        net = build_network(options, num_classes, pretrained=fresh and options.init_weights == "timm")
-        if fresh and options.init_weights not in ("none", "timm"):
-            load_backbone_file(net, weights_path(options.init_weights))
+        net = build_initial(options, num_classes) if fresh else build_network(options, num_classes)
         freeze_layers(net, options)
         return net
 

@@ -50,6 +50,13 @@ def patch_boxes(size: int, crop: int, count: int, *, corners: bool, generator: t
     return torch.cat([places, places + crop], dim=1)
 
 
+def multi_hot(tags: Sequence[int], num_classes: int) -> Tensor:
+    """Return (num_classes,) float32: 1 for the zero-based tags, else 0."""
+    row = torch.zeros(num_classes)
+    row[list(tags)] = 1
+    return row
+
+
 @dataclass(frozen=True)
 class SampleRecipe:
     """Parameters of a sample: sizes in pixels, colours, mean and standard deviation in 0..1; see TrainOptions."""
@@ -128,7 +135,7 @@ class L2GDataset(Dataset):
             share = visible_share(mask[0], boxes, whole=resized_mask.sum())
             if share > 0 and share >= self.min_visible:
                 tags = (*tags, pasted_tag)
-        sample = {"images": image.as_subclass(Tensor), "tags": self._multi_hot(tags), "boxes": boxes}
+        sample = {"images": image.as_subclass(Tensor), "tags": multi_hot(tags, self.recipe.num_classes), "boxes": boxes}
         if saliency is not None:
             sample["saliency"] = saliency.as_subclass(Tensor).float() / 255
         return sample
@@ -158,11 +165,6 @@ class L2GDataset(Dataset):
             pasted = resize_by_pil(mask.astype(np.uint8), size, Image.Resampling.NEAREST)
             maps[1] = tv_tensors.Mask(torch.from_numpy(pasted)[None].bool())
         return pixels, maps[0], maps[1]
-
-    def _multi_hot(self, tags: Sequence[int]) -> Tensor:
-        row = torch.zeros(self.recipe.num_classes)
-        row[list(tags)] = 1
-        return row
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return image (H, W, 3) and saliency (H, W), read-only. Cached, so an image and its twin are read once."""

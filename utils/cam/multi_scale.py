@@ -29,6 +29,15 @@ def scaled_images(images: Tensor, size: tuple[int, int]) -> Tensor:
     return images.float() / 255
 
 
+def mirrored_pair(
+    images: Tensor, size: tuple[int, int], *, mean: Sequence[float], std: Sequence[float], device: torch.device
+) -> Tensor:
+    """Resize and normalise images (N, 3, H, W) uint8 -> (2N, 3, *size) float32 on the device: plain, then mirrored."""
+    shift, scale = (to_device(torch.tensor(v), device).view(1, 3, 1, 1) for v in (mean, std))
+    plain = (to_device(scaled_images(images, size), device) - shift) / scale
+    return torch.cat([plain, plain.flip(-1)]).contiguous(memory_format=torch.channels_last)
+
+
 @torch.inference_mode()
 def raw_maps(
     network: nn.Module,
@@ -47,11 +56,9 @@ def raw_maps(
     another, so that only the largest determines the memory.
     """
     device = next(network.parameters(), images).device
-    shift, scale = (to_device(torch.tensor(v), device).view(1, 3, 1, 1) for v in (mean, std))
     maps: list[Tensor] = []
     for size in scaled_sizes(images.shape[2:], scales, base_size=base_size):
-        plain = (to_device(scaled_images(images, size), device) - shift) / scale
-        both = torch.cat([plain, plain.flip(-1)]).contiguous(memory_format=torch.channels_last)
+        both = mirrored_pair(images, size, mean=mean, std=std, device=device)
         with autocast(device, amp):
             cams = network(both).cams
         maps += cams.float().chunk(2)
