@@ -10,7 +10,7 @@ from PIL import Image
 from utils.data.image_list import ImageEntry
 from utils.data.images import open_header, read_rgb
 from utils.errors import UserError
-from utils.files.parallel import check_semaphores, start_reader
+from utils.files.parallel import awaited, check_semaphores, start_reader
 
 REMEDY = (
     "give --num_workers=0 (--DATALOADER.NUM_WORKERS=0), or more memory and shared memory (docker run --shm-size=1g)"
@@ -81,7 +81,7 @@ def read_batches(
         collate_fn=_as_is,
         worker_init_fn=start_reader,
     )
-    for batch in loader:
+    for batch in awaited(iter(loader)):
         if isinstance(batch, UserError):
             raise batch
         yield batch

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -99,10 +99,7 @@ def worker_processes(num_workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def worker_ends(*, remedy: str) -> Iterator[None]:
-    """Convert the death of a worker process, or its failure to send its work, to a UserError.
-
-    torch notices it by a signal and raises wherever the main process is, so code that uses batches must be inside.
-    """
+    """Convert the death of a worker process, or its failure to send its work, to a UserError."""
     try:
         yield
     except BrokenProcessPool as error:
@@ -112,6 +109,38 @@ def worker_ends(*, remedy: str) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split()).partition(". ")[0]
         raise UserError(f"a process that reads images ended ({reason})", remedy=remedy) from error
+
+
+def awaited(source: Iterator[ItemT]) -> Iterator[ItemT]:
+    """Yield the batches of a DataLoader's iterator. A worker's death raises RuntimeError only while one is awaited.
+
+    torch itself raises it from a signal handler, wherever the main process is: a checkpoint that is being written is
+    lost, and if C++ code is writing it, the process aborts.
+    """
+    raise_if_dead = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    if not callable(raise_if_dead) or current_thread() is not main_thread():
+        yield from source
+        return
+    is_waiting = False
+
+    def handle(number: int, frame: Any) -> None:
+        if is_waiting:
+            raise_if_dead(number, frame)
+
+    signal.signal(signal.SIGCHLD, handle)
+    try:
+        while True:
+            is_waiting = True
+            raise_if_dead(signal.SIGCHLD, None)  # a worker may have died since the last batch
+            try:
+                batch = next(source)
+            except StopIteration:
+                return
+            finally:
+                is_waiting = False
+            yield batch
+    finally:
+        signal.signal(signal.SIGCHLD, raise_if_dead)
 
 
 def check_semaphores(num_workers: int, *, remedy: str) -> None:

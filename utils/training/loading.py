@@ -1,8 +1,8 @@
 """Loads batches in worker processes that end with the run, however it ends."""
 
 import os
-from collections.abc import Iterator, Sized
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Sized
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from threading import Timer
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from utils.errors import UserError
-from utils.files.parallel import SHARED_MEMORY, check_semaphores, start_reader, worker_ends
+from utils.files.parallel import SHARED_MEMORY, awaited, check_semaphores, start_reader, worker_ends
 from utils.training.sampling import Batches, SampleKey
 
 ENOUGH = 2 << 30  # bytes of shared memory that are enough for batches of any settings
@@ -85,13 +85,13 @@ def read_ahead(samples: Samples, batches: Batches, *, num_workers: int, pin: boo
     try:
         check_semaphores(num_workers, remedy=REMEDY)
         source = iter(loader)
-        with worker_ends(remedy=REMEDY):
-            yield _raising(source)
+        with worker_ends(remedy=REMEDY), closing(_raising(awaited(source))) as received:
+            yield received
     finally:
         _end_workers(source)
 
 
-def _raising(source: Iterator[Sent | UserError]) -> Iterator[Batch]:
+def _raising(source: Iterator[Sent | UserError]) -> Generator[Batch, None, None]:
     for batch in source:
         if isinstance(batch, UserError):
             remedy = f"{batch.remedy}; scripts/check_data.py finds all such files" if batch.remedy else ""
