@@ -17,11 +17,12 @@ from deeplabv2.input_format import InputFormat
 from deeplabv2.logits import finish_logits, missing_logits, start_record
 from deeplabv2.models import Segmenter, build_segmenter
 from deeplabv2.models.segmenter import WRAPPED, SingleScale
+from deeplabv2.models.tag_evidence import PREFIX
 from deeplabv2.seen_size import not_too_small, size_of_network
 from deeplabv2.settings import ModelSettings, find_path
 from deeplabv2.step_settings import CamSettings, PredictSettings, StepSettings
 from deeplabv2.views import Views, logits_of
-from models.errors import ModelOptionError, WeightsError
+from models.errors import Misfit, ModelOptionError, WeightsError
 from models.weights import fit, matching_prefix, tensors_in
 from utils.data.class_names import check_classes
 from utils.data.image_batches import REMEDY, ImageBatch, batches_of_one_size, read_batches
@@ -68,6 +69,7 @@ def make_network(settings: ModelSettings, num_labels: int) -> Segmenter:
             width=settings.WIDTH,
             freeze_batch_norm=settings.FREEZE_BATCH_NORM,
             frozen_stages=settings.FROZEN_STAGES,
+            tag_evidence=settings.TAG_EVIDENCE,
         )
     except ModelOptionError as error:
         setting = SETTING_OF.get(error.option, f"MODEL.{error.option.upper()}")
@@ -96,9 +98,17 @@ def load_whole(network: Segmenter, content: Mapping[str, Any], path: Path) -> No
             given,
             network=f"{network.name} of {network.num_labels} labels",
             exact=True,
-            explain=lambda misfit: "check the MODEL.* settings and DATASET.N_CLASSES",
+            explain=_explain,
         )
     network.load_state_dict(found, strict=False)
+
+
+def _explain(misfit: Misfit) -> str:
+    if any(name.startswith(PREFIX) for name in misfit.unexpected):
+        return "it has a classifier of whole images: give --MODEL.TAG_EVIDENCE=1"
+    if misfit.missing and all(name.startswith(PREFIX) for name in misfit.missing):
+        return "it has no classifier of whole images: give --MODEL.TAG_EVIDENCE=0"
+    return "check the MODEL.* settings and DATASET.N_CLASSES"
 
 
 def check_scales(network: Segmenter, given: Mapping[str, Tensor]) -> None:
@@ -175,6 +185,8 @@ def open_logits(
     """
     network = make_network(settings.MODEL, len(classes) + 1)
     facts = load_trained(network, checkpoint, classes)
+    if isinstance(settings, CamSettings):  # the images' tags are known
+        network.single_scale().tags = None
     if process.is_main:
         start_record(folder, _made_with(settings, facts["weights"]), may_replace=may_replace, option=option)
     process.wait()  # all processes must see the same missing files before any of them writes
@@ -218,6 +230,7 @@ def _made_with(settings: StepSettings, weights: str) -> dict[str, Any]:
         "weights": weights,
         "mean": settings.IMAGE.MEAN.as_rgb(),
         "amp": settings.SOLVER.AMP,
+        "tag_evidence": (settings.MODEL.TAG_EVIDENCE or None) if not isinstance(settings, CamSettings) else None,
         "seen": None if seen is None else {"longer_side": seen, "enlarges": size.BASE is not None},
         "views": None if Views(views.SCALES, views.MIRROR).is_one else asdict(views),
     }

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from deeplabv2.models.segmenter import Segmenter, SingleScale
+from deeplabv2.models.tag_evidence import PREFIX
 from deeplabv2.settings import ModelSettings
 from models.errors import WeightsError
 from models.weights import fit, matching_prefix, tensors_in, without_shared_prefix, without_step_counts
@@ -68,7 +69,8 @@ def load_state(module: Segmenter, content: Any, *, origin: str) -> str:
     origin: the file's name in the returned line. Raises WeightsError unless every layer except the head is loaded.
     """
     net = module.single_scale()
-    own, given = without_step_counts(net.state_dict()), tensors_in(content, network=net.name)
+    given = tensors_in(content, network=net.name)
+    own = {name: x for name, x in without_step_counts(net.state_dict()).items() if not name.startswith(PREFIX)}
     backbone = {name: tensor for name, tensor in own.items() if not net.is_head(name)}
     head = {name: tensor for name, tensor in own.items() if net.is_head(name)}
     prefix = matching_prefix(backbone, given)
@@ -81,4 +83,5 @@ def load_state(module: Segmenter, content: Any, *, origin: str) -> str:
     if has_head:
         found |= fit(head, theirs, network=net.name)
     net.load_state_dict(found, strict=False)
+    net.start_tags()
     return f"{module.name}: {len(backbone)} tensors of {origin}, head {'included' if has_head else 'new'}"

@@ -164,6 +164,9 @@ class ModelSettings:
     FROZEN_STAGES: Annotated[int, Range(0, 100)] | Literal["backbone"] = 0
     """Number of frozen stages: 0 none, 1 the stem, up to the backbone's last; of a transformer, its embedding and that
     many blocks; backbone: all but the head."""
+    TAG_EVIDENCE: Annotated[float, Range(0, 100)] = 0.0
+    """Strength with which a classifier of whole images, fitted to their tags before the training, weighs the classes of
+    a photo in test and predict; 0: none. Only for timm networks."""
 
 
 @dataclass(frozen=True)

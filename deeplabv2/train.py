@@ -17,6 +17,7 @@ from deeplabv2.losses import MeanOver, total_loss
 from deeplabv2.models import Segmenter
 from deeplabv2.settings import Settings, SolverSettings
 from deeplabv2.step_settings import TrainSettings
+from deeplabv2.tags import fit_tags, tagged_images
 from models.errors import ModelOptionError
 from utils.data.catalog import VOC_CLASSES
 from utils.data.dataset import Dataset
@@ -106,6 +107,7 @@ def run(settings: Settings) -> Path | None:
     paths = SegmentationPaths.of(settings.EXP.OUTPUT_DIR, settings.EXP.ID, settings.EXP.RUN).training
     split = check_input(settings, data)
     corrected = corrected_images(settings, data, split)
+    tagged = tagged_images(settings, data, split)
     latest = latest_checkpoint(paths)
     check_new(latest, resume=settings.SOLVER.RESUME, name="--EXP.ID")
     if latest is None:
@@ -118,6 +120,10 @@ def run(settings: Settings) -> Path | None:
         network = make_network(settings.MODEL, data.num_labels)
         if latest is None:  # else the weights come from the checkpoint
             log.info(load_initial(network, settings.MODEL.INIT_MODEL))
+            if tagged and process.is_main:
+                fit_tags(network, tagged, split.files, settings, process.device)
+                log.info(f"classifier of whole images: fitted to the tags of {len(tagged)} images")
+            process.wait()
         log.info(
             f"{settings.EXP.ID}: {len(split.entries)} images of {split.list_file}, labels {split.label_dir}, "
             f"{settings.MODEL.NAME}, {process.world_size} x {process.device}, loss {described_loss(settings.SOLVER)}"

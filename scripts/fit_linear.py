@@ -12,18 +12,17 @@ from utils.cam.multi_scale import mirrored_pair, scaled_sizes
 from utils.config.options import TrainOptions
 from utils.config.parser import save_options
 from utils.data.dataset import Dataset
-from utils.data.image_batches import REMEDY, batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry, digest_of_list
 from utils.data.images import find_image
 from utils.files.lock import hold
-from utils.files.parallel import progress_bar, worker_ends
 from utils.l2g_samples import multi_hot
 from utils.runs.paths import RunPaths
-from utils.runtime.device import autocast, device_errors, inference_batch, move_network
+from utils.runtime.device import autocast, move_network
 from utils.runtime.process import Process, start_process
 from utils.runtime.versions import write_versions
 from utils.training import checkpoint as ckpt
 from utils.training.logistic import fit_logistic
+from utils.training.pooled_features import pool_features
 from utils.training.resume import check_facts
 from utils.training.weights import require_weights
 
@@ -55,9 +54,9 @@ def fit(options: TrainOptions, dataset: Dataset, entries: Sequence[ImageEntry], 
             save_options(options, paths.config)
             write_versions(paths.versions, {"device": process.device.type, "amp": options.amp})
             files = {entry.name: find_image(image_dir, entry.name) for entry in entries}
-            pooled = pool_features(network, options, entries, files, process)
+            pooled = mirrored_features(network, options, files, process)
             targets = torch.stack([multi_hot(entry.tags, len(dataset.classes)) for entry in entries]).numpy()
-            network.cpu().use_linear(torch.from_numpy(fit_logistic(pooled, targets, penalty=PENALTY)))
+            network.cpu().use_linear(torch.from_numpy(fit_logistic(pooled, targets, penalty=PENALTY).weights))
             names = list(dataset.classes)
             content = {"state_dict": network.state_dict(), "classes": names, "step": 0, "epoch": 0, "facts": facts}
             ckpt.write_checkpoint(written, content)
@@ -65,32 +64,23 @@ def fit(options: TrainOptions, dataset: Dataset, entries: Sequence[ImageEntry], 
     return written
 
 
-def pool_features(
-    network: CamNet,
-    options: TrainOptions,
-    entries: Sequence[ImageEntry],
-    files: Mapping[str, Path],
-    process: Process,
+def mirrored_features(
+    network: CamNet, options: TrainOptions, files: Mapping[str, Path], process: Process
 ) -> np.ndarray:
     """Return the mean of the final features of each image and its mirror image, (N, D) float32."""
     device = process.device
-    found: dict[str, np.ndarray] = {}
     move_network(network.eval(), device)
     network.to(memory_format=torch.channels_last)
     mean, std = options.mean or network.mean, options.std or network.std
-    batches = batches_of_one_size(entries, files, inference_batch(0, device))
-    with (
-        progress_bar(len(entries), "features") as bar,
-        worker_ends(remedy=REMEDY),
-        device_errors(device, "give a smaller --cam_base_size"),
-    ):
-        for batch, images, _ in read_batches(batches, files, num_workers=options.num_workers):
-            size = scaled_sizes(images.shape[1:3], [max(options.cam_scales)], base_size=options.cam_base_size)[0]
-            tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
-            both = mirrored_pair(tensor, size, mean=mean, std=std, device=device)
-            with torch.inference_mode(), autocast(device, options.amp):
-                features = network.features(both).conv6
-            means = features.float().mean((2, 3)).reshape(2, len(batch), -1).mean(0).cpu().numpy()
-            found.update(zip((entry.name for entry in batch), means, strict=True))
-            bar.update(len(batch))
-    return np.stack([found[entry.name] for entry in entries])
+
+    def pool(images: np.ndarray) -> torch.Tensor:
+        size = scaled_sizes(images.shape[1:3], [max(options.cam_scales)], base_size=options.cam_base_size)[0]
+        tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
+        both = mirrored_pair(tensor, size, mean=mean, std=std, device=device)
+        with autocast(device, options.amp):
+            features = network.features(both).conv6
+        return features.float().mean((2, 3)).reshape(2, len(images), -1).mean(0)
+
+    return pool_features(
+        pool, files, num_workers=options.num_workers, device=device, remedy="give a smaller --cam_base_size"
+    )

@@ -34,13 +34,15 @@ def build_segmenter(
     width: float = 1.0,
     freeze_batch_norm: bool = True,
     frozen_stages: FrozenStages = 0,
+    tag_evidence: float = 0.0,
 ) -> Segmenter:
     """Build a network: images (N, 3, H, W) -> logits (N, num_labels, h, w), a list of them in training mode.
 
     name: one of LEGAL_NAMES, case-insensitive, with the suffix _MSC for several `scales` and their maximum.
     output_stride: None is the published one, 8, or 16 for DeepLabV3Plus, or a transformer's own. atrous_rates: the
     default stands for DeepLabV3Plus's own. n_blocks, width: only for DeepLabV2_ResNet101. freeze_batch_norm: for
-    pretrained weights. frozen_stages: see Segmenter.freeze. Raises ModelOptionError naming the valid values.
+    pretrained weights. frozen_stages: see Segmenter.freeze. tag_evidence: strength, see TagEvidence; 0 is none.
+    Raises ModelOptionError naming the valid values.
     """
     if num_labels < 2:
         raise ModelOptionError("num_labels", num_labels, "expected at least two, including background")
@@ -51,9 +53,12 @@ def build_segmenter(
     if not match["published"] and (tuple(n_blocks) != PUBLISHED_BLOCKS or width != 1.0):
         option, value = ("width", width) if width != 1.0 else ("n_blocks", n_blocks)
         raise ModelOptionError(option, value, f"only for DeepLabV2_ResNet101: choose a smaller backbone than {name}'s")
-    net: Segmenter = _single_scale(match, num_labels, output_stride, atrous_rates, n_blocks, width)
+    single = _single_scale(match, num_labels, output_stride, atrous_rates, n_blocks, width)
+    if tag_evidence:
+        single.add_tag_evidence(tag_evidence)
+    net: Segmenter = single
     if plain != name:
-        net = MultiScale(net.single_scale(), scales=scales)
+        net = MultiScale(single, scales=scales)
     elif tuple(scales) not in ((), PUBLISHED_SCALES):
         raise ModelOptionError("scales", scales, f"{name} has a single scale; {name}_MSC has several")
     return net.freeze(stages=frozen_stages, batch_norm=freeze_batch_norm)

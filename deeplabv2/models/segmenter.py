@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from deeplabv2.input_format import InputFormat
+from deeplabv2.models.tag_evidence import TagEvidence
 from models.errors import ModelOptionError
 from models.freezing import FrozenStages
 from utils.training.optimiser import BIAS_FACTOR, parameter_groups
@@ -91,6 +92,7 @@ class SingleScale(Segmenter):
         super().__init__()
         self._frozen_stages: FrozenStages = 0
         self._frozen_batch_norm = False
+        self.tags: TagEvidence | None = None
 
     @abstractmethod
     def logits(self, images: Tensor) -> Tensor:
@@ -117,6 +119,23 @@ class SingleScale(Segmenter):
 
         Raises ModelOptionError if it has fewer.
         """
+
+    def add_tag_evidence(self, strength: float) -> None:
+        """Add a classifier of whole images, see TagEvidence. Raises ModelOptionError."""
+        raise ModelOptionError("tag_evidence", strength, f"{self.name} has none: give 0, or choose a timm network")
+
+    def start_tags(self) -> None:
+        """Give the classifier of whole images, if any, the backbone's present weights."""
+
+    def pool_for_tags(self, images: Tensor) -> Tensor:
+        """Compute the pooled features (N, D) that `tags` classifies."""
+        raise NotImplementedError
+
+    def with_evidence(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Add the tags' evidence, if any, to logits (N, L, h, w) of images (N, 3, H, W)."""
+        if self.tags is None:
+            return logits
+        return logits + self.tags(self.pool_for_tags(images))[:, :, None, None]
 
     def loose_parameters(self) -> list[nn.Parameter]:
         """Return what belongs to the stem and is in no module of `stage_modules`."""
@@ -156,7 +175,7 @@ class SingleScale(Segmenter):
     def forward(self, images: Tensor) -> list[Tensor] | Tensor:
         """Return [logits (N, L, h, w)] in training mode, logits in test mode."""
         logits = self.logits(images)
-        return [logits] if self.training else logits
+        return [logits] if self.training else self.with_evidence(logits, images)
 
 
 class MultiScale(Segmenter):
@@ -188,7 +207,7 @@ class MultiScale(Segmenter):
         reduced = [self.base.logits(_reduced(images, scale)) for scale in self.scales]
         enlarged = [F.interpolate(x, size=full.shape[2:], mode="bilinear", align_corners=False) for x in reduced]
         maximum = torch.stack([full, *enlarged]).max(0).values
-        return [full, *reduced, maximum] if self.training else maximum
+        return [full, *reduced, maximum] if self.training else self.base.with_evidence(maximum, images)
 
 
 def _reduced(images: Tensor, scale: float) -> Tensor:

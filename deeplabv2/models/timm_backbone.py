@@ -9,6 +9,7 @@ from deeplabv2.input_format import scaled_rgb
 from deeplabv2.models.aspp import ASPP
 from deeplabv2.models.segmenter import SingleScale
 from deeplabv2.models.separable_head import SeparableHead
+from deeplabv2.models.tag_evidence import TagEvidence
 from models.errors import Misfit, ModelOptionError
 from models.timm_features import (
     SUGGESTION,
@@ -77,10 +78,24 @@ class TimmSegmenter(SingleScale):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Compute the used maps (N, C, h, w) of images (N, 3, H, W), coarsest last."""
+        return self._maps_of(self.backbone, images)
+
+    def _maps_of(self, backbone: TimmModel, images: Tensor) -> list[Tensor]:
         whole = padded(images, self._multiple)
         norm = {"norm": True} if self._is_transformer else {}
-        maps = self.backbone.forward_intermediates(whole, indices=self._indices, intermediates_only=True, **norm)
+        maps = backbone.forward_intermediates(whole, indices=self._indices, intermediates_only=True, **norm)
         return [cropped(x, whole, images) for x in maps]
+
+    def add_tag_evidence(self, strength: float) -> None:
+        self.tags = TagEvidence(self.backbone, self.layout.channels, self.num_labels - 1, strength=strength)
+
+    def start_tags(self) -> None:
+        if self.tags is not None:
+            self.tags.backbone.load_state_dict(self.backbone.state_dict())
+
+    def pool_for_tags(self, images: Tensor) -> Tensor:
+        assert self.tags is not None
+        return self._maps_of(self.tags.backbone, images)[-1].mean(dim=(2, 3))
 
     def stage_modules(self, stages: int) -> list[nn.Module]:
         return timm_stage_modules(self.backbone, form_of(self.backbone), stages, f"timm:{self.timm_name}")

@@ -1,19 +1,28 @@
 """Logistic regression with several labels per sample."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import minimize
 
 LEAST_DEVIATION = 1e-3
 
 
-def fit_logistic(features: np.ndarray, targets: np.ndarray, *, penalty: float) -> np.ndarray:
-    """Fit targets (N, C) in 0..1 from features (N, D). Returns weights (C, D) float32 of the features as they are.
+class Fitted(NamedTuple):
+    """Logits are features @ weights.T + constants. weights: (C, D) float32. constants: (C,) float32."""
+
+    weights: np.ndarray
+    constants: np.ndarray
+
+
+def fit_logistic(features: np.ndarray, targets: np.ndarray, *, penalty: float) -> Fitted:
+    """Fit targets (N, C) in 0..1 from features (N, D). Returns what applies to the features as they are.
 
     Minimises the binary cross entropy, summed over the classes and averaged over the samples, plus penalty times the
-    sum of the squared weights of standardised features (mean 0, deviation 1). The constants are not returned.
+    sum of the squared weights of standardised features (mean 0, deviation 1).
     """
-    deviation = features.std(0) + LEAST_DEVIATION
-    samples = ((features - features.mean(0)) / deviation).astype(np.float64)
+    mean, deviation = features.mean(0), features.std(0) + LEAST_DEVIATION
+    samples = ((features - mean) / deviation).astype(np.float64)
     number, width, classes = len(samples), features.shape[1], targets.shape[1]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -25,4 +34,6 @@ def fit_logistic(features: np.ndarray, targets: np.ndarray, *, penalty: float) -
         return value, gradient.ravel()
 
     found = minimize(loss, np.zeros(classes * (width + 1)), jac=True, method="L-BFGS-B", options={"maxiter": 500})
-    return (found.x.reshape(classes, width + 1)[:, :-1] / deviation).astype(np.float32)
+    parameters = found.x.reshape(classes, width + 1)
+    weights = parameters[:, :-1] / deviation
+    return Fitted(weights.astype(np.float32), (parameters[:, -1] - weights @ mean).astype(np.float32))
