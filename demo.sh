@@ -59,7 +59,7 @@ linear() {
     --seed="$SEED" --experiment_name="${EXP}_linear" --resume
   quietly "$PYTHON" "$ROOT/test_l2g.py" --experiment_name="${EXP}_linear"
   quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="${EXP}_linear"
-  quietly "$PYTHON" "$ROOT/scripts/mean_cams.py" --experiment_name="$EXP" --other_dir="$ROOT/runs/${EXP}_linear/cam" \
+  quietly "$PYTHON" "$ROOT/scripts/mean_cams.py" --experiment_name="$EXP" --other_dirs="$ROOT/runs/${EXP}_linear/cam" \
     --out="$CAMS" --update
 }
 

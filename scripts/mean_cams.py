@@ -1,6 +1,6 @@
-"""Average the CAMs of two classifiers, for evaluate.py and gen_gt.py --pred_dir.
+"""Average the CAMs of several classifiers, for evaluate.py and gen_gt.py --pred_dir.
 
-python scripts/mean_cams.py --experiment_name=mine --other_dir=runs/mine_linear/cam --out=runs/mine/cam_mean
+python scripts/mean_cams.py --experiment_name=mine --other_dirs=runs/mine_linear/cam --out=runs/mine/cam_mean
 """
 
 import sys
@@ -55,21 +55,23 @@ def run(options: MeanCamsOptions) -> Path:
     trained = open_run(paths, None)
     classes = trained.data.classes
     first = existing_path(options.pred_dir, "--pred_dir") if options.pred_dir else paths.cam_dir
-    folders = {"pred_dir": first, "other_dir": existing_path(options.other_dir, "--other_dir")}
+    folders = [first, *(existing_path(folder, "--other_dirs") for folder in options.other_dirs)]
     out = Path(options.out).absolute()
-    check_apart(out, "--out", **folders)
-    for folder in folders.values():
+    check_apart(out, "--out", pred_dir=first)
+    for folder in folders[1:]:
+        check_apart(out, "--out", other_dirs=folder)
+    for folder in folders:
         check_stored_classes(folder, classes)
-    sources = [CamFolder.open(folder, num_classes=len(classes)) for folder in folders.values()]
+    sources = [CamFolder.open(folder, num_classes=len(classes)) for folder in folders]
     entries = read_image_list(trained.train_list(options.image_list), len(classes))
     jobs = [
         _Job(tuple(source.files(entry.name, entry.tags) for source in sources), out / f"{entry.name}.npz")
         for entry in entries
     ]
-    check_present([path for job in jobs for path in job.sources], "CAMs", "run test_l2g.py first for both runs")
+    check_present([path for job in jobs for path in job.sources], "CAMs", "run test_l2g.py first for each run")
     settings = {
-        "mean_of": [str(folder) for folder in folders.values()],
-        "made_of": [made_of(folder) for folder in folders.values()],
+        "mean_of": [str(folder) for folder in folders],
+        "made_of": [made_of(folder) for folder in folders],
         "classes": list(classes),
     }
     record = FolderSettings(out / RECORD, "*.npz", "CAMs", "scripts/mean_cams.py", "--out")
@@ -92,7 +94,7 @@ def _average(job: _Job) -> None:
         if cams.shape != first.shape or sorted(others.tolist()) != sorted(keys.tolist()):
             what = f"has the classes {others.tolist()} and the size {cams.shape[1:]}"
             rule = f"expected those of {job.cams[0].paths[0]}: {keys.tolist()}, {first.shape[1:]}"
-            raise UserError(what, files.paths[0], rule, "run test_l2g.py again for both")
+            raise UserError(what, files.paths[0], rule, "run test_l2g.py again for each")
         total += _levels(cams)[[others.tolist().index(key) for key in keys.tolist()]]
     write_cam(job.mean, keys, to_uint8(total / len(job.cams)), made_from=digest_of(*job.sources))
 

@@ -10,7 +10,7 @@ SALIENCY_USE=(--saliency_weight=0.5 --saliency_support=0.3)
 SEG_BATCH=16        # of deeplabv2/configs/voc_light.yaml
 DATA="$ROOT/data/$NAME" RUN="$ROOT/runs/$NAME" RESULTS="$ROOT/results/$NAME"
 LABELS="$DATA/pseudo_seg_labels_$NAME"
-# means of the CAMs of a linear classifier, whose run is $RUN/linear, and those of L2G or the network's class maps
+# means of the CAMs of all classifiers, and of these means and the network's class maps
 MEAN_CAMS="$RUN/cam_mean" SECOND_CAMS="$RUN/cam_2_mean"
 read -r -a L2G_WORDS <<<"${L2G_FLAGS:-}"
 read -r -a SEG_WORDS <<<"${SEG_FLAGS:-}"
@@ -26,14 +26,15 @@ if [[ "$SALIENCY" == none ]]; then
   SAL_DIR=(--sal_dir=none) JOIN=() SECOND_THRESHOLD=0.4
 fi
 
-# What QUALITY means: preset -> epochs of both trainings, and files of options behind voc_light.yaml; the second round is
-# labelled at three scales and mirrored unless it must be fast. The estimates of plan_own.py know these presets too.
+# What QUALITY means: preset -> epochs of both trainings, files of options behind voc_light.yaml, and the numbers of the
+# L2G classifiers after the first, whose runs are $RUN/l2g_NUMBER; the second round is labelled at three scales and
+# mirrored unless it must be fast. The estimates of plan_own.py know these presets too.
 VIEWS=(--TEST.SCALES=[0.83,1.0,1.17] --TEST.MIRROR=true)
 use_preset() {
   local epochs segmentation_epochs
-  CLASSIFIER=() SEGMENTER=() SECOND_VIEWS=("${VIEWS[@]}")
+  CLASSIFIER=() SEGMENTER=() SECOND_VIEWS=("${VIEWS[@]}") FURTHER=(2 3)
   case "$1" in
-    fast) epochs=2 segmentation_epochs=6 SECOND_VIEWS=() CLASSIFIER=(--config="$ROOT/configs/own_fast.yaml") ;;
+    fast) epochs=2 segmentation_epochs=6 SECOND_VIEWS=() FURTHER=() CLASSIFIER=(--config="$ROOT/configs/own_fast.yaml") ;;
     balanced) epochs=4 segmentation_epochs=12 ;;
     best | large) epochs=8 segmentation_epochs=30 SEGMENTER=(--config="$ROOT/deeplabv2/configs/own_$1.yaml") ;;
   esac
@@ -166,29 +167,64 @@ step_saliency() {
   "$PYTHON" "$ROOT/scripts/make_saliency.py" "${flags[@]}"
 }
 
+# Trains the first classifier, and further ones that differ in their seeds: the mean of their CAMs is better than each
 step_train() {
-  if [[ -f "$RUN/model/${NAME}_epoch_$((EPOCHS - 1)).pth" ]]; then
-    echo "already trained: $RUN/model"
+  train_classifier "$RUN/model"
+  local number
+  for number in "${FURTHER[@]}"; do
+    train_classifier "$RUN/l2g_$number/model" --runs_dir="$RUN" --experiment_name="l2g_$number" \
+      --seed="$(seed_of "$number")"
+  done
+}
+
+# Trains L2G unless its last checkpoint is in FOLDER: train_classifier FOLDER [flags that follow the user's]
+train_classifier() {
+  if [[ -f "$1/${NAME}_epoch_$((EPOCHS - 1)).pth" ]]; then
+    echo "already trained: $1"
     return
   fi
   train_stage "$ROOT/configs/voc_light.yaml" "${CLASSIFIER[@]}" --dataset="$DATA" "${SAL_DIR[@]}" --epochs="$EPOCHS" \
-    "${L2G_WORDS[@]}"
+    "${L2G_WORDS[@]}" "${@:2}"
+}
+
+# Prints the seed of a further classifier, apart from those that a user would give
+seed_of() {
+  local word seed=0
+  for word in "${L2G_WORDS[@]}"; do
+    [[ "$word" != --seed=* ]] || seed="${word#--seed=}"
+  done
+  echo "$((seed + 1000 * ($1 - 1)))"
 }
 
 step_cams() {
   "${LAUNCH[@]}" "$ROOT/test_l2g.py" --experiment_name="$NAME" --amp=auto --update
+  local number
+  for number in "${FURTHER[@]}"; do
+    "${LAUNCH[@]}" "$ROOT/test_l2g.py" --runs_dir="$RUN" --experiment_name="l2g_$number" --amp=auto --update
+  done
 }
 
-# A linear classifier on the frozen backbone takes a minute. The mean of both CAMs gives better labels than either
+# A linear classifier on the frozen backbone takes a minute. The mean of all CAMs gives better labels than any of them
 step_linear() {
   "$PYTHON" "$ROOT/train_l2g.py" --config="$ROOT/configs/voc_light.yaml" --config="$ROOT/configs/own_linear.yaml" \
     --dataset="$DATA" "${SAL_DIR[@]}" --runs_dir="$RUN" --experiment_name=linear --resume
   "${LAUNCH[@]}" "$ROOT/test_l2g.py" --runs_dir="$RUN" --experiment_name=linear --amp=auto --update
-  average_with_linear --out="$MEAN_CAMS"
+  local folders=("$RUN/cam" "$RUN/linear/cam") number
+  for number in "${FURTHER[@]}"; do
+    folders+=("$RUN/l2g_$number/cam")
+  done
+  mean_cams "$MEAN_CAMS" "${folders[@]}"
 }
 
-average_with_linear() {
-  "$PYTHON" "$ROOT/scripts/mean_cams.py" --experiment_name="$NAME" --other_dir="$RUN/linear/cam" --update "$@"
+# Averages the CAMs in several folders: mean_cams OUT FIRST OTHER ...
+mean_cams() {
+  local others="" folder
+  for folder in "${@:3}"; do
+    folder="${folder//\\/\\\\}"
+    others+=",\"${folder//\"/\\\"}\""
+  done
+  "$PYTHON" "$ROOT/scripts/mean_cams.py" --experiment_name="$NAME" --pred_dir="$2" --other_dirs="[${others#,}]" \
+    --out="$1" --update
 }
 
 step_threshold() {
@@ -228,12 +264,12 @@ step_segmentation() {
 }
 
 # Relabels the tagged photos: the network segments objects better than the CAMs, the tags rule out confusions, and the
-# linear classifier still tells the classes of a photo apart better
+# classifiers still tell the classes of a photo apart better
 step_second() {
   segmentation_settings
   "${LAUNCH[@]}" "$ROOT/deeplabv2/main.py" cams "${SEG[@]}" "${SECOND_VIEWS[@]}" --out="$RUN/cam_2" \
     --overwrite
-  average_with_linear --pred_dir="$RUN/cam_2" --out="$SECOND_CAMS"
+  mean_cams "$SECOND_CAMS" "$RUN/cam_2" "$MEAN_CAMS"
   "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$NAME" --pred_dir="$SECOND_CAMS" --label_dir="${LABELS}_2" \
     --threshold="$SECOND_THRESHOLD" --update "${JOIN[@]}"
 }

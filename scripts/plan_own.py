@@ -38,9 +38,9 @@ STEPS = {
     "prepare": Step("read the photos and the tag table", 0.02),
     "check": Step("check the dataset", 0.01),
     "saliency": Step("compute saliency maps (U2-Net)", 0.65),
-    "train": Step("train the classifier (L2G)", 0.11, "epochs"),
+    "train": Step("train the classifiers (L2G)", 0.11, "epochs"),
     "cams": Step("compute class activation maps", 0.35),
-    "linear": Step("fit a linear classifier and average its maps with these", 0.25),
+    "linear": Step("fit a linear classifier and average all maps", 0.25),
     "threshold": Step("choose the threshold and judge the maps", 0.05),
     "labels": Step("create pseudo labels", 0.05),
     "segmentation": Step("train the segmentation network", 0.11, "segmentation_epochs"),
@@ -49,13 +49,13 @@ STEPS = {
     "judge": Step("compare the labels with tags, saliency and the network", 0.05),
     "report": Step("draw pictures and write the report", 0.3),
 }
-# preset of QUALITY -> how many times these seconds a step takes, where it is not once. Computed from pixels, views and
-# the size of the network (1.25: a prototype's training), not measured
+# preset of QUALITY -> how many times these seconds a step takes, where it is not once. Computed from the numbers of
+# classifiers, pixels and views and the size of the network (1.25: a prototype's training), not measured
 WORK = {
     "fast": {"cams": 0.3, "second": 0.3},
-    "balanced": {},
-    "best": {"segmentation": 1.25, "second": 1.25, "masks": 1.75},
-    "large": {"segmentation": 4.0, "second": 4.0, "masks": 4.0},
+    "balanced": {"train": 3.0, "cams": 3.0},
+    "best": {"train": 3.0, "cams": 3.0, "segmentation": 1.25, "second": 1.25, "masks": 1.75},
+    "large": {"train": 3.0, "cams": 3.0, "segmentation": 4.0, "second": 4.0, "masks": 4.0},
 }
 
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def folders(tmp_path):
         keys, cams = read_cam(path)
         write_cam(other / path.name, keys[::-1], np.full_like(cams, 101))
     common = {"experiment_name": names["experiment_name"], "runs_dir": names["runs_dir"]}
-    return run, other, {**common, "other_dir": str(other), "out": str(tmp_path / "mean"), "num_workers": 1}
+    return run, other, {**common, "other_dirs": (str(other),), "out": str(tmp_path / "mean"), "num_workers": 1}
 
 
 def test_the_mean_is_that_of_the_same_class(folders):
@@ -35,6 +37,19 @@ def test_the_mean_is_that_of_the_same_class(folders):
     assert found.tolist() == keys.tolist()
     expected = (cams.astype(int) + second[::-1]) / 2
     assert np.abs(mean - expected).max() <= 0.5
+
+
+def test_all_classifiers_have_the_same_weight(folders, tmp_path):
+    run, other, options = folders
+    third = tmp_path / "a, [third] 'one'"
+    for path in other.glob("*.npz"):
+        keys, cams = read_cam(path)
+        write_cam(third / path.name, keys, np.full_like(cams, 7))
+    words = [f"--{name}={value}" for name, value in options.items() if name != "other_dirs"]
+    given = parse_options(MeanCamsOptions, [*words, "--other_dirs=" + json.dumps([str(other), str(third)])])
+    out = mean_cams.run(given)
+    expected = (read_cam(run / "a.npz")[1].astype(int) + 101 + 7) / 3
+    assert np.abs(read_cam(out / "a.npz")[1] - expected).max() <= 0.5
 
 
 def test_finished_means_are_kept_and_those_of_changed_cams_made_again(folders, capsys):
@@ -65,7 +80,7 @@ def test_other_folders_need_update(folders, tmp_path):
     _, other, options = folders
     mean_cams.run(MeanCamsOptions(**options))
     renamed = other.rename(tmp_path / "third")
-    changed = {**options, "other_dir": str(renamed)}
+    changed = {**options, "other_dirs": (str(renamed),)}
     with pytest.raises(UserError, match="of other settings"):
         mean_cams.run(MeanCamsOptions(**changed))
     mean_cams.run(MeanCamsOptions(**changed, update=True))
@@ -73,7 +88,7 @@ def test_other_folders_need_update(folders, tmp_path):
         mean_cams.run(MeanCamsOptions(**{**changed, "out": str(renamed)}))
 
 
-@pytest.mark.parametrize("given", [[], ["--other_dir=cams"], ["--out=mean"]])
+@pytest.mark.parametrize("given", [[], ["--other_dirs=cams"], ["--out=mean"]])
 def test_both_folders_must_be_given(given, capsys):
     with pytest.raises(SystemExit):
         parse_options(MeanCamsOptions, given)

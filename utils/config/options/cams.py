@@ -80,12 +80,12 @@ class CamOptions(RunOptions, CamDataOptions, CamMethodOptions, CamOutputOptions,
 
 @dataclass(frozen=True)
 class MeanCamsOptions(RunOptions, WorkerOptions):
-    """Average the CAMs of two classifiers of the same images, for evaluate.py and gen_gt.py --pred_dir."""
+    """Average the CAMs of several classifiers of the same images, for evaluate.py and gen_gt.py --pred_dir."""
 
     pred_dir: str | None = None
     """Folder of CAMs in any format that evaluate.py reads; default the run's."""
-    other_dir: str = ""
-    """Folder of the other classifier's CAMs, such as runs/mine_linear/cam."""
+    other_dirs: tuple[str, ...] = ()
+    """Folders of the other classifiers' CAMs, such as runs/mine_linear/cam; all classifiers have the same weight."""
     out: str = ""
     """Folder for the means, NAME.npz."""
     image_list: str | None = None
@@ -94,6 +94,6 @@ class MeanCamsOptions(RunOptions, WorkerOptions):
     """Replace means of other CAMs, and keep those of the same."""
 
     def __post_init__(self) -> None:
-        for name in ("other_dir", "out"):
+        for name in ("other_dirs", "out"):
             if not getattr(self, name):
-                raise UserError("is not given", f"--{name}", "expected a second folder of CAMs, and one for the means")
+                raise UserError("is not given", f"--{name}", "expected further folders of CAMs, and one for the means")
