@@ -15,7 +15,7 @@ from deeplabv2.initial_weights import check_start, initial_path, load_initial
 from deeplabv2.inputs import LabelledSplit
 from deeplabv2.losses import MeanOver, total_loss
 from deeplabv2.models import Segmenter
-from deeplabv2.settings import Settings, SolverSettings
+from deeplabv2.settings import DatasetSettings, Settings, SolverSettings
 from deeplabv2.step_settings import TrainSettings
 from deeplabv2.tags import fit_tags, tagged_images
 from models.errors import ModelOptionError
@@ -319,6 +319,10 @@ def make_settings(settings: Settings) -> TrainerSettings:
 def corrected_images(settings: Settings, data: Dataset, split: LabelledSplit) -> set[str]:
     """The images of DATASET.CORRECTED_LIST. Raises UserError where it names one that is not trained on."""
     if settings.DATASET.CORRECTED_LIST is None:
+        factor = settings.DATASET.CORRECTED_WEIGHT
+        if factor != DatasetSettings().CORRECTED_WEIGHT:
+            what, rule = f"--DATASET.CORRECTED_WEIGHT={factor:g}", "expected --DATASET.CORRECTED_LIST with it"
+            raise UserError(what, rule=rule)
         return set()
     listing = inputs.list_path(data, settings.DATASET.CORRECTED_LIST, "DATASET.CORRECTED_LIST")
     corrected = {entry.name for entry in read_image_list(listing, len(data.classes))}

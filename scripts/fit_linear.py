@@ -47,7 +47,7 @@ def fit(options: TrainOptions, dataset: Dataset, entries: Sequence[ImageEntry], 
             "digest of the list and its tags": digest_of_list(entries),
         }
         if process.is_main and written.is_file():
-            check_facts(written, ckpt.read_checkpoint(written).get("facts", {}), facts)
+            check_facts(written, ckpt.read_checkpoint(written).get("facts"), facts)
         elif process.is_main:
             torch.manual_seed(options.seed)
             network = build_initial(options, len(dataset.classes))

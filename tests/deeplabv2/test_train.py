@@ -246,3 +246,8 @@ def test_a_list_of_corrected_labels_changes_the_training_and_is_checked(data, tm
     (data / "corrected.txt").write_text("v0\n")
     with pytest.raises(UserError, match=r"corrected\.txt.*v0"):
         train.run(small_settings(data, Settings, DATASET__CORRECTED_LIST="corrected", EXP__ID="other"))
+
+
+def test_a_weight_of_corrected_labels_without_their_list_is_refused(data):
+    with pytest.raises(UserError, match=r"CORRECTED_WEIGHT=3.*CORRECTED_LIST"):
+        train.run(small_settings(data, Settings, DATASET__CORRECTED_WEIGHT=3))

@@ -72,6 +72,14 @@ def test_resuming_keeps_the_fitted_layer(options):
         train.run(options(resume=True, cam_base_size=48))
 
 
+@pytest.mark.parametrize("facts", [None, 3, [], "text"])
+def test_a_checkpoint_without_its_settings_is_refused(options, facts):
+    path = train.run(options())
+    torch.save({**torch.load(path, weights_only=True), "facts": facts}, path)
+    with pytest.raises(UserError, match="no settings of its run"):
+        train.run(options(resume=True))
+
+
 def test_random_features_are_refused(options):
     with pytest.raises(UserError, match="--init_weights is not given, so --classifier=linear would freeze"):
         train.run(options(init_weights="none"))

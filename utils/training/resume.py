@@ -51,8 +51,10 @@ def check_same_run(path: Path, state: Mapping[str, Any], run: Run, *, total: int
     check_length(path, state["step"], run, total=total)
 
 
-def check_facts(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise UserError if a run would continue with other settings than those stored in its checkpoint."""
+def check_facts(path: Path, then: Any, now: Mapping[str, Any]) -> None:
+    """Raise UserError if a run would continue with other settings than those stored in its checkpoint, or with none."""
+    if not isinstance(then, Mapping):
+        raise UserError("contains no settings of its run", path, "it is not of this run", "move the file elsewhere")
     known = [name for name in now if name in then or name not in LATER]
     if changed := [f"{name}: was {then.get(name)}, is {now[name]}" for name in known if then.get(name) != now[name]]:
         raise UserError(
