@@ -2,6 +2,7 @@
 
 import importlib
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -18,6 +19,10 @@ from utils.files.disk import refusal
 from utils.runtime.streams import lasting_streams
 
 INTERRUPTED, TERMINATED = 130, 143  # exit statuses of shells: 128 + signal number
+ENDED_BY: dict[int, str] = {
+    signal.SIGINT: "interrupted: run the same command again to continue (training: with --resume)",
+    signal.SIGTERM: "ended by SIGTERM: run the same command again to continue (training: with --resume)",
+}
 # seconds after which worker processes that have not ended are killed
 PATIENCE = 1.5
 
@@ -77,10 +82,10 @@ def _status(parse: Callable[[], Parsed], run: str | Callable[[Any], Any]) -> int
     except SystemExit as request:
         status = request.code
     except KeyboardInterrupt:
-        _show("interrupted: run the same command again to continue (training: with --resume)", debug=parsed.debug)
+        _show(ENDED_BY[signal.SIGINT], debug=parsed.debug)
         status = INTERRUPTED
     except Terminated:
-        _show("ended by SIGTERM: run the same command again to continue (training: with --resume)", debug=parsed.debug)
+        _show(ENDED_BY[signal.SIGTERM], debug=parsed.debug)
         status = TERMINATED
     except UserError as error:
         _show(f"error: {error}", debug=parsed.debug)
@@ -100,7 +105,29 @@ def _function(run: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
     if callable(run):
         return run
     module, _, name = run.partition(":")
-    return getattr(importlib.import_module(module), name or "run")
+    with _ended_at_once():
+        imported = importlib.import_module(module)
+    return getattr(imported, name or "run")
+
+
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """End the process on SIGINT and SIGTERM without raising: imported libraries catch or convert what is raised."""
+
+    def end(number: int, _frame: object) -> None:
+        print(ENDED_BY[number], file=sys.stderr, flush=True)
+        os._exit(128 + number)
+
+    try:
+        before = {number: signal.signal(number, end) for number in ENDED_BY}
+    except ValueError:  # only the main thread may set signal handlers
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _show(line: str, *, debug: bool) -> None:

@@ -138,3 +138,23 @@ def test_a_fatal_error_ends_workers_that_ignore_signals(error):
     signal.signal(signal.SIGCHLD, previous)
     assert multiprocessing.active_children() == []
     assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_program_while_it_imports_a_module_that_catches_everything(tmp_path, number, status):
+    (tmp_path / "greedy.py").write_text(
+        "import time\nprint('importing', flush=True)\n"
+        "for _ in range(100):\n    try:\n        time.sleep(0.1)\n    except BaseException:\n        pass\n"
+        "def run(options):\n    print('ran')\n"
+    )
+    code = (
+        f"import sys\nsys.path[:0] = [{str(PROJECT_ROOT)!r}, {str(tmp_path)!r}]\n"
+        "from utils.config.options.score import ScoreOptions\nfrom utils.config.program import main\n"
+        "main(ScoreOptions, 'greedy', argv=[])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == status and out == ""
+    assert errors.count("\n") == 1 and "run the same command again" in errors
