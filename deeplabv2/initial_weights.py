@@ -31,6 +31,7 @@ def check_start(model: ModelSettings) -> None:
     frozen = {
         "MODEL.FROZEN_STAGES": (model.FROZEN_STAGES, 0),
         "MODEL.FREEZE_BATCH_NORM": (model.FREEZE_BATCH_NORM, False),
+        "MODEL.TAG_EVIDENCE": (model.TAG_EVIDENCE, 0.0),
     }
     require_weights(model.INIT_MODEL, OPTION, frozen=frozen)
 
