@@ -26,6 +26,7 @@ from utils.files.cores import worker_count
 ITEMS_PER_PROCESS = 8
 
 SHARED_MEMORY = "/dev/shm"
+SHARED_FILE = "</torch_"  # in torch's errors about a file in shared memory
 WORKERS_REMEDY = "give --num_workers=1, or more memory"
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
@@ -105,9 +106,12 @@ def worker_ends(*, remedy: str) -> Iterator[None]:
     except BrokenProcessPool as error:
         raise UserError("a worker process was killed, as systems do when memory runs out", remedy=remedy) from error
     except RuntimeError as error:
-        if not re.search(r"DataLoader worker \(pid", str(error)):
+        if SHARED_FILE in str(error):  # the worker's traceback, then its error
+            reason = str(error).strip().splitlines()[-1]
+        elif re.search(r"DataLoader worker \(pid", str(error)):
+            reason = " ".join(str(error).split()).partition(". ")[0]
+        else:
             raise
-        reason = " ".join(str(error).split()).partition(". ")[0]
         raise UserError(f"a process that reads images ended ({reason})", remedy=remedy) from error
 
 

@@ -51,8 +51,11 @@ def _collate(samples: list[dict[str, Tensor] | UserError], *, as_arrays: bool) -
     error = next((sample for sample in samples if isinstance(sample, UserError)), None)
     if error is not None:
         return error
-    batch = default_collate(samples)
-    return {name: tensor.numpy() for name, tensor in batch.items()} if as_arrays else batch
+    if not as_arrays:
+        return default_collate(samples)
+    # in a worker process, default_collate would create each batch in shared memory
+    read = [sample for sample in samples if not isinstance(sample, UserError)]
+    return {name: np.stack([sample[name].numpy() for sample in read]) for name in read[0]}
 
 
 def _is_short_of_shared_memory() -> bool:

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from utils.errors import UserError
+from utils.files.parallel import worker_ends
+from utils.training import loading
 from utils.training.loading import read_ahead
 from utils.training.sampling import Batches
 from utils.training.settings import Sampling
@@ -106,6 +108,19 @@ def test_a_killed_worker_is_one_error_where_a_batch_is_needed(is_waiting):
             time.sleep(0.05)
     assert worked
     assert signal.getsignal(signal.SIGCHLD) is handler or not callable(handler)
+
+
+def test_arrays_are_collated_without_shared_memory(monkeypatch):
+    """In a worker process, torch's collation creates each batch in a file of shared memory."""
+
+    def fail(*args):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(loading, "default_collate", fail)
+    with reading(Numbers(10), workers=2, steps=5) as batches:
+        assert sorted(torch.cat([batch["number"] for batch in batches]).tolist()) == list(range(10))
+    with pytest.raises(UserError, match=r"No space left.*--num_workers=0"), worker_ends(remedy=loading.REMEDY):
+        fail()
 
 
 @needs_proc
