@@ -9,7 +9,7 @@ from tests.test_layout import short, sources
 
 # handlers of broad exceptions that do not raise, with the reason
 CAUGHT_FOR_GOOD = {
-    "utils/config/program.py:_ended_by_sigterm": "only the main thread may ask for signals: others run without",
+    "utils/config/program.py:_handled_by": "only the main thread may ask for signals: others run without",
     "utils/runtime/streams.py:open_missing": "that a descriptor is closed is what it was asked",
     "utils/runtime/streams.py:write": "a terminal that is gone ends no run",
     "utils/runtime/streams.py:flush": "a terminal that is gone ends no run",

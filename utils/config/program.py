@@ -42,7 +42,7 @@ def main(
     UserError is printed as one line. Every other exception keeps its traceback and asks for a bug report. --debug
     prints all tracebacks. Worker processes are ended in any case.
     """
-    with lasting_streams(), _ended_by_sigterm():
+    with lasting_streams(), _handled_by(_raise_terminated, signal.SIGTERM):
         status = _status(
             partial(parse_command_line, options_class, argv, search_dirs=search_dirs, command=command), run
         )
@@ -54,21 +54,29 @@ class Terminated(BaseException):
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Raise Terminated on SIGTERM, so that the program ends as it does after Ctrl-C."""
-
-    def end(_number: int, _frame: object) -> None:
-        raise Terminated
-
+def _handled_by(handler: Callable[[int, Any], None], *numbers: int) -> Iterator[None]:
+    """Call the handler for these signals within the block. Only for the main thread: in others nothing changes."""
     try:
-        before = signal.signal(signal.SIGTERM, end)
+        before = {number: signal.signal(number, handler) for number in numbers}
     except ValueError:  # only the main thread may set signal handlers
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+def _raise_terminated(_number: int, _frame: object) -> None:
+    """Let the program end as it does after Ctrl-C."""
+    raise Terminated
+
+
+def _end_at_once(number: int, _frame: object) -> None:
+    """End the process without raising: libraries that are being imported catch or convert what is raised."""
+    print(ENDED_BY[number], file=sys.stderr, flush=True)
+    os._exit(128 + number)
 
 
 def _status(parse: Callable[[], Parsed], run: str | Callable[[Any], Any]) -> int | str | None:
@@ -105,29 +113,9 @@ def _function(run: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
     if callable(run):
         return run
     module, _, name = run.partition(":")
-    with _ended_at_once():
+    with _handled_by(_end_at_once, *ENDED_BY):
         imported = importlib.import_module(module)
     return getattr(imported, name or "run")
-
-
-@contextmanager
-def _ended_at_once() -> Iterator[None]:
-    """End the process on SIGINT and SIGTERM without raising: imported libraries catch or convert what is raised."""
-
-    def end(number: int, _frame: object) -> None:
-        print(ENDED_BY[number], file=sys.stderr, flush=True)
-        os._exit(128 + number)
-
-    try:
-        before = {number: signal.signal(number, end) for number in ENDED_BY}
-    except ValueError:  # only the main thread may set signal handlers
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _show(line: str, *, debug: bool) -> None:
