@@ -43,7 +43,8 @@ from utils.cam.labels import to_label
 from utils.cam.merging import merge_scales
 from utils.cam.multi_scale import cams_of_image, scaled_images, scaled_sizes
 from utils.config.options.benchmark import BenchmarkOptions
-from utils.data.catalog import IMAGE_FOLDER, MASK_FOLDER, VOC_CLASSES
+from utils.data.catalog import IMAGE_FOLDER, MASK_FOLDER, TRAIN_TAGS, VOC_CLASSES
+from utils.data.image_list import write_image_list
 from utils.data.images import write_label_png
 from utils.files.atomic import write_lines
 from utils.files.locate import PROJECT_ROOT
@@ -193,6 +194,7 @@ def write_segmentation_data(folder: Path, options: BenchmarkOptions) -> list[str
         write_label_png(folder / MASK_FOLDER / f"{entry.name}.png", to_label(entry.tags, saliency[None], 0.5))
     write_lines(folder / "list.txt", (entry.name for entry in entries))
     write_lines(folder / "classes.txt", VOC_CLASSES)
+    write_image_list(folder / TRAIN_TAGS, entries)
     values = {
         "config-path": SEGMENTATION_PRESET,
         "EXP.ID": "speed",
