@@ -3,6 +3,7 @@
 #   bash demo.sh [EXP]                    run it again to resume; finished steps are skipped
 #   BACKBONE=resnet38 bash demo.sh        a narrow ResNet-38, from random weights
 #   SEED=1 bash demo.sh demo_1            another seed
+#   SE=1 bash demo.sh                     also L2G with suppression and squeeze-and-excitation (SE), to compare
 #   CDA=1 bash demo.sh                    three more epochs with CDA+, and three without, to compare
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/common.sh"
@@ -21,12 +22,14 @@ EXP="${1:-$PRESET}"
 SEED="${SEED:-0}"
 EPOCHS="$(sed -n 's/^epochs: //p' "$ROOT/configs/$PRESET.yaml")"
 LOG="$ROOT/runs/$EXP.log"
-STEPS=8
+STEPS=7
+[[ -z "${SE:-}" ]] || STEPS=$((STEPS + 1))
 [[ -z "${CDA:-}" ]] || STEPS=$((STEPS + 2))
 [[ "$BACKBONE" != lite0 ]] || STEPS=$((STEPS + 1))
 # the rows of the table, and their titles
-RUNS="${EXP}_classifier,$EXP,${EXP}_se"
-TITLES="classifier alone,L2G,L2G + suppression + SE"
+RUNS="${EXP}_classifier,$EXP"
+TITLES="classifier alone,L2G"
+COMPARED="${EXP}_classifier"
 CAMS="$ROOT/runs/$EXP/cam" # of the pseudo labels
 
 # Trains a classifier, computes its CAMs and scores them: classifier NAME [flags of train_l2g.py]
@@ -81,7 +84,7 @@ segmentation() {
 }
 
 report() {
-  quietly "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report --compare="${EXP}_classifier,${EXP}_se"
+  quietly "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report --compare="$COMPARED"
 }
 
 make_environment
@@ -94,8 +97,13 @@ step "draw the dataset: 320 pictures with tags, saliency and masks" \
 step "classifier alone, from tags: train, compute CAMs, score them" \
   classifier "${EXP}_classifier" --kd_weight=0 --global_cls_weight=1 --cam_activation=relu
 step "L2G, from tags and saliency: train, compute CAMs, score them" l2g
-step "L2G with suppression and squeeze-and-excitation (SE): the same" \
-  classifier "${EXP}_se" --suppression=learnable --attention=se
+if [[ -n "${SE:-}" ]]; then
+  step "L2G with suppression and squeeze-and-excitation (SE): the same" \
+    classifier "${EXP}_se" --suppression=learnable --attention=se
+  RUNS="$RUNS,${EXP}_se"
+  TITLES="$TITLES,L2G + suppression + SE"
+  COMPARED="$COMPARED,${EXP}_se"
+fi
 if [[ "$BACKBONE" == lite0 ]]; then
   CAMS="$ROOT/runs/$EXP/cam_mean"
   step "linear classifier on the frozen backbone: fit, compute CAMs, average them with those of L2G" linear
