@@ -125,10 +125,11 @@ def awaited(source: Iterator[ItemT]) -> Iterator[ItemT]:
     if not callable(raise_if_dead) or current_thread() is not main_thread():
         yield from source
         return
-    is_waiting = False
+    is_waiting, is_over = False, False
 
     def handle(number: int, frame: Any) -> None:
-        if is_waiting:
+        # when over, another iterator that began later may still have this handler to restore
+        if is_waiting or is_over:
             raise_if_dead(number, frame)
 
     signal.signal(signal.SIGCHLD, handle)
@@ -144,7 +145,9 @@ def awaited(source: Iterator[ItemT]) -> Iterator[ItemT]:
                 is_waiting = False
             yield batch
     finally:
-        signal.signal(signal.SIGCHLD, raise_if_dead)
+        is_over = True
+        if signal.getsignal(signal.SIGCHLD) is handle and current_thread() is main_thread():
+            signal.signal(signal.SIGCHLD, raise_if_dead)
 
 
 def check_semaphores(num_workers: int, *, remedy: str) -> None:

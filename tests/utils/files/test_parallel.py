@@ -11,7 +11,7 @@ import pytest
 
 from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
-from utils.files.parallel import parallel_map, run_in_threads
+from utils.files.parallel import awaited, parallel_map, run_in_threads
 
 
 def slow_square(number, *, pause=0.0):
@@ -178,3 +178,21 @@ def test_the_error_of_a_job_is_raised_when_the_next_one_is_created():
     with pytest.raises(UserError, match="no space left"):
         list(run_in_threads(jobs(), num_threads=2))
     assert created == [0, 1, 2] and done == []
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_deaths_are_reported_while_a_batch_is_awaited_and_after_the_last(order):
+    reported = []
+    before = signal.signal(signal.SIGCHLD, lambda number, frame: reported.append(number))
+    try:
+        sources = [awaited(iter([1, 2])) for _ in range(2)]
+        assert [next(source) for source in sources] == [1, 1]
+        reported.clear()
+        os.kill(os.getpid(), signal.SIGCHLD)
+        assert reported == []
+        for index in order:
+            sources[index].close()
+        os.kill(os.getpid(), signal.SIGCHLD)
+        assert reported == [signal.SIGCHLD]
+    finally:
+        signal.signal(signal.SIGCHLD, before)
