@@ -33,7 +33,7 @@ from utils.files.parallel import run_in_threads, worker_ends
 from utils.files.published_places import FINAL_CHECKPOINT, first_existing
 from utils.runs.segmentation import SegmentationPaths, SegmentationTraining
 from utils.runtime.choices import Choices, choose
-from utils.runtime.device import autocast, device_errors, inference_batch, move_network, to_device
+from utils.runtime.device import autocast, device_errors, inference_batch, move_network
 from utils.runtime.process import Process, start_process
 from utils.training.checkpoint import read_checkpoint, weights_digest
 
@@ -188,7 +188,7 @@ def open_logits(
     if isinstance(settings, CamSettings):  # the images' tags are known
         network.single_scale().tags = None
     if process.is_main:
-        start_record(folder, _made_with(settings, facts["weights"]), may_replace=may_replace, option=option)
+        start_record(folder, _made_with(settings, network, facts["weights"]), may_replace=may_replace, option=option)
     process.wait()  # all processes must see the same missing files before any of them writes
     todo = missing_logits(entries, files, folder)
     if process.is_main:
@@ -222,15 +222,15 @@ def open_logits_in(
         )
 
 
-def _made_with(settings: StepSettings, weights: str) -> dict[str, Any]:
+def _made_with(settings: StepSettings, network: Segmenter, weights: str) -> dict[str, Any]:
     """Return the settings that determine logits. None means as published, and is missing in older records."""
-    size, views = settings.IMAGE.SIZE, settings.TEST
+    size, views, tags = settings.IMAGE.SIZE, settings.TEST, network.single_scale().tags
     seen = None if settings.full_size else size.TEST or size.BASE
     return {
         "weights": weights,
         "mean": settings.IMAGE.MEAN.as_rgb(),
         "amp": settings.SOLVER.AMP,
-        "tag_evidence": (settings.MODEL.TAG_EVIDENCE or None) if not isinstance(settings, CamSettings) else None,
+        "tag_evidence": None if tags is None else tags.strength,
         "seen": None if seen is None else {"longer_side": seen, "enlarges": size.BASE is not None},
         "views": None if Views(views.SCALES, views.MIRROR).is_one else asdict(views),
     }
@@ -272,6 +272,5 @@ def infer_batch(
     views: Views = ONE_VIEW,
 ) -> Tensor:
     """Compute logits (N, L, h, w) float32 of images (N, H, W, 3) uint8 RGB, at all scales of the network."""
-    pixels = to_device(torch.from_numpy(images), device).permute(0, 3, 1, 2)
     with autocast(device, amp):
-        return logits_of(network, input_format.prepare(pixels), views)
+        return logits_of(network, input_format.prepare_batch(images, device), views)

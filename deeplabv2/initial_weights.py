@@ -83,6 +83,6 @@ def load_state(module: Segmenter, content: Any, *, origin: str) -> str:
     has_head = all(name in theirs and theirs[name].shape == tensor.shape for name, tensor in head.items())
     if has_head:
         found |= fit(head, theirs, network=net.name)
-    net.load_state_dict(found, strict=False)
-    net.start_tags()
+    copies = {f"{PREFIX}{name}": tensor for name, tensor in found.items() if not net.is_head(name)}
+    net.load_state_dict(found | (copies if net.tags is not None else {}), strict=False)
     return f"{module.name}: {len(backbone)} tensors of {origin}, head {'included' if has_head else 'new'}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,10 @@ class InputFormat:
             image = image.flip(-3)
         mean, std = (to_device(torch.tensor(values), image.device).view(3, 1, 1) for values in (self.mean, self.std))
         return (image * self.scale - mean) / std
+
+    def prepare_batch(self, images: np.ndarray, device: torch.device) -> Tensor:
+        """Convert images (N, H, W, 3) uint8 RGB to the network's input on the device, (N, 3, H, W) float32."""
+        return self.prepare(to_device(torch.from_numpy(images), device).permute(0, 3, 1, 2))
 
     @property
     def fill(self) -> Rgb:

@@ -16,7 +16,7 @@ from utils.data.dataset import Dataset
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.errors import UserError
 from utils.l2g_samples import multi_hot
-from utils.runtime.device import autocast, move_network, to_device
+from utils.runtime.device import autocast, move_network
 from utils.training.logistic import fit_logistic
 from utils.training.pooled_features import pool_features
 
@@ -47,30 +47,23 @@ def fit_tags(
     device: torch.device,
 ) -> None:
     """Fit the network's classifier of whole images to the tags of the entries. files: name -> image."""
-    single = network.single_scale()
-    assert single.tags is not None
-    was_training = network.training
-    move_network(network.eval(), device)
-    pool = partial(_pool, network, settings=settings, device=device)
-    resize = partial(not_too_small, resize=size_of_network(settings.IMAGE.SIZE, full_size=False))
+    tags, classes = network.single_scale().tags, network.num_labels - 1
+    assert tags is not None
+    move_network(tags.eval(), device)
+    input_format = network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb())
+
+    def pool(images: np.ndarray) -> Tensor:
+        with autocast(device, settings.SOLVER.AMP):
+            return tags.pool(input_format.prepare_batch(images, device))
+
     features = pool_features(
         pool,
         {entry.name: files[entry.name] for entry in entries},
         num_workers=settings.DATALOADER.NUM_WORKERS,
         device=device,
         remedy=f"give a smaller --IMAGE.SIZE.TEST, or {OPTION}=0",
-        resize=resize,
+        resize=partial(not_too_small, resize=size_of_network(settings.IMAGE.SIZE, full_size=False)),
     )
-    targets = torch.stack([multi_hot(entry.tags, single.num_labels - 1) for entry in entries]).numpy()
-    fitted = fit_logistic(features, targets, penalty=PENALTY)
-    single.tags.layer.load_state_dict(
-        {"weight": torch.from_numpy(fitted.weights), "bias": torch.from_numpy(fitted.constants)}
-    )
-    network.train(was_training)
-
-
-def _pool(network: Segmenter, images: np.ndarray, *, settings: Settings, device: torch.device) -> Tensor:
-    input_format = network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb())
-    pixels = to_device(torch.from_numpy(images), device).permute(0, 3, 1, 2)
-    with autocast(device, settings.SOLVER.AMP):
-        return network.single_scale().pool_for_tags(input_format.prepare(pixels))
+    targets = torch.stack([multi_hot(entry.tags, classes) for entry in entries]).numpy()
+    weights, constants = map(torch.from_numpy, fit_logistic(features, targets, penalty=PENALTY))
+    tags.layer.load_state_dict({"weight": weights, "bias": constants})

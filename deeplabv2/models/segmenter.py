@@ -124,18 +124,9 @@ class SingleScale(Segmenter):
         """Add a classifier of whole images, see TagEvidence. Raises ModelOptionError."""
         raise ModelOptionError("tag_evidence", strength, f"{self.name} has none: give 0, or choose a timm network")
 
-    def start_tags(self) -> None:
-        """Give the classifier of whole images, if any, the backbone's present weights."""
-
-    def pool_for_tags(self, images: Tensor) -> Tensor:
-        """Compute the pooled features (N, D) that `tags` classifies."""
-        raise NotImplementedError
-
     def with_evidence(self, logits: Tensor, images: Tensor) -> Tensor:
         """Add the tags' evidence, if any, to logits (N, L, h, w) of images (N, 3, H, W)."""
-        if self.tags is None:
-            return logits
-        return logits + self.tags(self.pool_for_tags(images))[:, :, None, None]
+        return logits if self.tags is None else logits + self.tags(images)[:, :, None, None]
 
     def loose_parameters(self) -> list[nn.Parameter]:
         """Return what belongs to the stem and is in no module of `stage_modules`."""

@@ -87,15 +87,8 @@ class TimmSegmenter(SingleScale):
         return [cropped(x, whole, images) for x in maps]
 
     def add_tag_evidence(self, strength: float) -> None:
-        self.tags = TagEvidence(self.backbone, self.layout.channels, self.num_labels - 1, strength=strength)
-
-    def start_tags(self) -> None:
-        if self.tags is not None:
-            self.tags.backbone.load_state_dict(self.backbone.state_dict())
-
-    def pool_for_tags(self, images: Tensor) -> Tensor:
-        assert self.tags is not None
-        return self._maps_of(self.tags.backbone, images)[-1].mean(dim=(2, 3))
+        classes = self.num_labels - 1
+        self.tags = TagEvidence(self.backbone, self._maps_of, self.layout.channels, classes, strength=strength)
 
     def stage_modules(self, stages: int) -> list[nn.Module]:
         return timm_stage_modules(self.backbone, form_of(self.backbone), stages, f"timm:{self.timm_name}")

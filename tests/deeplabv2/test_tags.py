@@ -77,7 +77,7 @@ def test_evidence_is_the_relative_log_probability_of_each_class(data, trained):
         network = network_of(data, state)
         plain, weighted = network_of(data, state, MODEL__TAG_EVIDENCE=0)(images), network(images)
         twice = network_of(data, state, MODEL__TAG_EVIDENCE=2)(images)
-        pooled = network.pool_for_tags(images)
+        pooled = network.tags.pool(images)
     probability = torch.sigmoid(pooled @ state["tags.layer.weight"].T + state["tags.layer.bias"])
     expected = torch.log(probability / probability.max(dim=1, keepdim=True).values)
     assert torch.allclose((weighted - plain)[:, 0], torch.zeros(()), atol=1e-5)
