@@ -24,10 +24,14 @@ class Brightness(nn.Module):
     """Logits at stride 4 that depend on brightness: cat if it is high, dog if it is low. Records the input sizes."""
 
     normalisation = IMAGENET
+    tags = None
 
     def __init__(self):
         super().__init__()
         self.seen = []
+
+    def single_scale(self):
+        return self
 
     def forward(self, images):
         self.seen.append(tuple(images.shape[2:]))
