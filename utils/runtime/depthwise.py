@@ -1,77 +1,24 @@
-"""Fast gradients of depthwise convolutions on a CPU."""
+"""Fast gradients of depthwise convolutions on a CPU: of all in bfloat16, and of dilated ones in float32.
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self
+oneDNN's bfloat16 kernels are four to ten times slower than its float32 ones for the gradients of 5x5 weights, for the
+input gradients of strided convolutions, and for dilated convolutions. With these gradients, a training step of
+EfficientNet-Lite0 takes half the time. In float32, the gradients of dilated convolutions alone are slow: four to five
+times slower than those of the sub-grids (docs/results.md).
+"""
+
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 
-class FastDepthwise(TorchFunctionMode):
-    """Mode in which depthwise convolutions on the CPU use the gradients of _Depthwise.
-
-    These are all convolutions in bfloat16, and dilated ones in float32.
-
-    oneDNN's bfloat16 kernels are four to ten times slower than its float32 ones for the gradients of 5x5 weights, for
-    the input gradients of strided convolutions, and for dilated convolutions. With this mode a training step of
-    EfficientNet-Lite0 takes half the time. In float32, the gradients of dilated convolutions alone are slow: four to
-    five times slower than those of the sub-grids (docs/results.md).
-    """
-
-    active = 0  # how many of them surround the code that runs
-
-    def __enter__(self) -> Self:
-        FastDepthwise.active += 1
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        FastDepthwise.active -= 1
-        super().__exit__(*error)
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func is F.conv2d and torch.is_grad_enabled():
-            found = _depthwise(*args, **(kwargs or {}))
-            if found is not None:
-                return found
-        return func(*args, **(kwargs or {}))
-
-
-def _depthwise(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | str | tuple[int, ...] = 0,
-    dilation: int | tuple[int, ...] = 1,
-    groups: int = 1,
-) -> Tensor | None:
-    """Compute the convolution, or return None if it is not one of those that this module accelerates."""
-    if input.device.type != "cpu" or input.ndim != 4 or isinstance(padding, str):
-        return None
-    if groups < 2 or not groups == input.shape[1] == weight.shape[0]:
-        return None
-    geometry = _pair(stride), _pair(padding), _pair(dilation)
-    if torch.is_autocast_enabled("cpu"):
-        if torch.get_autocast_dtype("cpu") != torch.bfloat16:
-            return None
-        input, weight = input.bfloat16(), weight.bfloat16()
-    elif not input.dtype == weight.dtype == torch.float32 or not _splits(weight, *geometry):
-        return None
-    result = _Depthwise.apply(input, weight, *geometry)
-    return result if bias is None else result + bias.to(result.dtype)[:, None, None]
-
-
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+def convolve(
+    x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+) -> Tensor:
+    """Convolve x (N, C, H, W) with weights (C, 1, k, k) of the same type. Differentiable."""
+    return _Depthwise.apply(x, weight, stride, padding, dilation)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -87,7 +34,7 @@ class _Depthwise(torch.autograd.Function):
         dilation: tuple[int, int],
     ) -> Tensor:
         size = x.shape[2:]
-        ctx.grid = dilation[0] if _splits(weight, stride, padding, dilation) else 1
+        ctx.grid = dilation[0] if splits(weight, stride, padding, dilation) else 1
         ctx.is_split = ctx.grid > 1 and x.dtype != torch.float32  # in float32, only the backward pass is faster so
         ctx.geometry = forward = _geometry(stride, padding, dilation, groups=x.shape[1])
         if ctx.grid > 1:
@@ -132,7 +79,7 @@ def _geometry(
     return [list(stride), list(padding), list(dilation), False, [0, 0], groups]
 
 
-def _splits(weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]) -> bool:
+def splits(weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]) -> bool:
     """Return whether a convolution is dilated, and an ordinary one on each sub-grid of its dilation."""
     step = dilation[0]
     keeps_size = all(2 * pad == step * (side - 1) and side % 2 for pad, side in zip(padding, weight.shape[2:]))

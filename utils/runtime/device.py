@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from utils.errors import UserError
-from utils.runtime.depthwise import FastDepthwise
+from utils.runtime.fast_convolutions import FastConvolutions
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -59,8 +59,7 @@ def autocast(device: torch.device, amp: str) -> Iterator[None]:
     """Mixed precision by name: off, bf16, fp16, or auto (see precision)."""
     amp = precision(amp, device)
     mixed = nullcontext() if amp == "off" else torch.autocast(device.type, dtype=AMP_TYPES[amp])
-    is_slow = device.type == "cpu" and amp in ("off", "bf16") and torch.is_grad_enabled()
-    with mixed, FastDepthwise() if is_slow else nullcontext():
+    with mixed, FastConvolutions() if device.type == "cpu" else nullcontext():
         yield
 
 

@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from utils.errors import UserError
 from utils.runtime.device import pick_device
+from utils.runtime.memory import keep_freed_memory
 from utils.runtime.rank import read_rank
 
 
@@ -70,6 +71,8 @@ def _signals_obeyed() -> Iterator[None]:
 def start_process(device_name: str) -> Iterator[Process]:
     """Join the processes started by torchrun (gloo between CPUs, NCCL between GPUs). Without torchrun: one process."""
     device = pick_device(device_name)
+    if device.type == "cpu":
+        keep_freed_memory()
     world_size = read_rank().world_size
     if world_size == 1:
         yield Process(0, 1, device)

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.checkpoint import checkpoint
 
-from utils.runtime.depthwise import FastDepthwise
+from utils.runtime.fast_convolutions import FastConvolutions
 
 # a module with fewer convolutions stores hardly more than its input
 CONVOLUTIONS = 2
@@ -60,7 +60,7 @@ def _recomputed(block: nn.Module, forward: Any, *inputs: Any, **named: Any) -> A
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    return nullcontext(), _as_before(block, is_fast=FastDepthwise.active > 0)
+    return nullcontext(), _as_before(block, is_fast=FastConvolutions.active > 0)
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def _as_before(block: nn.Module, *, is_fast: bool) -> Iterator[None]:
     for norm, buffers in zip(norms, own):
         norm._buffers.update({name: None if value is None else value.clone() for name, value in buffers.items()})
     try:
-        with FastDepthwise() if is_fast else nullcontext():
+        with FastConvolutions() if is_fast else nullcontext():
             yield
     finally:
         for norm, buffers in zip(norms, own):

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from utils.runtime.depthwise import FastDepthwise, sub_grids, whole_grid
+from utils.runtime.depthwise import sub_grids, whole_grid
 from utils.runtime.device import autocast, precision
+from utils.runtime.fast_convolutions import FastConvolutions
 
 GEOMETRIES = [(3, 1, 1, 1), (5, 2, 2, 1), (3, 2, 0, 1), (5, 1, 4, 2), (3, 1, 3, 3), (3, 1, 1, 2), (3, 2, 2, 2)]
 CPU = torch.device("cpu")
@@ -24,7 +25,7 @@ def test_values_and_gradients_are_those_of_the_plain_convolution(side, stride, p
     layer = nn.Conv2d(8, 8, side, stride=stride, padding=padding, dilation=dilation, groups=8)
     x = torch.randn(2, 8, 13, 17).to(memory_format=torch.channels_last)
     exact = gradients(layer, x)
-    with torch.autocast("cpu", torch.bfloat16), FastDepthwise():
+    with torch.autocast("cpu", torch.bfloat16), FastConvolutions():
         fast = gradients(layer, x)
     for ours, expected in zip(fast, exact, strict=True):
         assert ours.shape == expected.shape
@@ -60,10 +61,10 @@ def test_in_float32_only_dilated_ones_that_keep_the_size_are_exchanged():
 def test_only_depthwise_convolutions_of_bfloat16_are_exchanged():
     x = torch.randn(1, 8, 9, 9)
     for layer in (nn.Conv2d(8, 16, 3, groups=8), nn.Conv2d(8, 8, 3, groups=4), nn.Conv2d(8, 8, 1)):
-        with torch.autocast("cpu", torch.bfloat16), FastDepthwise():
+        with torch.autocast("cpu", torch.bfloat16), FastConvolutions():
             assert "_Depthwise" not in type(layer(x).grad_fn).__name__
     depthwise = nn.Conv2d(8, 8, 3, groups=8, bias=False)
-    with FastDepthwise():
+    with FastConvolutions():
         assert "_Depthwise" not in type(depthwise(x).grad_fn).__name__
     with autocast(CPU, "bf16"):
         assert "_Depthwise" in type(depthwise(x).grad_fn).__name__

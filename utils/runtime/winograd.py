@@ -1,0 +1,208 @@
+"""Fast 3x3 convolutions of many channels on a CPU: Winograd's F(2 x 2, 3 x 3). Lavin & Gray, CVPR 2016, sec. 4.1.
+
+A tile of 2 x 2 outputs takes 16 products per pair of channels instead of 36. With many channels, this saves more than
+the sums that transform inputs and outputs cost. A dilated convolution is an ordinary one on each sub-grid.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+# what pays, see docs/results.md
+LEAST_CHANNELS = {torch.float32: 256, torch.bfloat16: 512}
+LEAST_TILES = 256  # fewer do not make up for transforming the weights
+
+
+class _Grid(NamedTuple):
+    """The tiles of maps (images, height, width) on each of dilation**2 sub-grids: rows * columns of them."""
+
+    images: int
+    height: int
+    width: int
+    dilation: int
+
+    @property
+    def rows(self) -> int:
+        return -(-self.height // (2 * self.dilation))
+
+    @property
+    def columns(self) -> int:
+        return -(-self.width // (2 * self.dilation))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.images, self.dilation, self.dilation, self.rows, self.columns
+
+    @property
+    def tiles(self) -> int:
+        return math.prod(self.shape)
+
+    def padded_view(self, x: Tensor, margin: int) -> Tensor:
+        """Copy x (N, C, H, W) between `margin` pixels of zeros.
+
+        Returns (N, d, d, h, w, C), the maps of the d * d sub-grids: h = 2 * (rows + margin), w likewise.
+        """
+        n, d = self.images, self.dilation
+        rows, columns = 2 * (self.rows + margin), 2 * (self.columns + margin)
+        padded = x.new_zeros(n, rows * d, columns * d, x.shape[1])
+        inside = padded[:, margin * d : margin * d + self.height, margin * d : margin * d + self.width]
+        inside.copy_(x.permute(0, 2, 3, 1))
+        return padded.view(n, rows, d, columns, d, -1).permute(0, 2, 4, 1, 3, 5)
+
+
+def pays(x: Tensor, weight: Tensor, dtype: torch.dtype, dilation: int) -> bool:
+    """Return whether x (N, C, H, W) and weights (O, C, 3, 3) are large enough for this way, computed in dtype.
+
+    Maps must be channels-last: between plain maps, copying takes what the arithmetic gains.
+    """
+    least = LEAST_CHANNELS[dtype]
+    return (
+        min(x.shape[1], len(weight)) >= least
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and _grid(x, dilation).tiles >= LEAST_TILES
+    )
+
+
+def convolve(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    """Convolve x (N, C, H, W) with weights (O, C, 3, 3), padded to the same size. Differentiable."""
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        return _Winograd.apply(x, weight, dilation)
+    return _product(x, _kept_filters(weight, x.dtype), dilation)
+
+
+class _Winograd(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, dilation: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.dilation = dilation
+        return _product(x, _filters(weight.to(x.dtype)), dilation)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        (grad,) = grads
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            turned = weight.to(x.dtype).flip(2, 3).transpose(0, 1)
+            grad_x = _product(grad, _filters(turned), ctx.dilation)
+        if ctx.needs_input_grad[1]:
+            grid = _grid(x, ctx.dilation)
+            spread = _spread(grad, grid)
+            grad_weight = _filters_backward(torch.bmm(spread.transpose(1, 2), _inputs(x, grid))).to(weight.dtype)
+        return grad_x, grad_weight, None
+
+
+def _grid(x: Tensor, dilation: int) -> _Grid:
+    n, _, height, width = x.shape
+    return _Grid(n, height, width, dilation)
+
+
+def _product(x: Tensor, filters: Tensor, dilation: int) -> Tensor:
+    grid = _grid(x, dilation)
+    return _outputs(torch.bmm(_inputs(x, grid), filters.transpose(1, 2)), grid)
+
+
+def _inputs(x: Tensor, grid: _Grid) -> Tensor:
+    """Transform x (N, C, H, W) -> (16, T, C): B' d B of each tile d (4 x 4), which overlap by two pixels."""
+    padded = grid.padded_view(x, 1)
+    result = x.new_empty(4, 4, *grid.shape, x.shape[1])
+    for i, rows in enumerate(_four(padded, 3)):
+        _four(rows, 4, out=result[i])
+    return result.view(16, grid.tiles, -1)
+
+
+def _four(d: Tensor, dim: int, out: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Multiply the overlapping fours of d along a dimension by B': (d0 - d2, d1 + d2, d2 - d1, d1 - d3)."""
+    length = d.shape[dim] - 2
+    index = [slice(None)] * d.ndim
+
+    def every_second(first: int) -> Tensor:
+        index[dim] = slice(first, first + length, 2)
+        return d[tuple(index)]
+
+    d0, d1, d2, d3 = map(every_second, range(4))
+    to = [None] * 4 if out is None else list(out)
+    return (
+        torch.sub(d0, d2, out=to[0]),
+        torch.add(d1, d2, out=to[1]),
+        torch.sub(d2, d1, out=to[2]),
+        torch.sub(d1, d3, out=to[3]),
+    )
+
+
+def _outputs(products: Tensor, grid: _Grid) -> Tensor:
+    """Transform products (16, T, O) -> (N, O, H, W): A' m A of each tile m (4 x 4), which gives 2 x 2 outputs."""
+    m = products.view(4, 4, *grid.shape, -1)
+    n, d, channels = grid.images, grid.dilation, m.shape[-1]
+    size = 2 * grid.rows * d, 2 * grid.columns * d
+    whole = torch.empty((n, channels, *size), dtype=m.dtype, memory_format=torch.channels_last)
+    tiles = whole.permute(0, 2, 3, 1).view(n, grid.rows, 2, d, grid.columns, 2, d, channels)
+    tiles = tiles.permute(2, 5, 0, 3, 6, 1, 4, 7)
+    for i, rows in enumerate(_two(m)):
+        for j, column in enumerate(_two(rows)):
+            tiles[i, j].copy_(column)
+    if size == (grid.height, grid.width):
+        return whole  # and not a view of it, which may not be changed in place
+    return whole[:, :, : grid.height, : grid.width].contiguous(memory_format=torch.channels_last)
+
+
+def _two(m: Tensor) -> tuple[Tensor, Tensor]:
+    """Multiply the first dimension of m (4, ...) by A': (m0 + m1 + m2, m1 - m2 - m3)."""
+    return (m[0] + m[1]).add_(m[2]), (m[1] - m[2]).sub_(m[3])
+
+
+def _spread(grad: Tensor, grid: _Grid) -> Tensor:
+    """Transform the gradient of the outputs (N, O, H, W) -> that of the products (16, T, O): A g A' of each tile."""
+    padded = grid.padded_view(grad, 0)
+    result = grad.new_empty(4, 4, *grid.shape, grad.shape[1])
+    for i, rows in enumerate(_spread_along(padded[:, :, :, ::2], padded[:, :, :, 1::2])):
+        for j, tile in enumerate(_spread_along(rows[:, :, :, :, ::2], rows[:, :, :, :, 1::2])):
+            result[i, j].copy_(tile)
+    return result.view(16, grid.tiles, -1)
+
+
+def _spread_along(first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
+    return first, first + second, first - second, -second
+
+
+def _filters(weight: Tensor) -> Tensor:
+    """Transform weights (O, C, 3, 3) -> (16, O, C): G g G' of each filter g (3 x 3)."""
+    g = weight.permute(2, 3, 0, 1)
+    result = weight.new_empty(4, 4, *weight.shape[:2])
+    for i, rows in enumerate(_filter_rows(g)):
+        for j, column in enumerate(_filter_rows(rows)):
+            result[i, j].copy_(column)
+    return result.view(16, *weight.shape[:2])
+
+
+def _filter_rows(g: Tensor) -> tuple[Tensor, ...]:
+    """Multiply the first dimension of g (3, ...) by G: (g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2)."""
+    half = (g[0] + g[2]).mul_(0.5)
+    return g[0], half.add(g[1], alpha=0.5), half.sub(g[1], alpha=0.5), g[2]
+
+
+def _filters_backward(grad: Tensor) -> Tensor:
+    """Return the gradient of the weights (O, C, 3, 3) from that of the transformed ones (16, O, C): G' u G."""
+    u = grad.view(4, 4, *grad.shape[1:])
+    return torch.stack([torch.stack(_three(column)) for column in _three(u)]).permute(2, 3, 0, 1)
+
+
+def _three(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Multiply the first dimension of u (4, ...) by G'."""
+    half, difference = (u[1] + u[2]).mul_(0.5), (u[1] - u[2]).mul_(0.5)
+    return u[0] + half, difference, half + u[3]
+
+
+# transformed weights of networks in use, so that inference transforms them once
+_KEPT = WeakTensorKeyDictionary()
+
+
+def _kept_filters(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    version = (0 if weight.is_inference() else weight._version, weight.data_ptr(), dtype)
+    found = _KEPT.get(weight)
+    if found is None or found[0] != version:
+        found = _KEPT[weight] = (version, _filters(weight.detach().to(dtype)))
+    return found[1]
