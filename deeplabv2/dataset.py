@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from deeplabv2.input_format import InputFormat
+from deeplabv2.pasting import ObjectPaster
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.image_list import ImageEntry
 from utils.data.images import read_label, read_rgb, resize_by_pil
@@ -61,8 +62,13 @@ class SegmentationDataset(Dataset):
         input_format: InputFormat,
         seed: int,
         weights: Mapping[str, float] | None = None,
+        paster: ObjectPaster | None = None,
     ) -> None:
-        """weights: name -> weight of an image in the loss; without them samples have none."""
+        """weights: name -> weight of an image in the loss; without them samples have none.
+
+        paster: changes image and label before they are scaled.
+        """
+        self.paster = paster
         self.weights = weights
         self.entries, self.files, self.label_dir = entries, files, label_dir
         self.augmentation, self.input_format, self.seed = augmentation, input_format, seed
@@ -88,8 +94,11 @@ class SegmentationDataset(Dataset):
         """Return images (3, S, S) for the network, labels (S, S) long, 255 is ignored, and weights () if any."""
         epoch, index = key
         name = self.entries[index].name
-        image = tv_tensors.Image(functional.pil_to_tensor(read_rgb(self.files[name])))
-        labels = tv_tensors.Mask(torch.tensor(read_label(self.label_dir / f"{name}.png"))[None])
+        pixels, label = np.array(read_rgb(self.files[name])), read_label(self.label_dir / f"{name}.png")
+        if self.paster:
+            pixels, label = self.paster(pixels, label, np.random.default_rng((self.seed, epoch, index)))
+        image = tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
+        labels = tv_tensors.Mask(torch.tensor(label)[None])
         with seeded(self.seed, epoch, index):
             image, labels = self._scaled(image, labels)
             if self.recolour:

@@ -73,6 +73,9 @@ class DatasetSettings:
     """Probability of converting a training image to grey."""
     FLIP: Fraction = 0.5
     """Probability of mirroring a training image."""
+    PASTE: Fraction = 0.0
+    """Probability of pasting an object of another training image, whose label has a single class, into a training image
+    and its label."""
     IMAGE_DIR: str | None = None
     """Folder of images; default JPEGImages in the dataset."""
     LABEL_DIR: str | None = None

@@ -15,6 +15,7 @@ from deeplabv2.initial_weights import check_start, initial_path, load_initial
 from deeplabv2.inputs import LabelledSplit
 from deeplabv2.losses import MeanOver, total_loss
 from deeplabv2.models import Segmenter
+from deeplabv2.pasting import ObjectPaster
 from deeplabv2.settings import DatasetSettings, Settings, SolverSettings
 from deeplabv2.step_settings import TrainSettings
 from deeplabv2.tags import fit_tags, tagged_images
@@ -263,8 +264,18 @@ def inspect_labels(
         log(f"{len(split.entries)} labels, fraction of pixels:\n{summary.shares(data.classes)}")
         for warning in summary.warnings:
             log(warning)
+        if settings.DATASET.PASTE:
+            check_sources(summary.with_one_class, split.label_dir)
+            log(f"objects of the {summary.with_one_class} labels with one class are pasted into other images")
         digest = summary.digest
     return process.from_main(digest)
+
+
+def check_sources(count: int, label_dir: Path) -> None:
+    """Raise UserError if no label provides an object to paste."""
+    if not count:
+        rule = "it takes objects from labels with one class beside background"
+        raise UserError("no label has a single class", label_dir, rule, "give --DATASET.PASTE=0")
 
 
 def latest_checkpoint(paths: SegmentationTraining) -> Path | None:
@@ -347,6 +358,7 @@ def weights_of(names: Sequence[str], corrected: Collection[str], factor: float) 
 def make_samples(
     settings: Settings, split: LabelledSplit, network: Segmenter, weights: Mapping[str, float] | None = None
 ) -> SegmentationDataset:
+    pasting = settings.DATASET.PASTE
     return SegmentationDataset(
         split.entries,
         split.files,
@@ -355,6 +367,7 @@ def make_samples(
         input_format=network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb()),
         seed=settings.SOLVER.SEED,
         weights=weights,
+        paster=ObjectPaster(split.names, split.files, split.label_dir, probability=pasting) if pasting else None,
     )
 
 

@@ -248,6 +248,18 @@ def test_a_list_of_corrected_labels_changes_the_training_and_is_checked(data, tm
         train.run(small_settings(data, Settings, DATASET__CORRECTED_LIST="corrected", EXP__ID="other"))
 
 
+def test_pasting_objects_changes_the_training_and_needs_labels_with_a_single_class(data, tmp_path):
+    runs = {}
+    for name, probability in {"plain": 0.0, "pasted": 1.0}.items():
+        out = {"EXP__OUTPUT_DIR": str(tmp_path / name), "SOLVER__ITER_MAX": 2}
+        runs[name] = train.run(small_settings(data, Settings, DATASET__PASTE=probability, **out))
+    weights = [read_checkpoint(path)["state_dict"] for path in runs.values()]
+    assert any(not torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    assert "labels with one class are pasted into other images" in (runs["pasted"].parent / "log.txt").read_text()
+    with pytest.raises(UserError, match=r"no label has a single class.*PASTE=0"):
+        train.check_sources(0, tmp_path)
+
+
 def test_a_weight_of_corrected_labels_without_their_list_is_refused(data):
     with pytest.raises(UserError, match=r"CORRECTED_WEIGHT=3.*CORRECTED_LIST"):
         train.run(small_settings(data, Settings, DATASET__CORRECTED_WEIGHT=3))

@@ -43,11 +43,15 @@ class LabelReport:
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """Summary of all labels. counts: (256,) pixels per value. warnings: what looks wrong. digest: of all labels."""
+    """Summary of all labels. counts: (256,) pixels per value. warnings: what looks wrong. digest: of all labels.
+
+    with_one_class: number of labels with the pixels of one class beside background.
+    """
 
     counts: np.ndarray
     warnings: tuple[str, ...]
     digest: str
+    with_one_class: int
 
     def shares(self, classes: Sequence[str]) -> str:
         """Return lines with each class's fraction of the labelled pixels, and the ignored fraction of all pixels."""
@@ -87,7 +91,8 @@ def check_labels(
         for report in reports:
             kinds.add((report.has_object, bool(report.counts[IGNORE_INDEX])))
         kinds.check(label_dir)
-    return LabelSummary(counts, _warnings(reports, label_dir), digest.hexdigest())
+    with_one_class = sum(np.count_nonzero(report.counts[1:IGNORE_INDEX]) == 1 for report in reports)
+    return LabelSummary(counts, _warnings(reports, label_dir), digest.hexdigest(), with_one_class)
 
 
 def inspect_label(

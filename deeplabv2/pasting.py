@@ -1,0 +1,50 @@
+"""Copy-paste of labelled objects between training images: Ghiasi et al., CVPR 2021. Size and position as in CDA."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from utils.copy_paste.bank import Foreground
+from utils.copy_paste.pasting import paste
+from utils.data.catalog import IGNORE_INDEX
+from utils.data.images import read_label, read_rgb
+
+TRIES = 8  # images drawn to find one whose label has a single class
+
+
+class ObjectPaster:
+    """Pastes the object of another training image into an image and its label, with a probability.
+
+    Objects are taken from labels with a single class, as a whole. Labels made from tags are best there; where tags
+    occur together, they often lack parts of an object.
+    """
+
+    def __init__(self, names: Sequence[str], files: Mapping[str, Path], label_dir: Path, *, probability: float) -> None:
+        """files: name -> image. label_dir: folder of the labels NAME.png."""
+        self.names, self.files, self.label_dir, self.probability = names, files, label_dir, probability
+
+    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """image (H, W, 3) uint8 RGB, label (H, W) uint8 -> changed copies, or both themselves if nothing is pasted."""
+        found = self._draw(rng) if rng.random() < self.probability else None
+        if found is None:
+            return image, label
+        pasted = paste(image, None, found, rng=rng)
+        return pasted.image, np.where(pasted.mask, np.uint8(found.tag + 1), label)
+
+    def _draw(self, rng: np.random.Generator) -> Foreground | None:
+        for number in rng.integers(len(self.names), size=TRIES):
+            name = self.names[number]
+            label = read_label(self.label_dir / f"{name}.png")
+            present = np.setdiff1d(label, (0, IGNORE_INDEX))
+            if len(present) == 1:
+                return _cut_out(np.asarray(read_rgb(self.files[name])), label == present[0], int(present[0]) - 1, name)
+        return None
+
+
+def _cut_out(image: np.ndarray, mask: np.ndarray, tag: int, name: str) -> Foreground:
+    """Return the object of a mask (H, W) in its bounding box."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    inside = mask[box]
+    return Foreground(image[box], inside, np.uint8(255) * inside, tag, name)

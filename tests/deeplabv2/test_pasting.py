@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from deeplabv2.dataset import Augmentation, SegmentationDataset
+from deeplabv2.input_format import CAFFE
+from deeplabv2.pasting import ObjectPaster
+from utils.data.image_list import ImageEntry
+from utils.data.images import write_image, write_label_png
+
+
+@pytest.fixture
+def make(tmp_path):
+    """name -> label (H, W); each image is 10 times its label in every channel. Returns a paster of them."""
+
+    def paster(labels, probability=1.0):
+        files = {}
+        for name, label in labels.items():
+            label = np.asarray(label, np.uint8)
+            files[name] = tmp_path / f"{name}.png"
+            write_image(files[name], np.stack([10 * np.minimum(label, 20)] * 3, axis=-1))
+            write_label_png(tmp_path / "labels" / f"{name}.png", label)
+        return ObjectPaster(list(files), files, tmp_path / "labels", probability=probability)
+
+    return paster
+
+
+def block(value, *, ignored=False):
+    label = np.zeros((20, 30), np.uint8)
+    label[5:15, 10:20] = value
+    if ignored:
+        label[5:15, 20:22] = 255
+    return label
+
+
+def paste(paster, seed=0):
+    image, label = np.full((40, 50, 3), 200, np.uint8), np.full((40, 50), 7, np.uint8)
+    return *paster(image, label, np.random.default_rng(seed)), image, label
+
+
+def test_the_object_replaces_image_and_label_at_the_same_pixels(make):
+    image, label, before, before_label = paste(make({"a": block(3, ignored=True)}))
+    pasted = label == 3
+    assert 60 <= pasted.sum() <= 150  # 10 x 10 pixels, scaled by 0.8 to 1.2
+    assert (image[pasted] == 30).all() and (image[~pasted] == 200).all()
+    assert (label[~pasted] == 7).all()  # the source's ignored pixels are not pasted
+    assert (before == 200).all() and (before_label == 7).all()  # changed copies
+
+
+def test_sources_have_a_single_class(make):
+    two = block(1)
+    two[:3, :3] = 2
+    paster = make({"two": two, "none": np.zeros((20, 30)), "ignored": np.full((20, 30), 255), "one": block(4)})
+    pasted = [np.unique(paste(paster, seed)[1]).tolist() for seed in range(20)]
+    assert [4, 7] in pasted and all(values in ([4, 7], [7]) for values in pasted)
+
+
+def test_nothing_is_pasted_without_sources_or_by_chance(make):
+    for paster in (make({"none": np.zeros((20, 30))}), make({"a": block(3)}, probability=0.0)):
+        image, label, before, before_label = paste(paster)
+        assert image is before and label is before_label
+
+
+def test_samples_of_a_dataset_depend_only_on_seed_epoch_and_index(make, tmp_path):
+    paster = make({"a": block(3), "b": block(5)}, probability=0.5)
+
+    def samples(paster):
+        entries = [ImageEntry("a"), ImageEntry("b")]
+        augmentation = Augmentation((1.0,), None, 32, 0.0)
+        options = {"augmentation": augmentation, "input_format": CAFFE, "seed": 0, "paster": paster}
+        dataset = SegmentationDataset(entries, paster_files, tmp_path / "labels", **options)
+        return [dataset[epoch, index]["labels"] for epoch in range(8) for index in range(2)]
+
+    paster_files = paster.files
+    first, again, without = samples(paster), samples(paster), samples(None)
+    assert all((ours == theirs).all() for ours, theirs in zip(first, again))
+    changed = [not (ours == theirs).all() for ours, theirs in zip(first, without)]
+    assert 2 < sum(changed) < 14
