@@ -17,8 +17,7 @@ def keep_freed_memory() -> bool:
     """
     if not sys.platform.startswith("linux"):
         return False
-    try:
-        set_parameter = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):  # another C library
+    set_parameter = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_parameter is None:  # another C library
         return False
     return all([set_parameter(_MMAP_MAX, 0), set_parameter(_TRIM_THRESHOLD, _NEVER)])
