@@ -7,6 +7,7 @@ import numpy as np
 
 from utils.copy_paste.bank import Foreground
 from utils.copy_paste.pasting import paste
+from utils.copy_paste.selection import box_of, cut_out, window_of
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.images import read_label, read_rgb
 
@@ -38,13 +39,6 @@ class ObjectPaster:
             label = read_label(self.label_dir / f"{name}.png")
             present = np.setdiff1d(label, (0, IGNORE_INDEX))
             if len(present) == 1:
-                return _cut_out(np.asarray(read_rgb(self.files[name])), label == present[0], int(present[0]) - 1, name)
+                image, mask = np.asarray(read_rgb(self.files[name])), label == present[0]
+                return cut_out(image, mask, window_of(box_of(mask)), tag=int(present[0]) - 1, source=name)
         return None
-
-
-def _cut_out(image: np.ndarray, mask: np.ndarray, tag: int, name: str) -> Foreground:
-    """Return the object of a mask (H, W) in its bounding box."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    inside = mask[box]
-    return Foreground(image[box], inside, np.uint8(255) * inside, tag, name)

@@ -39,7 +39,7 @@ from utils.copy_paste.bank import (
     write_index,
 )
 from utils.copy_paste.published import export_bank, find_published, missing_from_listing, read_published
-from utils.copy_paste.selection import Bounds, Candidate, Rejection, choose, iou, judge
+from utils.copy_paste.selection import Bounds, Candidate, Rejection, choose, cut_out, iou, judge
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.dataset import Dataset
 from utils.data.image_list import read_image_list
@@ -264,12 +264,14 @@ def _make_foreground(job: _Job, *, folder: Path, bgr: bool, overwrite: bool) -> 
 
 
 def _cut(candidate: Candidate, label: Path, image: Path, saliency: Path | None = None) -> Foreground:
-    """Cut out the object's box. Without a saliency map, the object's mask is its saliency."""
-    window = candidate.window
-    mask = read_label(label)[window] == candidate.tag + 1
-    pixels = np.ascontiguousarray(np.asarray(read_rgb(image))[window])
-    salient = mask.astype(np.uint8) * 255 if saliency is None else np.asarray(read_gray(saliency))[window]
-    return Foreground(pixels, mask, salient, candidate.tag, candidate.name)
+    return cut_out(
+        np.asarray(read_rgb(image)),
+        read_label(label) == candidate.tag + 1,
+        candidate.window,
+        tag=candidate.tag,
+        source=candidate.name,
+        saliency=None if saliency is None else np.asarray(read_gray(saliency)),
+    )
 
 
 def _report(bank: ForegroundBank, *, min_per_class: int) -> None:

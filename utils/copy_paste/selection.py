@@ -8,6 +8,7 @@ from typing import TypedDict, Unpack
 import cv2
 import numpy as np
 
+from utils.copy_paste.bank import Foreground
 from utils.data.catalog import IGNORE_INDEX
 
 
@@ -39,8 +40,7 @@ class Candidate:
     @property
     def window(self) -> tuple[slice, slice]:
         """Slices that cut the box out of (H, W, …)."""
-        top, left, bottom, right = self.box
-        return slice(top, bottom), slice(left, right)
+        return window_of(self.box)
 
 
 class Bounds(TypedDict):
@@ -58,6 +58,30 @@ def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
     """Return the bounding box of a non-empty mask (H, W) bool: top, left, bottom, right, ends excluded."""
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
     return top, left, top + height, left + width
+
+
+def window_of(box: tuple[int, int, int, int]) -> tuple[slice, slice]:
+    """Return slices that cut a box out of (H, W, …)."""
+    top, left, bottom, right = box
+    return slice(top, bottom), slice(left, right)
+
+
+def cut_out(
+    image: np.ndarray,
+    mask: np.ndarray,
+    window: tuple[slice, slice],
+    *,
+    tag: int,
+    source: str,
+    saliency: np.ndarray | None = None,
+) -> Foreground:
+    """Cut an object's window out of image (H, W, 3), mask (H, W) bool and saliency (H, W).
+
+    Without a saliency map, the object's mask is its saliency.
+    """
+    inside = mask[window]
+    salient = inside.astype(np.uint8) * 255 if saliency is None else saliency[window]
+    return Foreground(np.ascontiguousarray(image[window]), inside, salient, tag, source)
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
