@@ -22,10 +22,9 @@ EXP="${1:-$PRESET}"
 SEED="${SEED:-0}"
 EPOCHS="$(sed -n 's/^epochs: //p' "$ROOT/configs/$PRESET.yaml")"
 LOG="$ROOT/runs/$EXP.log"
-STEPS=7
+STEPS=5
 [[ -z "${SE:-}" ]] || STEPS=$((STEPS + 1))
 [[ -z "${CDA:-}" ]] || STEPS=$((STEPS + 2))
-[[ "$BACKBONE" != lite0 ]] || STEPS=$((STEPS + 1))
 # the rows of the table, and their titles
 RUNS="${EXP}_classifier,$EXP"
 TITLES="classifier alone,L2G"
@@ -45,6 +44,14 @@ l2g() {
   quietly "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --max_images=1
 }
 
+# The classifier alone, and with pretrained weights a linear classifier on the frozen backbone
+others() {
+  classifier "${EXP}_classifier" --kd_weight=0 --global_cls_weight=1 --cam_activation=relu
+  if [[ "$BACKBONE" == lite0 ]]; then
+    classifier "${EXP}_linear" --config="$ROOT/configs/demo_linear.yaml"
+  fi
+}
+
 # Trains L2G for three more epochs: second_stage NAME [flags of train_l2g.py]
 second_stage() {
   classifier "$1" --config="$ROOT/configs/stage2_cda.yaml" --start_epoch="$EPOCHS" --epochs="$((EPOCHS + 3))" \
@@ -56,19 +63,13 @@ copy_paste() {
   second_stage "${EXP}_cda" --cda_bank="$ROOT/sem_seg_fg/$EXP"
 }
 
-# A linear classifier on the frozen backbone, which random weights do not allow, and the mean of its CAMs and those of L2G
-linear() {
-  quietly "$PYTHON" "$ROOT/train_l2g.py" --config="$ROOT/configs/$PRESET.yaml" --config="$ROOT/configs/demo_linear.yaml" \
-    --seed="$SEED" --experiment_name="${EXP}_linear" --resume
-  quietly "$PYTHON" "$ROOT/test_l2g.py" --experiment_name="${EXP}_linear"
-  quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="${EXP}_linear"
-  quietly "$PYTHON" "$ROOT/scripts/mean_cams.py" --experiment_name="$EXP" --other_dirs="$ROOT/runs/${EXP}_linear/cam" \
-    --out="$CAMS" --update
-}
-
 # The threshold is fixed, so that masks have no influence. Pixels that may be an object or background, or either of two
 # tags, are ignored.
 pseudo_labels() {
+  if [[ "$BACKBONE" == lite0 ]]; then
+    quietly "$PYTHON" "$ROOT/scripts/mean_cams.py" --experiment_name="$EXP" \
+      --other_dirs="$ROOT/runs/${EXP}_linear/cam" --out="$CAMS" --update
+  fi
   quietly "$PYTHON" "$ROOT/gen_gt.py" --experiment_name="$EXP" --pred_dir="$CAMS" --saliency_weight=0.5 \
     --saliency_support=0.3 --threshold=0.4 --ignore_below=0.25 --crf --ignore_ambiguous=0.3 --update
   quietly "$PYTHON" "$ROOT/evaluate.py" --experiment_name="$EXP" --mode=png
@@ -83,6 +84,14 @@ segmentation() {
   quietly "$PYTHON" "$main" crf "${settings[@]}"
 }
 
+on_labels() {
+  segmentation "$EXP"
+}
+
+on_masks() {
+  segmentation "${EXP}_masks" --DATASET.LABEL_DIR="$ROOT/data/demo/SegmentationClass"
+}
+
 report() {
   quietly "$PYTHON" "$ROOT/res.py" --experiment_name="$EXP" --report --compare="$COMPARED"
 }
@@ -93,22 +102,22 @@ mkdir -p "$ROOT/runs"
 : >"$LOG"
 
 step "draw the dataset: 320 pictures with tags, saliency and masks" \
-  quietly "$PYTHON" "$ROOT/scripts/make_demo_data.py"
-step "classifier alone, from tags: train, compute CAMs, score them" \
-  classifier "${EXP}_classifier" --kd_weight=0 --global_cls_weight=1 --cam_activation=relu
-step "L2G, from tags and saliency: train, compute CAMs, score them" l2g
+  quietly "$PYTHON" "$ROOT/scripts/make_demo_data.py" --num_workers=2
+if [[ "$BACKBONE" == lite0 ]]; then
+  CAMS="$ROOT/runs/$EXP/cam_mean"
+  RUNS="$RUNS,${EXP}_linear"
+  TITLES="$TITLES,linear classifier"
+  step "classifier alone, L2G (with saliency), linear classifier: train on tags, compute CAMs, score them" \
+    beside l2g others
+else
+  step "classifier alone and L2G (with saliency): train on tags, compute CAMs, score them" beside l2g others
+fi
 if [[ -n "${SE:-}" ]]; then
   step "L2G with suppression and squeeze-and-excitation (SE): the same" \
     classifier "${EXP}_se" --suppression=learnable --attention=se
   RUNS="$RUNS,${EXP}_se"
   TITLES="$TITLES,L2G + suppression + SE"
   COMPARED="$COMPARED,${EXP}_se"
-fi
-if [[ "$BACKBONE" == lite0 ]]; then
-  CAMS="$ROOT/runs/$EXP/cam_mean"
-  step "linear classifier on the frozen backbone: fit, compute CAMs, average them with those of L2G" linear
-  RUNS="$RUNS,${EXP}_linear"
-  TITLES="$TITLES,linear classifier"
 fi
 step "pseudo labels from the CAMs and saliency, refined by a CRF" pseudo_labels
 if [[ -n "${CDA:-}" ]]; then
@@ -117,9 +126,8 @@ if [[ -n "${CDA:-}" ]]; then
   RUNS="$RUNS,${EXP}_cda,${EXP}_longer"
   TITLES="$TITLES,L2G + 3 epochs with CDA+,L2G + 3 epochs without"
 fi
-step "segmentation network on the pseudo labels: train, test on unseen pictures, CRF" segmentation "$EXP"
-step "the same network on the true masks, for comparison" \
-  segmentation "${EXP}_masks" --DATASET.LABEL_DIR="$ROOT/data/demo/SegmentationClass"
+step "segmentation network on the labels, another on true masks: train, test on unseen pictures, CRF" \
+  beside on_labels on_masks
 step "pictures and report" report
 
 printf '\nmIoU of CAMs and labels on the 240 training pictures, of the network on 80 unseen ones\n\n'

@@ -11,8 +11,6 @@ from utils.copy_paste.selection import box_of, cut_out, window_of
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.images import read_label, read_rgb
 
-TRIES = 8  # images drawn to find one whose label has a single class
-
 
 class ObjectPaster:
     """Pastes the object of another training image into an image and its label, with a probability.
@@ -21,24 +19,23 @@ class ObjectPaster:
     occur together, they often lack parts of an object.
     """
 
-    def __init__(self, names: Sequence[str], files: Mapping[str, Path], label_dir: Path, *, probability: float) -> None:
-        """files: name -> image. label_dir: folder of the labels NAME.png."""
-        self.names, self.files, self.label_dir, self.probability = names, files, label_dir, probability
+    def __init__(
+        self, sources: Sequence[str], files: Mapping[str, Path], label_dir: Path, *, probability: float
+    ) -> None:
+        """sources: images whose label has a single class. files: name -> image. label_dir: folder of the NAME.png."""
+        self.sources, self.files, self.label_dir, self.probability = sources, files, label_dir, probability
 
     def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """image (H, W, 3) uint8 RGB, label (H, W) uint8 -> changed copies, or both themselves if nothing is pasted."""
-        found = self._draw(rng) if rng.random() < self.probability else None
-        if found is None:
+        if rng.random() >= self.probability:
             return image, label
+        found = self._draw(rng)
         pasted = paste(image, None, found, rng=rng)
         return pasted.image, np.where(pasted.mask, np.uint8(found.tag + 1), label)
 
-    def _draw(self, rng: np.random.Generator) -> Foreground | None:
-        for number in rng.integers(len(self.names), size=TRIES):
-            name = self.names[number]
-            label = read_label(self.label_dir / f"{name}.png")
-            present = np.setdiff1d(label, (0, IGNORE_INDEX))
-            if len(present) == 1:
-                image, mask = np.asarray(read_rgb(self.files[name])), label == present[0]
-                return cut_out(image, mask, window_of(box_of(mask)), tag=int(present[0]) - 1, source=name)
-        return None
+    def _draw(self, rng: np.random.Generator) -> Foreground:
+        name = self.sources[rng.integers(len(self.sources))]
+        label = read_label(self.label_dir / f"{name}.png")
+        mask = (label != 0) & (label != IGNORE_INDEX)
+        image = np.asarray(read_rgb(self.files[name]))
+        return cut_out(image, mask, window_of(box_of(mask)), tag=int(label[mask][0]) - 1, source=name)

@@ -116,7 +116,7 @@ def run(settings: Settings) -> Path | None:
     check_stored_classes(split.label_dir, data.classes)
     with start_process(settings.SOLVER.DEVICE) as process, hold(paths.root):
         log = open_log(paths.log if process.is_main else None)
-        labels = inspect_labels(settings, data, split, process, log.info)
+        labels, sources = inspect_labels(settings, data, split, process, log.info)
         torch.manual_seed(settings.SOLVER.SEED)
         network = make_network(settings.MODEL, data.num_labels)
         if latest is None:  # else the weights come from the checkpoint
@@ -133,7 +133,8 @@ def run(settings: Settings) -> Path | None:
         if corrected:
             log.info(f"{len(corrected)} labels are corrected: their pixels count {factor:g} times")
         weights = weights_of(split.names, corrected, factor)
-        task = SegmentationTask(network, make_samples(settings, split, network, weights), settings.SOLVER)
+        samples = make_samples(settings, split, network, weights, sources)
+        task = SegmentationTask(network, samples, settings.SOLVER)
         if process.is_main:
             length = length_of(settings, len(split.entries), process.world_size)
             for line in Plan(task, make_settings(settings), length, process.device).headline():
@@ -250,9 +251,12 @@ def crop_side(settings: Settings) -> int:
 
 def inspect_labels(
     settings: Settings, data: Dataset, split: LabelledSplit, process: Process, log: Callable[[str], None]
-) -> str:
-    """Check all labels in the main process and log their statistics. Returns their digest in every process."""
-    digest = ""
+) -> tuple[str, tuple[str, ...]]:
+    """Check all labels in the main process and log their statistics.
+
+    Returns, in every process, their digest and the names of those with objects to paste.
+    """
+    digest, sources = "", ()
     if process.is_main:
         summary: LabelSummary = check_labels(
             split.names,
@@ -265,15 +269,16 @@ def inspect_labels(
         for warning in summary.warnings:
             log(warning)
         if settings.DATASET.PASTE:
-            check_sources(summary.with_one_class, split.label_dir)
-            log(f"objects of the {summary.with_one_class} labels with one class are pasted into other images")
+            sources = summary.with_one_class
+            check_sources(sources, split.label_dir)
+            log(f"objects of the {len(sources)} labels with one class are pasted into other images")
         digest = summary.digest
-    return process.from_main(digest)
+    return process.from_main((digest, sources))
 
 
-def check_sources(count: int, label_dir: Path) -> None:
+def check_sources(sources: Sequence[str], label_dir: Path) -> None:
     """Raise UserError if no label provides an object to paste."""
-    if not count:
+    if not sources:
         rule = "it takes objects from labels with one class beside background"
         raise UserError("no label has a single class", label_dir, rule, "give --DATASET.PASTE=0")
 
@@ -356,9 +361,14 @@ def weights_of(names: Sequence[str], corrected: Collection[str], factor: float) 
 
 
 def make_samples(
-    settings: Settings, split: LabelledSplit, network: Segmenter, weights: Mapping[str, float] | None = None
+    settings: Settings,
+    split: LabelledSplit,
+    network: Segmenter,
+    weights: Mapping[str, float] | None = None,
+    sources: Sequence[str] = (),
 ) -> SegmentationDataset:
-    pasting = settings.DATASET.PASTE
+    """Build the training samples. sources: images whose objects are pasted into others."""
+    probability = settings.DATASET.PASTE
     return SegmentationDataset(
         split.entries,
         split.files,
@@ -367,7 +377,7 @@ def make_samples(
         input_format=network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb()),
         seed=settings.SOLVER.SEED,
         weights=weights,
-        paster=ObjectPaster(split.names, split.files, split.label_dir, probability=pasting) if pasting else None,
+        paster=ObjectPaster(sources, split.files, split.label_dir, probability=probability) if sources else None,
     )
 
 

@@ -8,6 +8,34 @@ quietly() {
   "$@" >>"$LOG" 2>&1
 }
 
+# Runs two functions side by side, each with half of the processor's cores: beside FUNCTION FUNCTION
+# The second one's output is in LOG.beside until both end, and stays there if the first one fails.
+beside() {
+  local cores first second status=0 other=0
+  cores="$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)" # nproc returns OMP_NUM_THREADS if it is set
+  export OMP_NUM_THREADS="$(((cores + 1) / 2))"
+  (
+    set -e
+    "$1"
+  ) &
+  first=$!
+  (
+    LOG="$LOG.beside"
+    : >"$LOG"
+    set -e
+    "$2"
+  ) &
+  second=$!
+  wait "$first" || status=$?
+  wait "$second" || other=$?
+  if [[ "$status" -eq 0 ]]; then # else the end of LOG, which step shows, has to stay
+    cat "$LOG.beside" >>"$LOG"
+    rm "$LOG.beside"
+    status=$other
+  fi
+  return "$status"
+}
+
 # Shows the last line of LOG, e.g. a progress bar, while the process $1 runs.
 show_progress() {
   while kill -0 "$1" 2>/dev/null; do

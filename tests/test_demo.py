@@ -39,6 +39,27 @@ def test_a_step_that_fails_ends_the_demo_and_shows_the_end_of_the_log(tmp_path):
     assert "never" not in (tmp_path / "log").read_text()
 
 
+def test_functions_run_side_by_side_with_half_of_the_cores_each(tmp_path):
+    # each waits until the other has started
+    meet = "touch {0}/$1; for i in $(seq 100); do [[ ! -e {0}/$2 ]] || return 0; sleep 0.1; done; return 1"
+    functions = f"meet() {{ {meet.format(tmp_path)}; }}; a() {{ meet 1 2; quietly sh -c 'echo a $OMP_NUM_THREADS'; }}"
+    other = "b() { meet 2 1; quietly sh -c 'echo b $OMP_NUM_THREADS'; }"
+    done = run_steps(tmp_path, "export OMP_NUM_THREADS=5", functions, other, "step 'both' beside a b")
+    assert done.returncode == 0, done.stderr
+    assert [line for line in (tmp_path / "log").read_text().splitlines() if line and line[0] != "$"] == ["a 3", "b 3"]
+    assert not (tmp_path / "log.beside").exists()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "status"), [("exit 4", "exit 5", 4), ("exit 0", "exit 5", 5), ("exit 4", "exit 0", 4)]
+)
+def test_a_failure_of_either_of_two_is_the_end_of_the_log(tmp_path, a, b, status):
+    functions = [f"{name}() {{ quietly sh -c 'echo end of {name}; {end}'; }}" for name, end in (("a", a), ("b", b))]
+    done = run_steps(tmp_path, *functions, "step 'both' beside a b", "step 'not reached' quietly true")
+    assert done.returncode == status and "not reached" not in done.stdout
+    assert done.stderr.splitlines()[-1] == ("end of a" if status == 4 else "end of b")
+
+
 def labels_of_a_short_run(data: Path, seed: int) -> float:
     """Return the mIoU of the demo's pseudo labels, by its preset with fewer steps, on the generated pictures `data`."""
     run = [f"--experiment_name=short_{seed}", f"--runs_dir={data.parent / 'runs'}"]

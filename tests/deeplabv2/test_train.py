@@ -257,7 +257,7 @@ def test_pasting_objects_changes_the_training_and_needs_labels_with_a_single_cla
     assert any(not torch.equal(value, weights[1][key]) for key, value in weights[0].items())
     assert "labels with one class are pasted into other images" in (runs["pasted"].parent / "log.txt").read_text()
     with pytest.raises(UserError, match=r"no label has a single class.*PASTE=0"):
-        train.check_sources(0, tmp_path)
+        train.check_sources((), tmp_path)
 
 
 def test_a_weight_of_corrected_labels_without_their_list_is_refused(data):

@@ -45,13 +45,13 @@ class LabelReport:
 class LabelSummary:
     """Summary of all labels. counts: (256,) pixels per value. warnings: what looks wrong. digest: of all labels.
 
-    with_one_class: number of labels with the pixels of one class beside background.
+    with_one_class: names of the labels with the pixels of one class beside background.
     """
 
     counts: np.ndarray
     warnings: tuple[str, ...]
     digest: str
-    with_one_class: int
+    with_one_class: tuple[str, ...]
 
     def shares(self, classes: Sequence[str]) -> str:
         """Return lines with each class's fraction of the labelled pixels, and the ignored fraction of all pixels."""
@@ -91,7 +91,9 @@ def check_labels(
         for report in reports:
             kinds.add((report.has_object, bool(report.counts[IGNORE_INDEX])))
         kinds.check(label_dir)
-    with_one_class = sum(np.count_nonzero(report.counts[1:IGNORE_INDEX]) == 1 for report in reports)
+    with_one_class = tuple(
+        name for name, report in zip(names, reports) if np.count_nonzero(report.counts[1:IGNORE_INDEX]) == 1
+    )
     return LabelSummary(counts, _warnings(reports, label_dir), digest.hexdigest(), with_one_class)
 
 

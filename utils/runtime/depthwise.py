@@ -1,9 +1,9 @@
-"""Fast gradients of depthwise convolutions on a CPU: of all in bfloat16, and of dilated ones in float32.
+"""Fast gradients of depthwise convolutions on a CPU: of all in bfloat16, of wide and of dilated ones in float32.
 
-oneDNN's bfloat16 kernels are four to ten times slower than its float32 ones for the gradients of 5x5 weights, for the
-input gradients of strided convolutions, and for dilated convolutions. With these gradients, a training step of
-EfficientNet-Lite0 takes half the time. In float32, the gradients of dilated convolutions alone are slow: four to five
-times slower than those of the sub-grids (docs/results.md).
+oneDNN has fast kernels for the gradient of weights up to three columns wide; for wider ones it takes 15 to 50 times as
+long, so they are computed three columns at a time. Dilated convolutions are computed as ordinary ones on each sub-grid
+of their dilation. The bfloat16 kernels for the gradient of the input are slow if the convolution is strided, so it is
+computed in float32; else it is itself a convolution (docs/results.md, "Where a training step goes").
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+FAST_COLUMNS = 3  # of weights whose gradient oneDNN computes fast
 
 
 def convolve(
@@ -55,17 +57,42 @@ class _Depthwise(torch.autograd.Function):
             grad = sub_grids(grad, ctx.grid)
             x = x if ctx.is_split else sub_grids(x, ctx.grid)
         grad_x = grad_weight = None
-        stride = ctx.geometry[0]
         if ctx.needs_input_grad[0]:
-            exact = stride != [1, 1]
-            operands = (grad.float(), x.float(), weight.float()) if exact else (grad, x, weight)
-            grad_x = _gradients(operands, ctx.geometry, [True, False, False])[0].to(weight.dtype)
+            grad_x = _grad_of_input(grad, x, weight, ctx.geometry)
             if ctx.grid > 1:
                 grad_x = whole_grid(grad_x, ctx.grid, size)
         if ctx.needs_input_grad[1]:
-            operands = (grad.float(), x.float(), weight.float())
-            grad_weight = _gradients(operands, ctx.geometry, [False, True, False])[1].to(weight.dtype)
+            grad_weight = _grad_of_weight(grad, x, weight, ctx.geometry)
         return grad_x, grad_weight, None, None, None
+
+
+def _grad_of_input(grad: Tensor, x: Tensor, weight: Tensor, geometry: list[Any]) -> Tensor:
+    stride, padding, dilation, *more = geometry
+    # of the convolution with the flipped weights, which is the gradient without a stride
+    padding = [step * (side - 1) - pad for step, side, pad in zip(dilation, weight.shape[2:], padding)]
+    if stride == [1, 1] and min(padding) >= 0:
+        return torch.ops.aten.convolution(grad, weight.flip(2, 3), None, stride, padding, dilation, *more)
+    # of x, only the size is used
+    operands = grad.float(), torch.empty_like(x, dtype=torch.float32), weight.float()
+    return _gradients(operands, geometry, [True, False, False])[0].to(weight.dtype)
+
+
+def _grad_of_weight(grad: Tensor, x: Tensor, weight: Tensor, geometry: list[Any]) -> Tensor:
+    """Compute the gradient of at most FAST_COLUMNS columns at a time, each block from the part of x that it sees."""
+    stride, padding, dilation, *more = geometry
+    width = weight.shape[3]
+    if width <= FAST_COLUMNS:
+        return _gradients((grad, x, weight), geometry, [False, True, False])[1]
+    result = torch.empty_like(weight)
+    block = weight[..., :FAST_COLUMNS].contiguous()  # only its size is used
+    extent = (grad.shape[3] - 1) * stride[1] + (FAST_COLUMNS - 1) * dilation[1] + 1
+    for first in sorted({min(start, width - FAST_COLUMNS) for start in range(0, width, FAST_COLUMNS)}):
+        left = padding[1] - first * dilation[1]
+        seen = F.pad(x, (left, extent - left - x.shape[3]))
+        narrow = [stride, [padding[0], 0], dilation, *more]
+        columns = _gradients((grad, seen, block), narrow, [False, True, False])[1]
+        result[..., first : first + FAST_COLUMNS] = columns
+    return result
 
 
 def _gradients(operands: tuple[Tensor, Tensor, Tensor], geometry: list[Any], wanted: list[bool]) -> tuple[Tensor, ...]:
@@ -77,6 +104,14 @@ def _geometry(
 ) -> list[Any]:
     """Return the arguments of aten.convolution behind the bias."""
     return [list(stride), list(padding), list(dilation), False, [0, 0], groups]
+
+
+def pays(
+    x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+) -> bool:
+    """Return whether convolve is faster than torch's convolution in float32."""
+    is_wide = weight.shape[3] > FAST_COLUMNS and x.is_contiguous(memory_format=torch.channels_last)
+    return is_wide or splits(weight, stride, padding, dilation)
 
 
 def splits(weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]) -> bool:

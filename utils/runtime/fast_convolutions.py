@@ -61,7 +61,7 @@ def _convolve(
     is_depthwise = 1 < groups == input.shape[1] == len(weight) and torch.is_grad_enabled()
     if groups == 1 and _is_plain(weight, *geometry) and winograd.pays(input, weight, dtype, geometry[2][0]):
         result = winograd.convolve(input.to(dtype), weight, geometry[2][0])
-    elif is_depthwise and (dtype == torch.bfloat16 or depthwise.splits(weight, *geometry)):
+    elif is_depthwise and (dtype == torch.bfloat16 or depthwise.pays(input, weight, *geometry)):
         result = depthwise.convolve(input.to(dtype), weight.to(dtype), *geometry)
     else:
         return None

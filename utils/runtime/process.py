@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,8 @@ from utils.errors import UserError
 from utils.runtime.device import pick_device
 from utils.runtime.memory import keep_freed_memory
 from utils.runtime.rank import read_rank
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,9 @@ class Process:
             return flag
         return bool(self.mean(torch.tensor(float(flag))) > 0)
 
-    def from_main(self, text: str) -> str:
-        """Broadcast the main process's text to every process."""
-        box = [text]
+    def from_main(self, content: T) -> T:
+        """Broadcast the main process's content to every process."""
+        box = [content]
         if self.world_size > 1:
             dist.broadcast_object_list(box, src=0)
         return box[0]

@@ -23,11 +23,11 @@ class WeightAverage:
     def update(self, step: int) -> None:
         """Update the average with the network's weights after `step`, counted from 0."""
         share = 1 - min(self.decay, (step + 1) / (step + 10))
-        for name, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                self.values[name].lerp_(value, share)
-            else:
-                self.values[name].copy_(value)
+        state = self.network.state_dict()
+        floating = [name for name, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.values[name] for name in floating], [state[name] for name in floating], share)
+        for name in state.keys() - set(floating):
+            self.values[name].copy_(state[name])
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

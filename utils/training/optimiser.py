@@ -79,8 +79,9 @@ def make_optimizer(network: nn.Module, groups: list[dict[str, Any]], settings: O
     if sorted(held) != sorted(id(p) for p in network.parameters() if p.requires_grad):
         raise ValueError("a parameter is in two optimiser groups or in none")
     lr, decay = settings.lr, settings.weight_decay
-    # a single kernel for all parameters; with a loss scale it also avoids synchronising with the GPU
-    fused = True if all(p.is_cuda for group in groups for p in group["params"]) else None
+    # a single kernel for all parameters; with a loss scale it also avoids synchronising with the GPU.
+    # --plan has parameters without values, on no device
+    fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"]) or None
     if settings.name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=fused)
     return torch.optim.SGD(

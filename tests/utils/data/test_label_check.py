@@ -113,6 +113,16 @@ def test_border_is_recognised_by_what_touches_objects():
     assert not is_bordered(np.zeros((4, 4), np.uint8))
 
 
+def test_labels_with_a_single_class_are_named(folder):
+    label = np.zeros((6, 8), np.uint8)
+    write_label_png(folder / "labels" / "a.png", label)
+    label[0], label[1] = 1, 2
+    write_label_png(folder / "labels" / "b.png", label)
+    label[0] = 255
+    write_label_png(folder / "labels" / "c.png", label)
+    assert check(folder).with_one_class == ("c", "d")
+
+
 def test_digest_tells_other_labels_and_other_names_apart(folder):
     before = check(folder).digest
     assert check(folder).digest == before

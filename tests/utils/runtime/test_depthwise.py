@@ -6,7 +6,10 @@ from utils.runtime.depthwise import sub_grids, whole_grid
 from utils.runtime.device import autocast, precision
 from utils.runtime.fast_convolutions import FastConvolutions
 
-GEOMETRIES = [(3, 1, 1, 1), (5, 2, 2, 1), (3, 2, 0, 1), (5, 1, 4, 2), (3, 1, 3, 3), (3, 1, 1, 2), (3, 2, 2, 2)]
+GEOMETRIES = [
+    *[(3, 1, 1, 1), (5, 2, 2, 1), (3, 2, 0, 1), (5, 1, 4, 2), (3, 1, 3, 3), (3, 1, 1, 2), (3, 2, 2, 2)],
+    *[(1, 1, 0, 1), (4, 1, 1, 1), (5, 1, 0, 1), (7, 1, 3, 1), (7, 2, 3, 1), (5, 2, 3, 2), (3, 1, 4, 1), (7, 1, 9, 3)],
+]
 CPU = torch.device("cpu")
 
 
@@ -45,15 +48,16 @@ def test_float32_stays_exact(side, stride, padding, dilation, layout):
         assert torch.allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_in_float32_only_dilated_ones_that_keep_the_size_are_exchanged():
+def test_in_float32_wide_ones_and_dilated_ones_that_keep_the_size_are_exchanged():
     x = torch.randn(1, 8, 9, 9)
 
-    def is_exchanged(**more):
-        return "_Depthwise" in type(nn.Conv2d(8, 8, 3, bias=False, groups=8, **more)(x).grad_fn).__name__
+    def is_exchanged(side=3, x=x, **more):
+        return "_Depthwise" in type(nn.Conv2d(8, 8, side, bias=False, groups=8, **more)(x).grad_fn).__name__
 
     with autocast(CPU, "off"):
         assert is_exchanged(padding=2, dilation=2)
         assert not is_exchanged(padding=1) and not is_exchanged(dilation=2)
+        assert is_exchanged(5, x.to(memory_format=torch.channels_last)) and not is_exchanged(5)
         with torch.no_grad():
             assert not is_exchanged(padding=2, dilation=2)
 
