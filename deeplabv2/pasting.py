@@ -34,7 +34,7 @@ class ObjectPaster:
         return pasted.image, np.where(pasted.mask, np.uint8(found.tag + 1), label)
 
     def _draw(self, rng: np.random.Generator) -> Foreground:
-        name = self.sources[rng.integers(len(self.sources))]
+        name = self.sources[int(rng.integers(len(self.sources)))]
         label = read_label(self.label_dir / f"{name}.png")
         mask = (label != 0) & (label != IGNORE_INDEX)
         image = np.asarray(read_rgb(self.files[name]))

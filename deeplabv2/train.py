@@ -256,7 +256,8 @@ def inspect_labels(
 
     Returns, in every process, their digest and the names of those with objects to paste.
     """
-    digest, sources = "", ()
+    digest = ""
+    sources: tuple[str, ...] = ()
     if process.is_main:
         summary: LabelSummary = check_labels(
             split.names,
