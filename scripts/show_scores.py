@@ -42,8 +42,6 @@ def run(options: ShowOptions) -> Path:
         table.append([title, *(_marked(figure, expected.get(column)) for column, figure in found.items())])
         if expected:
             table.append(["  expected", *(_range(expected.get(column)) for column in found)])
-    for title in [title for title in ranges if title not in titles]:
-        table.append([f"{title}, expected", *(_range(ranges[title].get(column)) for column in header[1:])])
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     for row in table:
         first, *others = row

@@ -336,7 +336,7 @@ def test_a_run_leaves_exactly_these_files(options, fast_steps):
     assert versions["torch"] == version("torch")
     assert versions["choices"] == {
         "tf32": False, "cudnn_autotune": False, "deterministic": True, "device": "cpu", "processes": 1, "amp": "off",
-        "channels_last": False, "compile": False, "checkpoint_activations": False, "fused_optimizer": False,
+        "channels_last": False, "compile": False, "checkpoint_activations": False, "fused_optimizer": True,
         "pinned_memory": False, "gradients_as_bucket_view": False,
     }  # fmt: skip
 

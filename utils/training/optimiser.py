@@ -84,9 +84,15 @@ def make_optimizer(network: nn.Module, groups: list[dict[str, Any]], settings: O
     fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"]) or None
     if settings.name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=fused)
-    return torch.optim.SGD(
+    sgd = torch.optim.SGD(
         groups, lr=lr, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay, fused=fused
     )
+    if fused and settings.momentum:
+        # the kernel allocates them in its first step, and leaves them undefined if that one is skipped (fp16)
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

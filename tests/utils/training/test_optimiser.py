@@ -113,6 +113,18 @@ def test_a_restored_optimiser_keeps_its_momentum_and_takes_the_new_settings():
         assert torch.equal(*buffers)
 
 
+def test_a_skipped_first_step_leaves_no_momentum():
+    net = Net()
+    before = [p.detach().clone() for p in net.parameters()]
+    sgd, scaler = optimizer_of(net, Optimiser("sgd", lr=0.1, momentum=0.9)), torch.amp.GradScaler("cpu")
+    for p in net.parameters():
+        p.grad = torch.full_like(p, torch.inf)
+    scaler.scale(torch.zeros(()))  # starts the scaler
+    scaler.step(sgd)
+    assert sgd.defaults["fused"] and all(torch.equal(p, q) for p, q in zip(net.parameters(), before, strict=True))
+    assert all((sgd.state[p]["momentum_buffer"] == 0).all() for p in net.parameters())
+
+
 def test_another_optimiser_or_another_network_is_refused():
     saved = optimizer_of(Net(), Optimiser("sgd", lr=0.1)).state_dict()
     frozen = Net()

@@ -65,5 +65,4 @@ class ShowOptions:
     titles: tuple[str, ...] = ()
     """Titles of the rows, one per experiment; default their names."""
     expected: str | None = None
-    """A YAML file of expected ranges, printed below the scores: experiment title, column, [low, high]. Those of other
-    titles are printed last."""
+    """A YAML file of expected ranges, printed below the scores: experiment title, column, [low, high]."""
