@@ -28,6 +28,7 @@ STEPS=5
 # the rows of the table, and their titles
 RUNS="${EXP}_classifier,$EXP"
 TITLES="classifier alone,L2G"
+TRAINED="classifier alone, L2G (with saliency)"
 COMPARED="${EXP}_classifier"
 CAMS="$ROOT/runs/$EXP/cam" # of the pseudo labels
 
@@ -107,11 +108,9 @@ if [[ "$BACKBONE" == lite0 ]]; then
   CAMS="$ROOT/runs/$EXP/cam_mean"
   RUNS="$RUNS,${EXP}_linear"
   TITLES="$TITLES,linear classifier"
-  step "classifier alone, L2G (with saliency), linear classifier: train on tags, compute CAMs, score them" \
-    beside l2g others
-else
-  step "classifier alone and L2G (with saliency): train on tags, compute CAMs, score them" beside l2g others
+  TRAINED="$TRAINED, linear classifier"
 fi
+step "$TRAINED: train on tags, compute CAMs, score them" beside l2g others
 if [[ -n "${SE:-}" ]]; then
   step "L2G with suppression and squeeze-and-excitation (SE): the same" \
     classifier "${EXP}_se" --suppression=learnable --attention=se

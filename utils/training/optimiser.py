@@ -89,9 +89,8 @@ def make_optimizer(network: nn.Module, groups: list[dict[str, Any]], settings: O
     )
     if fused and settings.momentum:
         # the kernel allocates them in its first step, and leaves them undefined if that one is skipped (fp16)
-        for parameter in network.parameters():
-            if parameter.requires_grad:
-                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        for parameter in (p for group in groups for p in group["params"]):
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return sgd
 
 
