@@ -23,6 +23,7 @@ from deeplabv2.settings import ModelSettings, find_path
 from deeplabv2.step_settings import CamSettings, PredictSettings, StepSettings
 from deeplabv2.views import Views, logits_of
 from models.errors import Misfit, ModelOptionError, WeightsError
+from models.folding import fold_norms
 from models.weights import fit, matching_prefix, tensors_in
 from utils.data.class_names import check_classes
 from utils.data.image_batches import REMEDY, ImageBatch, batches_of_one_size, read_batches
@@ -142,6 +143,7 @@ class MissingLogits:
         choose(process.device, Choices(settings.SOLVER.TF32))
         move_network(self.network, process.device)
         network = self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        fold_norms(network)
         infer = partial(
             infer_batch,
             network,

@@ -20,6 +20,7 @@ from deeplabv2.settings import DatasetSettings, Settings, SolverSettings
 from deeplabv2.step_settings import TrainSettings
 from deeplabv2.tags import fit_tags, tagged_images
 from models.errors import ModelOptionError
+from models.folding import fold_norms
 from utils.data.catalog import VOC_CLASSES
 from utils.data.dataset import Dataset
 from utils.data.image_list import ImageEntry, digest_of_list, read_image_list
@@ -75,6 +76,9 @@ class SegmentationTask:
 
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> Losses:
         return Losses({"loss": network(**batch)}, {})
+
+    def fold_norms(self) -> None:
+        fold_norms(self.segmenter)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         solver = self.solver

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from models.errors import ModelOptionError
 from models.freezing import check_stages
+from models.same_padding import crop_outputs
 
 SUGGESTION = (
     "choose a convolutional model that can be dilated, such as tf_efficientnet_lite0 or resnet50, "
@@ -210,6 +211,7 @@ def create_timm(name: str, *, output_stride: int | None, pretrained: bool = Fals
         raise ModelOptionError(
             "output_stride", output_stride, f"timm:{name} cannot be built with it ({reason}); {SUGGESTION}, or use 32"
         ) from error
+    crop_outputs(model)
     return model if depth is None else cut(model, name, depth)
 
 

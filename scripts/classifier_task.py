@@ -7,6 +7,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from models.cam_net import CamNet
+from models.folding import fold_norms
 from models.l2g import L2G
 from scripts.networks import load_file
 from utils.l2g_samples import L2GDataset
@@ -44,6 +45,10 @@ class ClassifierTask:
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> Losses:
         output = network(**batch)
         return Losses(output.losses, {ACTIVE_TAGS: output.active_tags})
+
+    def fold_norms(self) -> None:
+        for network in self.networks.values():
+            fold_norms(network)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(

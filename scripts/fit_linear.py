@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from models.cam_net import CamNet
+from models.folding import fold_norms
 from scripts.networks import build_initial
 from utils.cam.multi_scale import mirrored_pair, scaled_sizes
 from utils.config.options import TrainOptions
@@ -71,6 +72,7 @@ def mirrored_features(
     device = process.device
     move_network(network.eval(), device)
     network.to(memory_format=torch.channels_last)
+    fold_norms(network)
     mean, std = options.mean or network.mean, options.std or network.std
 
     def pool(images: np.ndarray) -> torch.Tensor:

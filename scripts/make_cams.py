@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.cam_net import CamNet
+from models.folding import fold_norms
 from scripts.cam_outputs import CamOutputs, ImageCams
 from scripts.networks import build_network, load_file
 from utils import cam
@@ -144,7 +145,8 @@ def load_network(train: TrainOptions, num_classes: int, path: Path, content: dic
     """Load the trained network in eval mode on the CPU. Raises UserError naming the file if it does not fit the run."""
     network = build_network(train, num_classes)
     load_file(network, path, content, which=which)
-    return network.eval().requires_grad_(False)
+    fold_norms(network.eval().requires_grad_(False))
+    return network
 
 
 def make_all(

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -24,6 +25,9 @@ from utils.files.cores import worker_count
 
 # with fewer items per process, starting it takes longer than it saves
 ITEMS_PER_PROCESS = 8
+# seconds of work that start no processes, which take as long to import what they need; with torch, longer
+SHORT_WORK, SHORT_WORK_WITH_TORCH = 1.0, 5.0
+TRIAL = 0.2  # seconds after which the rest is estimated
 
 SHARED_MEMORY = "/dev/shm"
 SHARED_FILE = "</torch_"  # in torch's errors about a file in shared memory
@@ -47,17 +51,19 @@ def parallel_map(
 ) -> Iterator[ResultT]:
     """Yield function(item) in the order of `items`, computed in num_workers processes.
 
-    num_workers: 0 is one per core, fewer for a handful of items; 1 computes in this process. programs: number of
+    num_workers: 0 is one per core, none for what this process does in a second; 1 computes in this process. programs: number of
     programs that share this machine's cores, this one included. quiet: no progress bar. function must be picklable: a
     module-level function or a functools.partial of one. An error stops the work and names its item. Raises UserError
     if num_workers is negative.
     """
+    may_choose = num_workers == 0
     num_workers = process_count(num_workers, len(items), programs=programs)
     if not items:
         return
     call = partial(call_on, function)
+    work: Callable[..., Iterator] = _first_here if may_choose else _in_processes
     with progress_bar(len(items), description, quiet=quiet) as bar:
-        for result in map(call, items) if num_workers == 1 else _in_processes(call, items, num_workers):
+        for result in map(call, items) if num_workers == 1 else work(call, items, num_workers):
             bar.update()
             yield result
 
@@ -75,6 +81,20 @@ def progress_bar(total: int, description: str, *, quiet: bool = False) -> tqdm:
     """Return a bar over images. In a log file it writes one line every few seconds instead of ten per second."""
     interval = 0.1 if sys.stderr.isatty() else 5.0
     return tqdm(total=total, desc=description, unit="image", mininterval=interval, disable=quiet)
+
+
+def _first_here(call: Callable, items: Sequence, num_workers: int) -> Iterator:
+    """Compute in this process, until the rest is found to take longer than starting others."""
+    short = SHORT_WORK_WITH_TORCH if "torch" in sys.modules else SHORT_WORK
+    spent = 0.0
+    for done, item in enumerate(items):
+        if spent > TRIAL and spent / done * (len(items) - done) > short:
+            yield from _in_processes(call, items[done:], num_workers)
+            return
+        began = time.perf_counter()
+        result = call(item)
+        spent += time.perf_counter() - began
+        yield result
 
 
 def _in_processes(call: Callable, items: Sequence, num_workers: int) -> Iterator:

@@ -82,13 +82,14 @@ class Trainer:
                 self.run.log.info(f"channels-last memory layout: {len(narrow)} narrow layers stay plain ({names})")
         if machine.recompute:
             recompute_blocks(network)
-        if machine.compile:
-            network.compile()
-        if self.process.world_size == 1:
-            return network
-        if device.type == "cuda" and machine.sync_batch_norm:
+        is_alone = self.process.world_size == 1
+        if not is_alone and device.type == "cuda" and machine.sync_batch_norm:
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # replaces the layers in place
-        return DistributedDataParallel(network, gradient_as_bucket_view=True)
+        if machine.compile:  # the compiler joins layers itself
+            network.compile()
+        else:
+            self.task.fold_norms()
+        return network if is_alone else DistributedDataParallel(network, gradient_as_bucket_view=True)
 
     def _facts_of_device(self) -> dict[str, Any]:
         """Return how the device computes, for versions.json."""

@@ -59,6 +59,9 @@ class Linear:
     def restore(self, state, *, path):
         self.network.load_state_dict(state["state_dict"])
 
+    def fold_norms(self):
+        pass
+
     def end_of_interval(self, recent):
         return None
 
