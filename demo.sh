@@ -81,8 +81,9 @@ segmentation() {
   local main="$ROOT/deeplabv2/main.py"
   local settings=(--config-path="$ROOT/deeplabv2/configs/demo.yaml" --EXP.ID="$1")
   quietly "$PYTHON" "$main" train "${settings[@]}" --SOLVER.SEED="$SEED" --resume "${@:2}"
-  quietly "$PYTHON" "$main" test "${settings[@]}"
-  quietly "$PYTHON" "$main" crf "${settings[@]}"
+  # 80 small pictures: other processes would take longer to start
+  quietly "$PYTHON" "$main" test "${settings[@]}" --num_workers=1
+  quietly "$PYTHON" "$main" crf "${settings[@]}" --num_workers=1
 }
 
 on_labels() {

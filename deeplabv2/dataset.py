@@ -21,6 +21,7 @@ from deeplabv2.pasting import ObjectPaster
 from utils.data.catalog import IGNORE_INDEX
 from utils.data.image_list import ImageEntry
 from utils.data.images import read_label, read_rgb, resize_by_pil
+from utils.data.kept import Kept
 from utils.runtime.seeds import seeded
 
 
@@ -69,6 +70,7 @@ class SegmentationDataset(Dataset):
         paster: changes image and label before they are scaled.
         """
         self.paster = paster
+        self.kept = Kept()
         self.weights = weights
         self.entries, self.files, self.label_dir = entries, files, label_dir
         self.augmentation, self.input_format, self.seed = augmentation, input_format, seed
@@ -87,6 +89,13 @@ class SegmentationDataset(Dataset):
             ]
         )
 
+    def read(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return an image (H, W, 3) uint8 RGB and its label (H, W) uint8, which must not be changed."""
+        return self.kept.get(name, lambda: self._decoded(name))  # type: ignore[return-value]
+
+    def _decoded(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(read_rgb(self.files[name])), read_label(self.label_dir / f"{name}.png")
+
     def __len__(self) -> int:
         return len(self.entries)
 
@@ -94,9 +103,10 @@ class SegmentationDataset(Dataset):
         """Return images (3, S, S) for the network, labels (S, S) long, 255 is ignored, and weights () if any."""
         epoch, index = key
         name = self.entries[index].name
-        pixels, label = np.array(read_rgb(self.files[name])), read_label(self.label_dir / f"{name}.png")
+        pixels, label = self.read(name)
         if self.paster:
-            pixels, label = self.paster(pixels, label, np.random.default_rng((self.seed, epoch, index)))
+            rng = np.random.default_rng((self.seed, epoch, index))
+            pixels, label = self.paster(pixels, label, rng, read=self.read)
         image = tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
         labels = tv_tensors.Mask(torch.tensor(label)[None])
         with seeded(self.seed, epoch, index):

@@ -77,8 +77,8 @@ class SegmentationTask:
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> Losses:
         return Losses({"loss": network(**batch)}, {})
 
-    def fold_norms(self) -> None:
-        fold_norms(self.segmenter)
+    def fold_norms(self, network: nn.Module) -> None:
+        fold_norms(network.get_submodule("network"))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         solver = self.solver
@@ -382,7 +382,7 @@ def make_samples(
         input_format=network.normalisation.with_mean(settings.IMAGE.MEAN.as_rgb()),
         seed=settings.SOLVER.SEED,
         weights=weights,
-        paster=ObjectPaster(sources, split.files, split.label_dir, probability=probability) if sources else None,
+        paster=ObjectPaster(sources, probability=probability) if sources else None,
     )
 
 

@@ -46,9 +46,9 @@ class ClassifierTask:
         output = network(**batch)
         return Losses(output.losses, {ACTIVE_TAGS: output.active_tags})
 
-    def fold_norms(self) -> None:
-        for network in self.networks.values():
-            fold_norms(network)
+    def fold_norms(self, network: nn.Module) -> None:
+        for part in network.children():
+            fold_norms(part)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(

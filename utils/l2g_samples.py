@@ -16,6 +16,7 @@ from utils.copy_paste.pasting import Paster
 from utils.data.check import ImageFiles, inspect_before_training, summary
 from utils.data.image_list import ImageEntry
 from utils.data.images import find_image, image_files, missing_files, read_gray, read_rgb, resize_by_pil
+from utils.data.kept import Kept
 from utils.errors import UserError
 from utils.runtime.seeds import seeded
 
@@ -96,6 +97,7 @@ class L2GDataset(Dataset):
         self.entries, self.image_dir, self.sal_dir = entries, image_dir, sal_dir
         self.recipe, self.paster, self.min_visible = recipe, paster, min_visible
         self.filters = FILTERS[recipe.resampling]
+        self.kept = Kept()  # resized, without their twins
         self._last_read: tuple[int, np.ndarray, np.ndarray | None] | None = None
         self.transform = v2.Compose(
             [
@@ -113,15 +115,17 @@ class L2GDataset(Dataset):
     def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
         """Return images (3, S, S) normalised, tags (C,) multi-hot, boxes (P, 4), and any saliency (1, S, S) in 0..1."""
         epoch, index, is_twin = key
-        image, saliency = self._read(index)
         tags, mask, pasted_tag = self.entries[index].tags, None, None
         seed = (self.recipe.seed, epoch, index, 1) if is_twin else (self.recipe.seed, epoch, index)
         if is_twin:
             if self.paster is None:
                 raise ValueError("a pasted twin needs a paster")
-            twin = self.paster(image, saliency, tags, rng=np.random.default_rng(seed))
-            image, saliency, mask, pasted_tag = twin.image, twin.saliency, twin.mask, twin.tag
-        resized_image, resized_saliency, resized_mask = self._resized(image, saliency, mask)
+            twin = self.paster(*self._read(index), tags, rng=np.random.default_rng(seed))
+            mask, pasted_tag = twin.mask, twin.tag
+            arrays = self._resized(twin.image, twin.saliency, mask)
+        else:
+            arrays = self.kept.get(index, lambda: self._resized(*self._read(index), None))
+        resized_image, resized_saliency, resized_mask = _as_transformed(*arrays)
         with seeded(*seed):
             image, saliency, mask = self.transform(resized_image, resized_saliency, resized_mask)
             boxes = patch_boxes(
@@ -154,17 +158,14 @@ class L2GDataset(Dataset):
 
     def _resized(
         self, image: np.ndarray, saliency: np.ndarray | None, mask: np.ndarray | None
-    ) -> tuple[tv_tensors.Image, tv_tensors.Mask | None, tv_tensors.Mask | None]:
-        """Resize before the crop: image (3, h, w), saliency (1, h, w) and pasted pixels (1, h, w) bool."""
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Resize before the crop: image (h, w, 3), saliency (h, w) and pasted pixels (h, w), uint8."""
         size = resized_size(image.shape[:2], self.recipe.resize, self.recipe.resize_mode)
-        pixels = tv_tensors.Image(torch.from_numpy(resize_by_pil(image, size, self.filters[0])).permute(2, 0, 1))
-        maps: list[tv_tensors.Mask | None] = [None, None]
-        if saliency is not None:
-            maps[0] = tv_tensors.Mask(torch.from_numpy(resize_by_pil(saliency, size, self.filters[1]))[None])
-        if mask is not None:
-            pasted = resize_by_pil(mask.astype(np.uint8), size, Image.Resampling.NEAREST)
-            maps[1] = tv_tensors.Mask(torch.from_numpy(pasted)[None].bool())
-        return pixels, maps[0], maps[1]
+        return (
+            resize_by_pil(image, size, self.filters[0]),
+            None if saliency is None else resize_by_pil(saliency, size, self.filters[1]),
+            None if mask is None else resize_by_pil(mask.astype(np.uint8), size, Image.Resampling.NEAREST),
+        )
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return image (H, W, 3) and saliency (H, W), read-only. Cached, so an image and its twin are read once."""
@@ -182,6 +183,17 @@ class L2GDataset(Dataset):
         if saliency.shape != size:
             raise UserError(f"is {saliency.shape}, its image {size}", path, "expected equal sizes")
         return saliency
+
+
+def _as_transformed(
+    image: np.ndarray, saliency: np.ndarray | None, mask: np.ndarray | None
+) -> tuple[tv_tensors.Image, tv_tensors.Mask | None, tv_tensors.Mask | None]:
+    """Return what the transforms take: image (3, h, w), saliency (1, h, w) and pasted pixels (1, h, w) bool."""
+    return (
+        tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)),
+        None if saliency is None else tv_tensors.Mask(torch.from_numpy(saliency)[None]),
+        None if mask is None else tv_tensors.Mask(torch.from_numpy(mask)[None].bool()),
+    )
 
 
 def visible_share(pasted: Tensor, boxes: Tensor, *, whole: Tensor) -> float:

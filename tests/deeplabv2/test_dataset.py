@@ -44,6 +44,14 @@ def test_sample_has_the_documented_shapes_and_types(make):
     assert all(type(value) is torch.Tensor for value in sample.values())
 
 
+def test_later_epochs_decode_no_file_again(make, tmp_path):
+    dataset, expected = make(flip=0.5), make(flip=0.5)[1, 0]
+    dataset[0, 0]
+    (tmp_path / "a.png").write_bytes(b"")
+    found = dataset[1, 0]
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_image_and_label_stay_aligned_through_scale_crop_and_mirror(make):
     dataset = make(scales=(4.0,), crop_size=16, flip=0.5)
     firsts = set()

@@ -10,16 +10,16 @@ from utils.data.images import write_image, write_label_png
 
 @pytest.fixture
 def make(tmp_path):
-    """name -> label (H, W) of one class; each image is 10 times its label. Returns a paster of them."""
+    """name -> label (H, W) of one class; each image is 10 times its label. Returns a paster and a reader of them."""
 
     def paster(labels, probability=1.0):
-        files = {}
+        pairs = {}
         for name, label in labels.items():
             label = np.asarray(label, np.uint8)
-            files[name] = tmp_path / f"{name}.png"
-            write_image(files[name], np.stack([10 * np.minimum(label, 20)] * 3, axis=-1))
+            pairs[name] = np.stack([10 * np.minimum(label, 20)] * 3, axis=-1), label
+            write_image(tmp_path / f"{name}.png", pairs[name][0])
             write_label_png(tmp_path / "labels" / f"{name}.png", label)
-        return ObjectPaster(list(files), files, tmp_path / "labels", probability=probability)
+        return ObjectPaster(list(pairs), probability=probability), pairs.__getitem__
 
     return paster
 
@@ -32,9 +32,10 @@ def block(value, *, ignored=False):
     return label
 
 
-def paste(paster, seed=0):
+def paste(made, seed=0):
+    paster, read = made
     image, label = np.full((40, 50, 3), 200, np.uint8), np.full((40, 50), 7, np.uint8)
-    return *paster(image, label, np.random.default_rng(seed)), image, label
+    return *paster(image, label, np.random.default_rng(seed), read=read), image, label
 
 
 def test_the_object_replaces_image_and_label_at_the_same_pixels(make):
@@ -47,8 +48,8 @@ def test_the_object_replaces_image_and_label_at_the_same_pixels(make):
 
 
 def test_each_source_is_drawn(make):
-    paster = make({"a": block(3), "b": block(5)})
-    pasted = [np.unique(paste(paster, seed)[1]).tolist() for seed in range(20)]
+    made = make({"a": block(3), "b": block(5)})
+    pasted = [np.unique(paste(made, seed)[1]).tolist() for seed in range(20)]
     assert [3, 7] in pasted and [5, 7] in pasted
 
 
@@ -58,7 +59,7 @@ def test_nothing_is_pasted_at_a_probability_of_0(make):
 
 
 def test_samples_of_a_dataset_depend_only_on_seed_epoch_and_index(make, tmp_path):
-    paster = make({"a": block(3), "b": block(5)}, probability=0.5)
+    paster, _ = make({"a": block(3), "b": block(5)}, probability=0.5)
 
     def samples(paster):
         entries = [ImageEntry("a"), ImageEntry("b")]
@@ -67,7 +68,7 @@ def test_samples_of_a_dataset_depend_only_on_seed_epoch_and_index(make, tmp_path
         dataset = SegmentationDataset(entries, paster_files, tmp_path / "labels", **options)
         return [dataset[epoch, index]["labels"] for epoch in range(8) for index in range(2)]
 
-    paster_files = paster.files
+    paster_files = {name: tmp_path / f"{name}.png" for name in "ab"}
     first, again, without = samples(paster), samples(paster), samples(None)
     assert all((ours == theirs).all() for ours, theirs in zip(first, again))
     changed = [not (ours == theirs).all() for ours, theirs in zip(first, without)]

@@ -196,3 +196,54 @@ def test_modes_are_restored():
     network[1].eval()
     fold_norms(network)
     assert [module.training for module in network.modules()] == [True, True, False, True]
+
+
+class Stored:
+    """Counts the bytes of activations that a forward pass stores for the backward pass."""
+
+    def __init__(self, network, images):
+        self.found = {}
+        with torch.autograd.graph.saved_tensors_hooks(self.see, lambda tensor: tensor):
+            self.output = network(images)
+        weights = {tensor.untyped_storage()._cdata for tensor in network.state_dict().values()}
+        self.bytes = sum(size for key, size in self.found.items() if key not in weights)
+
+    def see(self, tensor):
+        storage = tensor.untyped_storage()
+        self.found[storage._cdata] = storage.nbytes()
+        return tensor
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_a_fixed_norm_after_a_trained_convolution_gives_the_same_gradients(amp):
+    plain = with_statistics(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)))
+    plain[1].requires_grad_(False)
+    folded, images = copy.deepcopy(plain), torch.randn(2, 3, 9, 9)
+    fold_norms(folded)
+    for network in (plain, folded):
+        with autocast(CPU, amp):
+            network(images).float().square().sum().backward()
+    for name, parameter in plain.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(folded.get_parameter(name).grad, parameter.grad, rtol=2e-3, atol=2e-3)
+
+
+def test_a_fixed_norm_does_not_store_its_input():
+    plain = with_statistics(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(inplace=True)))
+    plain[1].requires_grad_(False)
+    folded, images = copy.deepcopy(plain), torch.randn(2, 3, 9, 9)
+    fold_norms(folded)
+    outputs = 4 * 2 * 8 * 7 * 7
+    # without: the norm's input, and the result; with: the result, and eight factors
+    difference = Stored(plain, images).bytes - Stored(folded, images).bytes
+    assert outputs - 4 * 8 <= difference <= outputs
+
+
+def test_gradients_of_trained_norms_are_kept():
+    """In evaluation mode, but with weights to train."""
+    plain, images = pair(), torch.randn(2, 3, 9, 9)
+    folded = copy.deepcopy(plain)
+    fold_norms(folded)
+    for network in (plain, folded):
+        network(images).sum().backward()
+    torch.testing.assert_close(folded[1].weight.grad, plain[1].weight.grad)

@@ -70,6 +70,16 @@ def data(tmp_path_factory):
     return make_training_data(tmp_path_factory.mktemp("data"), count=6)
 
 
+def test_later_epochs_decode_no_file_again(tmp_path):
+    data = make_training_data(tmp_path, count=2)
+    dataset, fresh = make_dataset(data), make_dataset(data)
+    dataset[0, 1, PLAIN], dataset[0, 0, PLAIN]
+    expected = fresh[1, 1, PLAIN]
+    for file in (data / "JPEGImages").iterdir():
+        file.write_bytes(b"")
+    assert equal(dataset[1, 1, PLAIN], expected)
+
+
 def test_sample_has_the_documented_shapes(data):
     sample = make_dataset(data)[0, 2, PLAIN]
     assert {name: tuple(value.shape) for name, value in sample.items()} == {

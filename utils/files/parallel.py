@@ -51,10 +51,10 @@ def parallel_map(
 ) -> Iterator[ResultT]:
     """Yield function(item) in the order of `items`, computed in num_workers processes.
 
-    num_workers: 0 is one per core, none for what this process does in a second; 1 computes in this process. programs: number of
-    programs that share this machine's cores, this one included. quiet: no progress bar. function must be picklable: a
-    module-level function or a functools.partial of one. An error stops the work and names its item. Raises UserError
-    if num_workers is negative.
+    num_workers: 0 is one per core, none for what this process does in a second; 1 computes in this process. programs:
+    number of programs that share this machine's cores, this one included. quiet: no progress bar. function must be
+    picklable: a module-level function or a functools.partial of one. An error stops the work and names its item.
+    Raises UserError if num_workers is negative.
     """
     may_choose = num_workers == 0
     num_workers = process_count(num_workers, len(items), programs=programs)

@@ -214,6 +214,7 @@ def measure(task: Task, *, amp: str, recompute: bool) -> Needs:
     with torch.random.fork_rng(devices=[]), mode:
         if recompute:
             recompute_blocks(network)
+        task.fold_norms(network)
         batch = task.example(IMAGES)
         parameters = list(network.parameters())
         given = [*parameters, *network.buffers(), *batch.values()]

@@ -38,8 +38,8 @@ class Task(Protocol):
     def losses(self, network: nn.Module, batch: Batch) -> Losses:
         """Compute the losses. network: self.network, or its wrapper that averages gradients over processes."""
 
-    def fold_norms(self) -> None:
-        """Let the networks compute fixed batch norms within their convolutions, see models.folding."""
+    def fold_norms(self, network: nn.Module) -> None:
+        """Let self.network, or a copy of it, compute fixed batch norms in less time and memory: models.folding."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Put every trainable parameter into one group. A group's learning rate is its "base_lr" times the factor."""

@@ -88,7 +88,7 @@ class Trainer:
         if machine.compile:  # the compiler joins layers itself
             network.compile()
         else:
-            self.task.fold_norms()
+            self.task.fold_norms(network)
         return network if is_alone else DistributedDataParallel(network, gradient_as_bucket_view=True)
 
     def _facts_of_device(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Linear:
     def restore(self, state, *, path):
         self.network.load_state_dict(state["state_dict"])
 
-    def fold_norms(self):
+    def fold_norms(self, network):
         pass
 
     def end_of_interval(self, recent):
