@@ -70,7 +70,7 @@ class SegmentationDataset(Dataset):
         paster: changes image and label before they are scaled.
         """
         self.paster = paster
-        self.kept = Kept()
+        self.kept: Kept[tuple[np.ndarray, np.ndarray]] = Kept()
         self.weights = weights
         self.entries, self.files, self.label_dir = entries, files, label_dir
         self.augmentation, self.input_format, self.seed = augmentation, input_format, seed
@@ -91,7 +91,7 @@ class SegmentationDataset(Dataset):
 
     def read(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return an image (H, W, 3) uint8 RGB and its label (H, W) uint8, which must not be changed."""
-        return self.kept.get(name, lambda: self._decoded(name))  # type: ignore[return-value]
+        return self.kept.get(name, lambda: self._decoded(name))
 
     def _decoded(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         return np.array(read_rgb(self.files[name])), read_label(self.label_dir / f"{name}.png")

@@ -6,7 +6,7 @@ pass through a fixed norm, they are multiplied by the same factors; torch would 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -38,11 +38,11 @@ def fold_norms(network: nn.Module) -> int:
             module.training = mode
     found = pairs.found()
     for convolution, norm in found:
-        convolution.forward = _Folded(convolution, norm)  # type: ignore[method-assign]
-        norm.forward = _Norm(norm, convolution.forward)  # type: ignore[method-assign]
+        folded = _Folded(convolution, norm)
+        vars(convolution)["forward"], vars(norm)["forward"] = folded, _Norm(norm, folded)
     for module in network.modules():
         if _is_foldable_norm(module) and "forward" not in vars(module):
-            module.forward = _Norm(module)  # type: ignore[method-assign]
+            vars(module)["forward"] = _Norm(module)
     return len(found)
 
 
@@ -68,12 +68,15 @@ class _Folded:
         dtype = layer.weight.dtype
         if torch.is_autocast_enabled(layer.weight.device.type):
             dtype = torch.get_autocast_dtype(layer.weight.device.type)
-        used = (layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        statistics: Any = norm.running_mean, norm.running_var
+        used = (layer.weight, layer.bias, *statistics, norm.weight, norm.bias)
         state = dtype, [(id(t), t._version, t.device) for t in used if t is not None]
         if self._weights is None or self._weights[0] != state:
             # a network may be trained after it was used in inference mode, whose tensors cannot be
             with torch.inference_mode(False), torch.no_grad():
-                weight, bias = fuse_conv_bn_weights(*used[:4], norm.eps, *used[4:])
+                weight, bias = fuse_conv_bn_weights(
+                    layer.weight, layer.bias, *statistics, norm.eps, norm.weight, norm.bias
+                )
                 like = layer.weight.to(dtype, copy=True)  # keeps its memory layout
                 self._weights = state, like.copy_(weight), bias.detach().to(dtype)
         return self._weights[1:]
@@ -129,8 +132,10 @@ def _is_foldable(convolution: nn.Conv2d) -> bool:
     return not has_own and not convolution._forward_hooks
 
 
-def _is_foldable_norm(module: nn.Module) -> bool:
-    is_known = type(module) is nn.BatchNorm2d or (isinstance(module, nn.BatchNorm2d) and len(_further(module)) == 2)
+def _is_foldable_norm(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    if not isinstance(module, nn.BatchNorm2d):
+        return False
+    is_known = type(module) is nn.BatchNorm2d or len(_further(module)) == 2
     return is_known and module.track_running_stats
 
 
@@ -141,8 +146,8 @@ class _Pairs(TorchFunctionMode):
         super().__init__()
         self.outputs: dict[int, tuple[Tensor, nn.Conv2d]] = {}  # by identity; keeps them, so that none is used again
         self.uses: dict[int, int] = {}
-        self.readers: dict[nn.Conv2d, set[nn.Module | None]] = {}  # None: anything but a norm
-        self.sources: dict[nn.Module, set[nn.Conv2d | None]] = {}
+        self.readers: dict[nn.Conv2d, set[nn.BatchNorm2d | None]] = {}  # None: anything but a norm
+        self.sources: dict[nn.BatchNorm2d, set[nn.Conv2d | None]] = {}
         self.hooked = {module for module in modules if module._forward_hooks}  # these see outputs, too
 
     def __enter__(self) -> "_Pairs":

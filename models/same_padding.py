@@ -1,6 +1,7 @@
 """TensorFlow's SAME padding of strided convolutions, as in the weights of EfficientNet-Lite, without a padded copy."""
 
 from itertools import count
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,22 +13,25 @@ def crop_outputs(network: nn.Module) -> None:
     """Exchange timm's strided convolutions with SAME padding, which copy their input to pad it, in place."""
     for module in network.modules():
         if type(module) is Conv2dSame:
-            module.__class__ = SameConv2d
+            module.__class__ = SameConv2d  # type: ignore[assignment]
 
 
-class SameConv2d(nn.Conv2d):
+class SameConv2d(Conv2dSame):
     """(N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)), zeros around the input, the odd one at its end.
 
     A convolution pads both ends alike. With enough zeros for the longer end, outputs are computed for positions before
     the first one, too, and left out.
     """
 
+    forward = nn.Conv2d.forward
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         # the gradient of what is left out costs more than the copy
         has_gradient = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
         # an exported network must find the padding by its own operations
         if has_gradient or torch.jit.is_tracing():
-            return conv2d_same(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+            geometry: Any = self.stride, self.padding, self.dilation, self.groups
+            return conv2d_same(input, weight, bias, *geometry)
         sides = [_Side(*values) for values in zip(input.shape[2:], self.kernel_size, self.stride, self.dilation)]
         padding = [side.padding for side in sides]
         whole = F.conv2d(input, weight, bias, self.stride, padding, self.dilation, self.groups)

@@ -77,6 +77,9 @@ class SampleRecipe:
     flip: float = 0.0
 
 
+SampleArrays = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]  # image, saliency, pasted pixels
+
+
 class L2GDataset(Dataset):
     """Samples by (epoch, index, twin). Their randomness depends only on these and the seed.
 
@@ -97,7 +100,7 @@ class L2GDataset(Dataset):
         self.entries, self.image_dir, self.sal_dir = entries, image_dir, sal_dir
         self.recipe, self.paster, self.min_visible = recipe, paster, min_visible
         self.filters = FILTERS[recipe.resampling]
-        self.kept = Kept()  # resized, without their twins
+        self.kept: Kept[SampleArrays] = Kept()  # resized, without their twins
         self._last_read: tuple[int, np.ndarray, np.ndarray | None] | None = None
         self.transform = v2.Compose(
             [
@@ -156,9 +159,7 @@ class L2GDataset(Dataset):
             batch["saliency"] = torch.zeros(count, 1, side, side)
         return batch
 
-    def _resized(
-        self, image: np.ndarray, saliency: np.ndarray | None, mask: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    def _resized(self, image: np.ndarray, saliency: np.ndarray | None, mask: np.ndarray | None) -> SampleArrays:
         """Resize before the crop: image (h, w, 3), saliency (h, w) and pasted pixels (h, w), uint8."""
         size = resized_size(image.shape[:2], self.recipe.resize, self.recipe.resize_mode)
         return (
