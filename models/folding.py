@@ -68,14 +68,15 @@ class _Folded:
         dtype = layer.weight.dtype
         if torch.is_autocast_enabled(layer.weight.device.type):
             dtype = torch.get_autocast_dtype(layer.weight.device.type)
-        statistics: Any = norm.running_mean, norm.running_var
-        used = (layer.weight, layer.bias, *statistics, norm.weight, norm.bias)
+        mean, var = norm.running_mean, norm.running_var
+        assert mean is not None and var is not None  # see _is_foldable_norm
+        used = (layer.weight, layer.bias, mean, var, norm.weight, norm.bias)
         state = dtype, [(id(t), t._version, t.device) for t in used if t is not None]
         if self._weights is None or self._weights[0] != state:
             # a network may be trained after it was used in inference mode, whose tensors cannot be
             with torch.inference_mode(False), torch.no_grad():
                 weight, bias = fuse_conv_bn_weights(
-                    layer.weight, layer.bias, *statistics, norm.eps, norm.weight, norm.bias
+                    layer.weight, layer.bias, mean, var, norm.eps, norm.weight, norm.bias
                 )
                 like = layer.weight.to(dtype, copy=True)  # keeps its memory layout
                 self._weights = state, like.copy_(weight), bias.detach().to(dtype)
