@@ -26,6 +26,7 @@ import yaml
 from torch import Tensor
 
 from models.cam_net import CamNet, build_cam_net
+from models.folding import fold_norms
 from scripts.benchmark.floors import cam_tflop, decoding_seconds, gemm_tflops
 from scripts.benchmark.hot_paths import (
     measure_crf,
@@ -75,6 +76,7 @@ def measure_cams(options: BenchmarkOptions) -> list[Row]:
         "resnet38", len(VOC_CLASSES), width=options.width, attention="se", suppression="learnable"
     ).eval()
     net = copy.deepcopy(plain_net).to(memory_format=torch.channels_last)
+    fold_norms(net)
     image = torch.from_numpy(blobs(np.random.default_rng(options.seed), 3, options.size))
     keys = strongest_classes(plain_net, image)
     ours = partial(cams_of_image, net, image, keys, mean=net.mean, std=net.std)
