@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
+from utils.files import parallel
 from utils.files.locate import PROJECT_ROOT
 from utils.files.parallel import awaited, parallel_map, run_in_threads
 
@@ -96,6 +97,22 @@ def test_error_ends_the_work_before_the_queue_is_empty(tmp_path):
 def test_a_handful_of_items_starts_no_processes_unless_told_to():
     own = {pid for _, pid in parallel_map(slow_square, range(5), num_workers=0)}
     assert own == {os.getpid()}
+
+
+@pytest.mark.parametrize(("short", "others"), [(0.1, True), (60.0, False)])
+def test_processes_start_where_the_rest_takes_longer_than_starting_them(monkeypatch, short, others):
+    for name in ("SHORT_WORK", "SHORT_WORK_WITH_TORCH"):
+        monkeypatch.setattr(parallel, name, short)
+    monkeypatch.setattr(parallel, "worker_count", lambda: 2)
+    results = list(parallel_map(pause_and_square, range(24), num_workers=0))
+    assert [square for square, _ in results] == [number * number for number in range(24)]
+    pids = [pid for _, pid in results]
+    assert pids[0] == os.getpid() and (set(pids) != {os.getpid()}) == others
+
+
+def pause_and_square(number):
+    time.sleep(0.05)
+    return number * number, os.getpid()
 
 
 def test_processes_start_in_a_folder_with_modules_of_the_same_name(tmp_path):
