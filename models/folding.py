@@ -28,6 +28,8 @@ def fold_norms(network: nn.Module) -> int:
     do not store their input. Parameters, their names and results stay the same but for rounding. Returns the number of
     pairs.
     """
+    if not any(map(_is_foldable_norm, network.modules())):
+        return 0
     image = next(network.parameters()).new_zeros(1, 3, SIDE, SIDE)
     modes = {module: module.training for module in network.modules()}
     try:
