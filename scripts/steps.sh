@@ -11,8 +11,11 @@ quietly() {
 # Runs two functions side by side, each with half of the processor's cores: beside FUNCTION FUNCTION
 # The second one's output is in LOG.beside until both end, and stays there if the first one fails.
 beside() {
-  local cores first second status=0 other=0
+  local cores available first second status=0 other=0
   cores="$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)" # nproc returns OMP_NUM_THREADS if it is set
+  available="$(env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
+  # with more threads than cores, those of one program wait for those of the other: six times the time
+  [[ "$cores" -le "$available" ]] || cores="$available"
   export OMP_NUM_THREADS="$(((cores + 1) / 2))"
   (
     set -e

@@ -39,14 +39,18 @@ def test_a_step_that_fails_ends_the_demo_and_shows_the_end_of_the_log(tmp_path):
     assert "never" not in (tmp_path / "log").read_text()
 
 
-def test_functions_run_side_by_side_with_half_of_the_cores_each(tmp_path):
+@pytest.mark.parametrize(("threads", "each"), [(1, 1), (5, 3), (8, 4), (16, 4)])
+def test_functions_run_side_by_side_with_half_of_the_cores_each(tmp_path, threads, each):
     # each waits until the other has started
     meet = "touch {0}/$1; for i in $(seq 100); do [[ ! -e {0}/$2 ]] || return 0; sleep 0.1; done; return 1"
     functions = f"meet() {{ {meet.format(tmp_path)}; }}; a() {{ meet 1 2; quietly sh -c 'echo a $OMP_NUM_THREADS'; }}"
     other = "b() { meet 2 1; quietly sh -c 'echo b $OMP_NUM_THREADS'; }"
-    done = run_steps(tmp_path, "export OMP_NUM_THREADS=5", functions, other, "step 'both' beside a b")
+    # a processor of eight cores
+    nproc = 'nproc() { local n="${OMP_NUM_THREADS:-8}"; echo "$n"; }; env() { echo 8; }'
+    done = run_steps(tmp_path, f"export OMP_NUM_THREADS={threads}", nproc, functions, other, "step 'both' beside a b")
     assert done.returncode == 0, done.stderr
-    assert [line for line in (tmp_path / "log").read_text().splitlines() if line and line[0] != "$"] == ["a 3", "b 3"]
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line for line in lines if line and line[0] != "$"] == [f"a {each}", f"b {each}"]
     assert not (tmp_path / "log.beside").exists()
 
 
