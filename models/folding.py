@@ -16,6 +16,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from models.freezing import needs_gradient
+
 SIDE = 64  # of the image that shows which norm follows which convolution
 
 
@@ -62,8 +64,7 @@ class _Folded:
 
     def applies(self) -> bool:
         """Return whether the norm is part of the convolution now."""
-        has_gradient = torch.is_grad_enabled() and any(p.requires_grad for p in self.convolution.parameters())
-        return _is_fixed(self.norm) and not has_gradient
+        return _is_fixed(self.norm) and not needs_gradient(*self.convolution.parameters())
 
     def _fixed(self) -> tuple[Tensor, Tensor]:
         layer, norm = self.convolution, self.norm
@@ -94,7 +95,7 @@ class _Norm:
     def __call__(self, x: Tensor) -> Tensor:
         norm = self.norm
         if self.convolution is None or not self.convolution.applies():
-            if not (torch.is_grad_enabled() and x.requires_grad and _is_fixed(norm)):
+            if not (needs_gradient(x) and _is_fixed(norm)):
                 return type(norm).forward(norm, x)
             x = _FixedNorm.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)
         for part in _further(norm):
@@ -121,7 +122,7 @@ class _FixedNorm(torch.autograd.Function):
 
 def _is_fixed(norm: nn.BatchNorm2d) -> bool:
     is_constant = not norm.training and not torch.jit.is_tracing()
-    return is_constant and not (torch.is_grad_enabled() and any(p.requires_grad for p in norm.parameters()))
+    return is_constant and not needs_gradient(*norm.parameters())
 
 
 def _further(norm: nn.Module) -> list[nn.Module]:

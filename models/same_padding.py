@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from timm.layers import Conv2dSame, conv2d_same
 from torch import Tensor, nn
 
+from models.freezing import needs_gradient
+
 
 def crop_outputs(network: nn.Module) -> None:
     """Exchange timm's strided convolutions with SAME padding, which copy their input to pad it, in place."""
@@ -27,9 +29,8 @@ class SameConv2d(Conv2dSame):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         # the gradient of what is left out costs more than the copy
-        has_gradient = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
         # an exported network must find the padding by its own operations
-        if has_gradient or torch.jit.is_tracing():
+        if needs_gradient(input, weight) or torch.jit.is_tracing():
             geometry: Any = self.stride, self.padding, self.dilation, self.groups
             return conv2d_same(input, weight, bias, *geometry)
         sides = [_Side(*values) for values in zip(input.shape[2:], self.kernel_size, self.stride, self.dilation)]

@@ -59,8 +59,7 @@ def _convolve(
         return None
     geometry = _pair(stride), _pair(padding), _pair(dilation)
     # its gradients are what is faster
-    has_gradient = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-    is_depthwise = has_gradient and 1 < groups == input.shape[1] == len(weight)
+    is_depthwise = 1 < groups == input.shape[1] == len(weight) and winograd.needs_gradient(input, weight)
     if groups == 1 and _is_plain(weight, *geometry) and winograd.pays(input, weight, dtype, geometry[2][0]):
         result = winograd.convolve(input.to(dtype), weight, geometry[2][0])
     elif is_depthwise and (dtype == torch.bfloat16 or depthwise.pays(input, weight, *geometry)):

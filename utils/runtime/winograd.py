@@ -66,9 +66,14 @@ def pays(x: Tensor, weight: Tensor, dtype: torch.dtype, dilation: int) -> bool:
     )
 
 
+def needs_gradient(x: Tensor, weight: Tensor) -> bool:
+    """Return whether a convolution computed now needs a gradient."""
+    return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+
+
 def convolve(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     """Convolve x (N, C, H, W) with weights (O, C, 3, 3), padded to the same size. Differentiable."""
-    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+    if needs_gradient(x, weight):
         return _Winograd.apply(x, weight, dilation)
     return _product(x, _kept_filters(weight, x.dtype), dilation)
 
