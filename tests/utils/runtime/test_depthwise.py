@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from utils.runtime import depthwise
 from utils.runtime.depthwise import sub_grids, whole_grid
 from utils.runtime.device import autocast, precision
 from utils.runtime.fast_convolutions import FastConvolutions
@@ -46,6 +47,27 @@ def test_float32_stays_exact(side, stride, padding, dilation, layout):
         fast = gradients(layer, x)
     for ours, expected in zip(fast, exact, strict=True):
         assert torch.allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+@pytest.mark.parametrize(("side", "dilation"), [(5, 2), (3, 4), (7, 1)])
+def test_maps_smaller_than_the_weights_are_padded_for_the_fast_kernel(side, dilation, amp, monkeypatch):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 8, side, padding=dilation * (side // 2), dilation=dilation, groups=8)
+    x = torch.randn(2, 8, 6, 7).to(memory_format=torch.channels_last)
+    exact = gradients(layer, x)
+    rows = []
+
+    def record(operands, *more, compute=depthwise._gradients):
+        rows.append(operands[1].shape[2])
+        return compute(operands, *more)
+
+    monkeypatch.setattr(depthwise, "_gradients", record)
+    with autocast(CPU, amp):
+        fast = gradients(layer, x)
+    assert min(rows) >= side
+    for ours, expected in zip(fast, exact, strict=True):
+        assert (ours - expected).norm() <= (0.01 if amp == "bf16" else 1e-5) * expected.norm()
 
 
 def test_in_float32_wide_ones_and_dilated_ones_that_keep_the_size_are_exchanged():
