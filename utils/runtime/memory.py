@@ -5,7 +5,7 @@ import sys
 
 # parameters of mallopt (malloc.h)
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_NEVER = 2**31 - 1  # bytes
+_NEVER = -1  # documented in mallopt(3)
 
 
 def keep_freed_memory() -> None:
