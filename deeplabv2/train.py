@@ -39,7 +39,7 @@ from utils.training.plan import Length, Names, Plan, planned_device
 from utils.training.resume import check_new
 from utils.training.settings import Machine, Optimiser, Run, Sampling, Saving, Schedule, TrainerSettings
 from utils.training.show_plan import show_plan
-from utils.training.task import Losses
+from utils.training.task import WHOLE, Losses
 from utils.training.trainer import Trainer
 
 PREFIX = "checkpoint"
@@ -64,6 +64,8 @@ class LossOfSegmenter(nn.Module):
 class SegmentationTask:
     """A segmentation network as a task of the engine, see utils.training.task.Task."""
 
+    parts = (WHOLE,)
+
     def __init__(self, segmenter: Segmenter, samples: SegmentationDataset, solver: SolverSettings) -> None:
         self.segmenter, self.samples, self.solver = segmenter, samples, solver
         self.network = LossOfSegmenter(segmenter, kind=solver.LOSS, gamma=solver.FOCAL_GAMMA, mean=solver.LOSS_MEAN)
@@ -74,8 +76,8 @@ class SegmentationTask:
         batch = {"images": torch.zeros(count, 3, side, side), "labels": torch.zeros(count, side, side).long()}
         return batch if self.samples.weights is None else {**batch, "weights": torch.ones(count)}
 
-    def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> Losses:
-        return Losses({"loss": network(**batch)}, {})
+    def losses(self, network: nn.Module, batch: dict[str, Tensor], part: str) -> Losses:
+        return Losses({"loss": network(**batch)})
 
     def fold_norms(self, network: nn.Module) -> None:
         fold_norms(network.get_submodule("network"))

@@ -150,11 +150,15 @@ def active_tags(cams: Tensor, tags: Tensor, *, has_background: bool) -> Tensor:
     return torch.where(total > 0, (shown * tags).sum() / total.clamp(min=1), torch.ones_like(total))
 
 
+Part = Literal["local", "global"]
+
+
 class L2GOutput(NamedTuple):
-    """losses: name -> weighted scalar. active_tags: see the function active_tags."""
+    """losses: name -> weighted scalar. active_tags: see the function active_tags. target: see transfer_target."""
 
     losses: dict[str, Tensor]
-    active_tags: Tensor
+    active_tags: Tensor | None
+    target: Tensor | None
 
 
 class L2G(nn.Module):
@@ -185,37 +189,51 @@ class L2G(nn.Module):
         self.global_cls_weight = global_cls_weight
         self.patch_side = patch_side
 
-    def forward(self, images: Tensor, tags: Tensor, boxes: Tensor, saliency: Tensor | None = None) -> L2GOutput:
-        """images (N, 3, S, S), tags (N, C), boxes (N, P, 4) in whole pixels, saliency (N, 1, S, S) in 0..1 or None."""
-        seen = self.global_net(images)
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Parts of the forward pass between which no gradient passes: the local network's maps are only a target."""
+        return ("global",) if self.local_net is None else ("local", "global")
+
+    def forward(
+        self,
+        images: Tensor,
+        tags: Tensor,
+        boxes: Tensor,
+        saliency: Tensor | None = None,
+        target: Tensor | None = None,
+        part: Part | None = None,
+    ) -> L2GOutput:
+        """images (N, 3, S, S), tags (N, C), boxes (N, P, 4) in whole pixels, saliency (N, 1, S, S) in 0..1 or None.
+
+        part: run one network only, so that its activations can be freed before the other one runs. "local" returns its
+        losses and the target, "global" takes this target. None runs all.
+        """
         losses: dict[str, Tensor] = {}
+        if self.local_net is not None and part != "global":
+            target, losses = self._local(self.local_net, images, tags, boxes, saliency)
+            if part == "local":
+                return L2GOutput(losses, None, target)
+        seen = self.global_net(images)
         if self.global_cls_weight > 0:
             classification = F.multilabel_soft_margin_loss(seen.scores.float(), tags)
             losses["global_cls"] = self.global_cls_weight * classification
-        if self.local_net is not None:
-            local = self.local_net(cut_patches(images, boxes, side=self.patch_side))
+        if target is not None:
             stride = images.shape[-1] / seen.cams.shape[-1]
-            losses |= self._transfer(local, seen.cams, tags, boxes, saliency, stride=stride)
-        return L2GOutput(losses, active_tags(seen.cams.detach(), tags, has_background=self.local_net is not None))
+            transfer = transfer_loss(seen.cams, target, boxes, stride=stride, kind=self.kd_loss)
+            losses["transfer"] = self.kd_weight * transfer
+        shown = active_tags(seen.cams.detach(), tags, has_background=self.local_net is not None)
+        return L2GOutput(losses, shown, target)
 
-    def _transfer(
-        self,
-        local: CamOutput,
-        global_cams: Tensor,
-        tags: Tensor,
-        boxes: Tensor,
-        saliency: Tensor | None,
-        *,
-        stride: float,
-    ) -> dict[str, Tensor]:
-        """Compute the losses of the patches. local: output of the local network on them."""
+    def _local(
+        self, network: nn.Module, images: Tensor, tags: Tensor, boxes: Tensor, saliency: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run the local network on the patches. Returns the global network's target, and the local loss."""
+        output: CamOutput = network(cut_patches(images, boxes, side=self.patch_side))
         if saliency is not None:
             saliency = saliency_patches(saliency, boxes, side=self.patch_side)
         target = transfer_target(
-            local.cams, tags, saliency, threshold=self.bg_threshold, background=self.background_target
+            output.cams, tags, saliency, threshold=self.bg_threshold, background=self.background_target
         )
-        target = background_where_untagged(target, tags)
-        transfer = transfer_loss(global_cams, target, boxes, stride=stride, kind=self.kd_loss)
         patch_tags = tags.repeat_interleave(boxes.shape[1], dim=0)
-        classification = F.multilabel_soft_margin_loss(local.scores.float(), patch_tags)
-        return {"transfer": self.kd_weight * transfer, "local_cls": self.local_cls_weight * classification}
+        classification = F.multilabel_soft_margin_loss(output.scores.float(), patch_tags)
+        return background_where_untagged(target, tags), {"local_cls": self.local_cls_weight * classification}

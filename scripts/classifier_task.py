@@ -1,6 +1,6 @@
 """The classifier's task: both networks of L2G, their samples, and their losses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.cam_net import CamNet
 from models.folding import fold_norms
-from models.l2g import L2G
+from models.l2g import L2G, L2GOutput
 from scripts.networks import load_file
 from utils.l2g_samples import L2GDataset
 from utils.training.optimiser import parameter_groups
@@ -42,9 +42,14 @@ class ClassifierTask:
         both = {"state_dict": self.network.global_net, "local_dict": self.network.local_net}
         return {name: cast(CamNet, network) for name, network in both.items() if network is not None}
 
-    def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> Losses:
-        output = network(**batch)
-        return Losses(output.losses, {ACTIVE_TAGS: output.active_tags})
+    @property
+    def parts(self) -> Sequence[str]:
+        return self.network.parts
+
+    def losses(self, network: nn.Module, batch: dict[str, Tensor], part: str) -> Losses:
+        output: L2GOutput = network(**batch, part=part)
+        values = {} if output.active_tags is None else {ACTIVE_TAGS: output.active_tags}
+        return Losses(output.losses, values, {} if output.target is None else {"target": output.target})
 
     def fold_norms(self, network: nn.Module) -> None:
         for part in network.children():

@@ -1,8 +1,11 @@
 """Tasks without data, for tests of the plan."""
 
+import operator
+from functools import reduce
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from deeplabv2 import train as segmentation
 from deeplabv2.inference import make_network
@@ -12,7 +15,9 @@ from scripts import train
 from scripts.classifier_task import ClassifierTask
 from utils.config.options import TrainOptions
 from utils.data.dataset import Dataset
+from utils.training.loading import Batch
 from utils.training.measure import without_values
+from utils.training.task import Losses, Task
 
 
 def classifier_task(options: TrainOptions, *, classes: int = 20, values: bool = False) -> ClassifierTask:
@@ -39,6 +44,15 @@ def segmentation_task(settings: Settings, *, labels: int = 21, values: bool = Fa
             network = make_network(settings.MODEL, labels)
     samples = segmentation.make_samples(settings, LabelledSplit(Path(), [], {}, Path()), network)
     return segmentation.SegmentationTask(network, samples, settings.SOLVER)
+
+
+def losses_of(task: Task, network: nn.Module, batch: Batch) -> Losses:
+    """The losses and values of all parts of a batch, with one graph."""
+    parts, batch = [], dict(batch)
+    for part in task.parts:
+        parts.append(task.losses(network, batch, part))
+        batch |= parts[-1].passed
+    return Losses(*(reduce(operator.or_, map(dict, named)) for named in zip(*parts)))
 
 
 def filled(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deeplabv2.settings import Settings
-from tests.planned import classifier_task, filled, segmentation_task
+from tests.planned import classifier_task, filled, losses_of, segmentation_task
 from utils.config.options import TrainOptions
 from utils.config.parser import parse_options
 from utils.errors import UserError
@@ -26,7 +26,7 @@ def test_compiled_networks_give_the_same_losses_and_gradients(kind):
     compiled.compile(backend="aot_eager")  # the default, except for the C++ compiler, which takes minutes
     assert compiled.state_dict().keys() == task.network.state_dict().keys()
     for network in (task.network.train(), compiled):
-        losses = task.losses(network, filled(task.example(2))).losses
+        losses = losses_of(task, network, filled(task.example(2))).losses
         sum(losses.values()).backward()
         found.append((losses, [p.grad for p in network.parameters() if p.grad is not None]))
     assert found[0][0].keys() == found[1][0].keys()

@@ -15,7 +15,7 @@ from deeplabv2.views import Views
 from models.attention import ATTENTION
 from scripts import train
 from tests.fake_cuda import CUDA, moved, on_fake_cuda
-from tests.planned import classifier_task, segmentation_task
+from tests.planned import classifier_task, losses_of, segmentation_task
 from tests.small_backbones import small_backbones
 from utils import cam
 from utils.cam.multi_scale import raw_maps
@@ -66,7 +66,7 @@ def loss_on_fake_cuda(task, *, amp="off"):
     with on_fake_cuda(task.network.train()) as network:
         batch = moved(task.example(2))
         with autocast(CUDA, amp):
-            losses = task.losses(network, batch)
+            losses = losses_of(task, network, batch)
         values = [*losses.losses.values(), *losses.values.values(), losses.total()]
         assert all(value.device == CUDA and value.shape == () for value in values)
         assert losses.total().requires_grad

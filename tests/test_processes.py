@@ -62,7 +62,8 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def test_two_machines_train_on_a_list_that_does_not_divide(tmp_path):
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_machines_train_on_a_list_that_does_not_divide(tmp_path, accumulate):
     """Two agents on one machine. Nine images fill two steps of 2 x 2; the ninth is skipped in that epoch."""
     data = make_training_data(tmp_path, count=9)
     common = {"save_minutes": 1000.0, "freeze_batch_norm": True, "frozen_stages": 0, "dropout": (0.0, 0.0)}
@@ -71,7 +72,8 @@ def test_two_machines_train_on_a_list_that_does_not_divide(tmp_path):
     network = train.build_model(small_options(data), 2, fresh=False).global_net
     torch.save({"state_dict": network.state_dict()}, start_from)
     common |= {"load_checkpoint": str(start_from)}
-    two = small_options(data, experiment_name="two", batch_size=2, **common)
+    split = {"experiment_name": "two", "batch_size": 2 // accumulate, "accumulate": accumulate, **common}
+    two = small_options(data, **split)
     port = free_port()
     agents = [
         torchrun(
@@ -85,10 +87,11 @@ def test_two_machines_train_on_a_list_that_does_not_divide(tmp_path):
     found = read_checkpoint(tmp_path / "runs" / "two" / "model" / "toy_epoch_0.pth")
     alone = read_checkpoint(train.run(small_options(data, experiment_name="one", batch_size=4, **common)))
     assert found["step"] == alone["step"] == 2 and found["facts"]["number of processes"] == 2
-    for name, value in alone["state_dict"].items():
-        assert torch.allclose(found["state_dict"][name], value, rtol=1e-3, atol=1e-5), name
+    for key in ("state_dict", "local_dict"):
+        for name, value in alone[key].items():
+            assert torch.allclose(found[key][name], value, rtol=1e-3, atol=1e-5), (key, name)
     # resuming with another number of processes is refused, since its steps would draw other images
-    resumed = small_options(data, experiment_name="two", batch_size=2, epochs=2, resume=True, **common)
+    resumed = small_options(data, **split, epochs=2, resume=True)
     with pytest.raises(UserError, match="number of processes: was 2, is 1"):
         train.run(resumed)
 

@@ -14,7 +14,7 @@ from scripts import train
 from tests.fake_cuda import CUDA
 from tests.gpu.needed import needs_gpu
 from tests.interrupting import ask_to_stop, assert_same_values, at_step
-from tests.planned import classifier_task, filled, segmentation_task
+from tests.planned import classifier_task, filled, losses_of, segmentation_task
 from tests.small_training import make_training_data, small_options
 from utils.config.options import TrainOptions
 from utils.config.parser import parse_options
@@ -58,7 +58,7 @@ def step(task, network, device, amp="off"):
     network = network.train().to(device)
     batch = {name: value.to(device) for name, value in filled(task.example(2)).items()}
     with autocast(device, amp):
-        losses = task.losses(network, batch)
+        losses = losses_of(task, network, batch)
     losses.total().backward()
     gradients = {name: p.grad.float().cpu() for name, p in network.named_parameters() if p.grad is not None}
     return {name: value.item() for name, value in losses.losses.items()}, gradients

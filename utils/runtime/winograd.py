@@ -14,6 +14,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 # what pays, see docs/results.md
 LEAST_CHANNELS = {torch.float32: 256, torch.bfloat16: 512}
 LEAST_TILES = 256  # fewer do not make up for transforming the weights
+# of transformed maps at a time, in bytes: more is not faster, and a step of ResNet-38 would need 1 GiB more
+MOST_TRANSFORMED = 2**26
 
 
 class _Grid(NamedTuple):
@@ -39,6 +41,10 @@ class _Grid(NamedTuple):
     @property
     def tiles(self) -> int:
         return math.prod(self.shape)
+
+    def images_at_a_time(self, channels: int, dtype: torch.dtype) -> int:
+        """Return of how many images the maps (C, H, W) should be transformed at a time."""
+        return max(MOST_TRANSFORMED * self.images // (16 * self.tiles * channels * dtype.itemsize), 1)
 
     def padded_view(self, x: Tensor, margin: int) -> Tensor:
         """Copy x (N, C, H, W) between `margin` pixels of zeros.
@@ -94,9 +100,7 @@ class _Winograd(torch.autograd.Function):
             turned = weight.to(x.dtype).flip(2, 3).transpose(0, 1)
             grad_x = _product(grad, _filters(turned), ctx.dilation)
         if ctx.needs_input_grad[1]:
-            grid = _grid(x, ctx.dilation)
-            spread = _spread(grad, grid)
-            grad_weight = _filters_backward(torch.bmm(spread.transpose(1, 2), _inputs(x, grid))).to(weight.dtype)
+            grad_weight = _filters_backward(_product_backward(x, grad, ctx.dilation)).to(weight.dtype)
         return grad_x, grad_weight, None
 
 
@@ -106,8 +110,29 @@ def _grid(x: Tensor, dilation: int) -> _Grid:
 
 
 def _product(x: Tensor, filters: Tensor, dilation: int) -> Tensor:
-    grid = _grid(x, dilation)
-    return _outputs(torch.bmm(_inputs(x, grid), filters.transpose(1, 2)), grid)
+    """Convolve x (N, C, H, W) with transformed weights (16, O, C) -> (N, O, H, W)."""
+    n, channels, height, width = x.shape
+    outputs = filters.shape[1]
+    # and not a view, which may not be changed in place
+    result = torch.empty((n, outputs, height, width), dtype=x.dtype, memory_format=torch.channels_last)
+    count = _grid(x, dilation).images_at_a_time(max(channels, outputs), x.dtype)
+    for part, out in zip(x.split(count), result.split(count)):
+        grid = _grid(part, dilation)
+        _outputs(torch.bmm(_inputs(part, grid), filters.transpose(1, 2)), grid, out)
+    return result
+
+
+def _product_backward(x: Tensor, grad: Tensor, dilation: int) -> Tensor:
+    """Return the gradient of the transformed weights (16, O, C). grad (N, O, H, W): that of the convolution."""
+    total = None
+    count = _grid(x, dilation).images_at_a_time(max(x.shape[1], grad.shape[1]), x.dtype)
+    for part, of_part in zip(x.split(count), grad.split(count)):
+        grid = _grid(part, dilation)
+        found = torch.bmm(_spread(of_part, grid).transpose(1, 2), _inputs(part, grid))
+        # a sum in bfloat16 would be rounded each time
+        total = found if total is None else total.to(torch.promote_types(x.dtype, torch.float32)).add_(found)
+    assert total is not None  # see LEAST_TILES
+    return total
 
 
 def _inputs(x: Tensor, grid: _Grid) -> Tensor:
@@ -138,20 +163,20 @@ def _four(d: Tensor, dim: int, out: Tensor | None = None) -> tuple[Tensor, ...]:
     )
 
 
-def _outputs(products: Tensor, grid: _Grid) -> Tensor:
-    """Transform products (16, T, O) -> (N, O, H, W): A' m A of each tile m (4 x 4), which gives 2 x 2 outputs."""
+def _outputs(products: Tensor, grid: _Grid, out: Tensor) -> None:
+    """Transform products (16, T, O) into out (N, O, H, W): A' m A of each tile m (4 x 4), which gives 2 x 2 outputs."""
     m = products.view(4, 4, *grid.shape, -1)
     n, d, channels = grid.images, grid.dilation, m.shape[-1]
-    size = 2 * grid.rows * d, 2 * grid.columns * d
-    whole = torch.empty((n, channels, *size), dtype=m.dtype, memory_format=torch.channels_last)
-    tiles = whole.permute(0, 2, 3, 1).view(n, grid.rows, 2, d, grid.columns, 2, d, channels)
-    tiles = tiles.permute(2, 5, 0, 3, 6, 1, 4, 7)
+    height, width = 2 * grid.rows * d, 2 * grid.columns * d
+    out = out.permute(0, 2, 3, 1)
+    is_whole = (height, width) == (grid.height, grid.width)
+    whole = out if is_whole else m.new_empty(n, height, width, channels)
+    tiles = whole.view(n, grid.rows, 2, d, grid.columns, 2, d, channels).permute(2, 5, 0, 3, 6, 1, 4, 7)
     for i, rows in enumerate(_two(m)):
         for j, column in enumerate(_two(rows)):
             tiles[i, j].copy_(column)
-    if size == (grid.height, grid.width):
-        return whole  # and not a view of it, which may not be changed in place
-    return whole[:, :, : grid.height, : grid.width].contiguous(memory_format=torch.channels_last)
+    if not is_whole:
+        out.copy_(whole[:, : grid.height, : grid.width])
 
 
 def _two(m: Tensor) -> tuple[Tensor, Tensor]:

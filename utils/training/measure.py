@@ -8,7 +8,7 @@ import copy
 import math
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -85,10 +85,11 @@ def amount(value: int) -> Amount:
 
 @dataclass(frozen=True)
 class BatchNeeds:
-    """Floating point operations and bytes of the forward and backward pass of one batch.
+    """Floating point operations and bytes of the forward and backward passes of one batch.
 
-    saved: activations stored for the backward pass. workspace: peak of everything else except gradients. alive: peak of
-    activations, gradients and workspace together. batch: the images.
+    saved: activations stored for the backward pass of the part (see utils.training.task.Task) that stores most.
+    workspace: peak of everything else except gradients. alive: peak of activations, gradients and workspace together.
+    batch: the images.
     """
 
     parameters: int
@@ -113,7 +114,7 @@ class Needs:
     flop: Amount
     weights: int
     gradients: int
-    saved: Amount
+    saved: Collection[Amount]
     workspace: Collection[Amount]
     alive: Collection[Amount]
     batch: Amount
@@ -127,7 +128,7 @@ class Needs:
             flop=self.flop.at(images),
             weights=self.weights,
             gradients=self.gradients,
-            saved=self.saved.at(images),
+            saved=max(found.at(images) for found in self.saved),
             workspace=max(found.at(images) for found in self.workspace),
             alive=max(found.at(images) for found in self.alive),
             batch=self.batch.at(images),
@@ -231,27 +232,35 @@ def measure(task: Task, *, amp: str, recompute: bool) -> Needs:
         flop=meter.flop,
         weights=_size([*parameters, *network.buffers()]),
         gradients=_size(trainable),
-        saved=saved,
+        saved=frozenset(saved),
         workspace=frozenset(meter.seen[TEMPORARY]),
         alive=frozenset(meter.seen[ALL]),
         batch=amount(_size(batch.values())),
     )
 
 
-def _pass(task: Task, network: nn.Module, batch: Mapping[str, Tensor], amp: str, meter: Meter) -> tuple[Amount, Amount]:
-    """Run both passes. Returns the operations of the forward pass, and the bytes stored between the passes."""
+def _pass(
+    task: Task, network: nn.Module, batch: dict[str, Tensor], amp: str, meter: Meter
+) -> tuple[Amount, list[Amount]]:
+    """Run all passes. Returns the operations of the forward ones, and the bytes stored after each of them."""
+    flop_forward, saved = Amount(0, 0), []
 
     def pack(tensor: Tensor) -> Tensor:
         meter.mark(tensor, SAVED)
         return tensor
 
     with meter:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        for part in task.parts:
+            before = meter.flop
             # not utils.runtime.device.autocast, which replaces some convolutions on a CPU
-            with torch.autocast("cpu", dtype=AMP_TYPES.get(amp), enabled=amp != "off"):
-                loss = task.losses(network, dict(batch)).total()
-            flop_forward, saved = meter.flop, meter.live[SAVED]
-        loss.backward()
+            mixed = torch.autocast("cpu", dtype=AMP_TYPES.get(amp), enabled=amp != "off")
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), mixed:
+                output = task.losses(network, batch, part)
+                total = output.total()
+            flop_forward = _sum(flop_forward, _sum(meter.flop, before, -1))
+            saved.append(meter.live[SAVED])
+            total.backward()
+            batch |= output.passed
     return flop_forward, saved
 
 

@@ -1,8 +1,9 @@
 """The Task that each training program passes to the engine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -10,12 +11,18 @@ from torch import Tensor, nn
 
 from utils.training.loading import Batch, Samples
 
+WHOLE = "whole"  # the only part of a task that has no others
+
 
 class Losses(NamedTuple):
-    """Named scalars of one batch: losses, whose sum is minimised, and values, which are only recorded."""
+    """Named scalars of a part of one batch: losses, whose sum is minimised, and values, which are only recorded.
+
+    passed: tensors without gradients that are added to the batch for the next parts.
+    """
 
     losses: dict[str, Tensor]
-    values: dict[str, Tensor]
+    values: Mapping[str, Tensor] = MappingProxyType({})
+    passed: Mapping[str, Tensor] = MappingProxyType({})
 
     def total(self) -> Tensor:
         return reduce(torch.add, self.losses.values())
@@ -35,8 +42,15 @@ class Task(Protocol):
     def example(self, count: int) -> Batch:
         """Return a dummy batch of `count` samples with the shapes and types of real ones."""
 
-    def losses(self, network: nn.Module, batch: Batch) -> Losses:
-        """Compute the losses. network: self.network, or its wrapper that averages gradients over processes."""
+    @property
+    def parts(self) -> Sequence[str]:
+        """Parts of the losses between which no gradients pass, so each needs only its own activations. Often WHOLE."""
+
+    def losses(self, network: nn.Module, batch: Batch, part: str) -> Losses:
+        """Compute the losses of a part. network: self.network, or its wrapper that averages gradients over processes.
+
+        The parts of a batch are computed in turn, each with what the earlier ones passed, after their backward passes.
+        """
 
     def fold_norms(self, network: nn.Module) -> None:
         """Let self.network, or a copy of it, compute fixed batch norms in less time and memory: models.folding."""

@@ -33,7 +33,7 @@ from utils.training.recorder import Averages, Clock, Recorder
 from utils.training.resume import check_epoch_before, check_length, check_same_run, is_foreign
 from utils.training.sampling import Batches
 from utils.training.settings import Run, TrainerSettings
-from utils.training.task import Task
+from utils.training.task import Losses, Task
 
 SKIPPED = "skipped"  # with fp16: the gradients overflowed, so the step was skipped
 MOST_SKIPPED = 40  # in a row: the loss scale halves each time, and starts at 2 ** 16
@@ -149,20 +149,25 @@ class Trainer:
         """Run one optimiser step on the mean gradient of its batches."""
         sampling, process = self.settings.sampling, self.process
         totals: dict[str, Tensor] = {}
+        losses: dict[str, Tensor] = {}  # of the last batch
         set_rates(self.optimizer, self.settings.schedule.factor(step))
         # dropout depends only on (seed, step, rank), so a resumed run draws the same
         torch.manual_seed(derived_seed(sampling.seed, step, process.rank))
         for number in range(sampling.accumulate):
             batch = self._to_device(next(self.batches))
             batch["images"] = batch["images"].contiguous(memory_format=self.layout)
-            with self._exchange(is_last=number == sampling.accumulate - 1):
-                with autocast(process.device, self.amp):
-                    output = self.task.losses(self.network, batch)
-                self.scaler.scale(output.total() / sampling.accumulate).backward()
-            for name, value in (output.losses | output.values).items():
-                totals[name] = totals.get(name, 0.0) + value.detach().float()
+            for part in self.task.parts:
+                is_last = number == sampling.accumulate - 1 and part == self.task.parts[-1]
+                with self._exchange(is_last=is_last):
+                    with autocast(process.device, self.amp):
+                        output = self.task.losses(self.network, batch, part)
+                    self.scaler.scale(self._summed(output, is_last=is_last) / sampling.accumulate).backward()
+                batch |= output.passed
+                losses |= output.losses
+                for name, value in (*output.losses.items(), *output.values.items()):
+                    totals[name] = totals.get(name, 0.0) + value.detach().float()
         totals |= self._bound_gradient()
-        self.unread.append((step, list(output.losses), totals))
+        self.unread.append((step, list(losses), totals))
         if step % self.read_every == 0:
             self._read()  # before the parameters are updated
         self.scaler.step(self.optimizer)
@@ -188,8 +193,15 @@ class Trainer:
     def _to_device(self, batch: Batch) -> Batch:
         return {name: value.to(self.process.device, non_blocking=True) for name, value in batch.items()}
 
+    def _summed(self, output: Losses, *, is_last: bool) -> Tensor:
+        """Sum the losses. With several processes, the last backward pass reaches all parameters, and exchanges them."""
+        total = output.total()
+        if isinstance(self.network, DistributedDataParallel) and is_last and len(self.task.parts) > 1:
+            return total + 0.0 * sum(p.sum() for p in self.parameters)
+        return total
+
     def _exchange(self, *, is_last: bool) -> AbstractContextManager:
-        """Exchange gradients once per step, in the backward pass of its last batch."""
+        """Exchange gradients once per step, in its last backward pass."""
         if isinstance(self.network, DistributedDataParallel) and not is_last:
             return self.network.no_sync()
         return nullcontext()

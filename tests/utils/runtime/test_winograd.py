@@ -24,8 +24,10 @@ def last(*size: int) -> torch.Tensor:
     return torch.randn(*size).contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("most_transformed", [winograd.MOST_TRANSFORMED, 0])
 @pytest.mark.parametrize(("size", "out", "dilation"), SIZES)
-def test_values_and_gradients_are_those_of_the_convolution(size, out, dilation):
+def test_values_and_gradients_are_those_of_the_convolution(size, out, dilation, most_transformed, monkeypatch):
+    monkeypatch.setattr(winograd, "MOST_TRANSFORMED", most_transformed)
     torch.manual_seed(0)
     x = torch.randn(size, dtype=torch.double, requires_grad=True)
     weight = torch.randn(out, size[1], 3, 3, dtype=torch.double, requires_grad=True)
@@ -37,6 +39,17 @@ def test_values_and_gradients_are_those_of_the_convolution(size, out, dilation):
         torch.testing.assert_close(ours, theirs)
     with torch.no_grad():
         torch.testing.assert_close(winograd.convolve(x, weight, dilation), expected)
+
+
+def test_few_maps_are_transformed_at_a_time(monkeypatch):
+    sizes = []
+    inputs = winograd._inputs
+    monkeypatch.setattr(winograd, "_inputs", lambda *args: sizes.append(inputs(*args).nbytes) or inputs(*args))
+    x, weight = last(6, 32, 16, 16), torch.randn(64, 32, 3, 3, requires_grad=True)
+    of_an_image = 16 * 64 * 64 * 4  # 64 tiles, 64 channels
+    monkeypatch.setattr(winograd, "MOST_TRANSFORMED", 2 * of_an_image)
+    winograd.convolve(x, weight, 1).sum().backward()
+    assert sizes == [2 * of_an_image // 2] * 6  # of 32 channels, forward and for the gradient of the weights
 
 
 def test_a_tile_by_hand():

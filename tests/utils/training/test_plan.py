@@ -15,6 +15,8 @@ from utils.files.locate import PROJECT_ROOT
 from utils.training.plan import CONTEXT_GIB, GAPS, GIB, Length, Plan, planned_device
 
 SMALL = ["--width=0.0625", "--resize=64", "--input_size=64", "--crop_size=48", "--num_patches=4"]
+# images whose activations are larger than the gradients
+LARGER = ["--resize=128", "--input_size=128", "--crop_size=96"]
 KEYS = {
     "parameters", "trainable", "steps", "tflop_forward", "tflop_step", "tflop_run", "saved_activations_gib",
     "weights_gib", "gradients_gib", "optimizer_gib", "peak_gib", "hours",
@@ -47,7 +49,7 @@ def test_optimisers_and_averages_have_their_state():
 
 
 def test_checkpointing_saves_memory_for_work():
-    plain, again = plan_of(), plan_of("--checkpoint_activations")
+    plain, again = plan_of(*LARGER), plan_of(*LARGER, "--checkpoint_activations")
     assert again.memory.saved < 0.7 * plain.memory.saved and again.memory.peak < plain.memory.peak
     assert 1.1 < again.flop_step / plain.flop_step < 1.5
     assert plain.other_memory()[1] == again.memory and again.other_memory()[1] == plain.memory
@@ -68,7 +70,7 @@ def test_a_planned_batch_that_fits_is_kept_where_gradients_are_larger_than_image
 @pytest.mark.parametrize(("planned", "fits"), [(1, 3), (4, 2), (4, 9)])
 def test_the_largest_batch_fits_and_the_next_does_not(planned, fits):
     """The card's memory is between the requirements of two batches, accumulated if below the planned batch."""
-    plan = plan_of("--resize=128", "--input_size=128", "--crop_size=96", f"--batch_size={planned}")
+    plan = plan_of(*LARGER, f"--batch_size={planned}")
     accumulate = 1 if fits > planned else 2
     needs = [plan.memory_of(plan.needs_of(n, recompute=False), accumulate=accumulate).peak for n in (fits, fits + 1)]
     largest = plan.largest_batch((sum(needs) / 2 / GIB + CONTEXT_GIB) / (1 - GAPS))
@@ -80,7 +82,7 @@ def test_the_largest_batch_fits_and_the_next_does_not(planned, fits):
 
 def test_the_classifier_shows_and_writes_its_plan_without_data(tmp_path, capsys):
     flags = ["--plan", "--plan_images=30", "--plan_tflops=2", "--plan_memory=8", f"--plan_json={tmp_path / 'p.json'}"]
-    assert train.run(parse_options(TrainOptions, [*SMALL, f"--runs_dir={tmp_path}", *flags])) is None
+    assert train.run(parse_options(TrainOptions, [*SMALL, *LARGER, f"--runs_dir={tmp_path}", *flags])) is None
     found = json.loads((tmp_path / "p.json").read_text())
     assert found.keys() >= KEYS and found["steps"] == 100 and found["largest_batch"] > 3
     assert found["hours"] == pytest.approx(found["tflop_run"] / 2 / 3600)

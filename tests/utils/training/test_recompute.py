@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from deeplabv2.settings import Settings
-from tests.planned import classifier_task, filled, segmentation_task
+from tests.planned import classifier_task, filled, losses_of, segmentation_task
 from utils.config.options import TrainOptions
 from utils.config.parser import parse_options
 from utils.runtime.device import autocast
@@ -24,7 +24,7 @@ CLASSIFIERS = {
 
 def step(task, network):
     torch.manual_seed(3)  # dropout
-    task.losses(network.train(), filled(task.example(2))).total().backward()
+    losses_of(task, network.train(), filled(task.example(2))).total().backward()
     return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
 
 

@@ -22,7 +22,7 @@ from utils.training.settings import (
     Schedule,
     TrainerSettings,
 )
-from utils.training.task import Losses
+from utils.training.task import WHOLE, Losses
 from utils.training.trainer import MOST_SKIPPED, NonFiniteLossError, Trainer
 
 
@@ -42,7 +42,9 @@ class Linear:
         self.samples = Points()
         self.bad, self.calls, self.fails = bad or {}, 0, None
 
-    def losses(self, network, batch):
+    parts = (WHOLE,)
+
+    def losses(self, network, batch, part):
         factor = self.bad.get(self.calls, 1.0)
         self.calls += 1
         if self.fails:
@@ -109,6 +111,37 @@ def test_accumulated_batches_are_one_larger_batch(tmp_path):
     metrics = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("a", "b")]
     assert all('"first": ' in text for text in metrics)
     assert states[0]["step"] == states[1]["step"] == 4
+
+
+class InParts(Linear):
+    """The same losses, each from a part of its own; the second needs what the first has computed."""
+
+    parts = ("first", "second")
+
+    def losses(self, network, batch, part):
+        output = super().losses(network, batch, WHOLE)
+        if part == "first":
+            return Losses({"first": output.losses["first"]}, passed={"value": output.values["value"].detach()})
+        return Losses({"second": output.losses["second"]}, {"value": batch["value"]})
+
+
+@pytest.mark.parametrize("amp", ["off", "fp16"])
+def test_losses_in_parts_are_those_of_one_part(tmp_path, amp):
+    files = [make_trainer(tmp_path / t.__name__, t(), accumulate=2, amp=amp).fit() for t in (Linear, InParts)]
+    one, other = map(read_checkpoint, files)
+    assert torch.allclose(one["state_dict"]["weight"], other["state_dict"]["weight"])
+    assert one["averages"] == pytest.approx(other["averages"])
+
+
+def test_a_part_is_computed_after_the_backward_pass_of_the_one_before(tmp_path):
+    class Watched(InParts):
+        def losses(self, network, batch, part):
+            gradients.append((part, network.weight.grad is not None))
+            return super().losses(network, batch, part)
+
+    gradients = []
+    make_trainer(tmp_path, Watched(), steps=2).fit()
+    assert gradients == [("first", False), ("second", True)] * 2
 
 
 @pytest.mark.parametrize(("bound", "norm"), [(0.5, 0.5), (1e6, None)])
@@ -218,10 +251,10 @@ def test_a_loss_that_overflows_at_every_scale_stops_the_run(tmp_path):
 
 def test_statistics_that_a_skipped_step_has_spoiled_are_never_saved(tmp_path):
     class WithNorm(Linear):
-        def losses(self, network, batch):
+        def losses(self, network, batch, part):
             if self.calls == 3:
                 network.norm.running_mean.fill_(float("inf"))
-            return super().losses(network, batch)
+            return super().losses(network, batch, part)
 
     task = WithNorm(bad={3: 1e30})
     task.network.norm = nn.BatchNorm1d(2, affine=False)
@@ -278,9 +311,8 @@ def test_parameters_are_not_moved_by_a_bad_loss_where_every_step_is_read(tmp_pat
 
 def test_a_value_that_is_only_recorded_may_be_not_finite(tmp_path):
     class Odd(Linear):
-        def losses(self, network, batch):
-            losses, _ = super().losses(network, batch)
-            return Losses(losses, {"value": torch.tensor(float("nan"))})
+        def losses(self, network, batch, part):
+            return Losses(super().losses(network, batch, part).losses, {"value": torch.tensor(float("nan"))})
 
     assert make_trainer(tmp_path, Odd()).fit().is_file()
 
