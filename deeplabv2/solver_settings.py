@@ -91,7 +91,7 @@ class SolverSettings:
     CHECKPOINT_ACTIVATIONS: bool = False
     """Activation checkpointing: recompute activations of blocks in the backward pass instead of storing them."""
     COMPILE: bool = False
-    """Compile the network with torch.compile; the first step takes minutes."""
+    """On a GPU, compile the network with torch.compile; the first step takes minutes."""
     TF32: bool = True
     """On CUDA, use TF32 (10-bit mantissas) for matrix products and convolutions; false: full float32."""
     DETERMINISTIC: bool = False

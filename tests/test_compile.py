@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from deeplabv2.settings import Settings
+from scripts import train
 from tests.planned import classifier_task, filled, losses_of, segmentation_task
+from tests.small_training import make_training_data, small_options
 from utils.config.options import TrainOptions
 from utils.config.parser import parse_options
 from utils.errors import UserError
@@ -33,6 +35,13 @@ def test_compiled_networks_give_the_same_losses_and_gradients(kind):
     for name, loss in found[0][0].items():
         assert found[1][0][name].item() == pytest.approx(loss.item(), rel=1e-4, abs=1e-6)
     assert all(torch.allclose(a, b, rtol=1e-2, atol=1e-4) for a, b in zip(found[0][1], found[1][1], strict=True))
+
+
+def test_compiling_is_refused_on_a_cpu(tmp_path):
+    options = small_options(make_training_data(tmp_path), compile=True, device="cpu")
+    with pytest.raises(UserError, match="train without it"):
+        train.run(options)
+    assert not (tmp_path / "runs" / "exp" / "config.yaml").exists()
 
 
 def test_compiling_and_checkpointing_exclude_each_other():

@@ -86,6 +86,8 @@ class Trainer:
         if not is_alone and device.type == "cuda" and machine.sync_batch_norm:
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # replaces the layers in place
         if machine.compile:  # the compiler joins layers itself
+            if device.type == "cpu":
+                raise UserError("--compile", rule="on a CPU, steps take longer with it", remedy="train without it")
             network.compile()
         else:
             self.task.fold_norms(network)

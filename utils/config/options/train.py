@@ -130,7 +130,7 @@ class MachineOptions:
     checkpoint_activations: bool = False
     """Activation checkpointing: recompute activations of blocks in the backward pass instead of storing them."""
     compile: bool = False
-    """Compile the networks with torch.compile; the first step takes minutes."""
+    """On a GPU, compile the networks with torch.compile; the first step takes minutes."""
     tf32: bool = True
     """On CUDA, use TF32 (10-bit mantissas) for matrix products and convolutions; false: full float32."""
     deterministic: bool = False
