@@ -253,7 +253,7 @@ def measure_crf(*, size: tuple[int, int], repeats: int, seed: int) -> list[Row]:
     check_backend("pydensecrf")
     image, probabilities = scene_with_labels(seed, size, len(VOC_CLASSES) + 1)
     with one_thread():
-        dense_crf(image[:9, :9], probabilities[:8, :9, :9], **DEEPLAB_CRF)  # compiles the filter for 4, 2 and 1 rows
+        dense_crf(image[:9, :9], probabilities[:8, :9, :9], **DEEPLAB_CRF)  # compiles the filters
         variants: dict[str, Callable[[], np.ndarray]] = {
             "CRF, competing labels": partial(crf_label, image, probabilities, **DEEPLAB_CRF),
             "CRF, all labels": lambda: dense_crf(image, probabilities, **DEEPLAB_CRF).argmax(axis=0),

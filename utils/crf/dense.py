@@ -1,5 +1,7 @@
 """Dense CRF: aligns label probabilities with the edges of the photograph."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from utils.config.valid import CrfBackend
@@ -10,6 +12,7 @@ from utils.errors import UserError
 
 # as published, so that a label with probability 0 can still win
 SMALLEST_PROBABILITY = 1e-5
+BLOCK = 4096  # pixels
 
 
 def dense_crf(
@@ -53,19 +56,27 @@ def dense_crf(
         )
     position, appearance = _kernels(image, **widths)
 
-    def support(belief: np.ndarray) -> np.ndarray:
-        """Return the message: what the other pixels' beliefs add to each pixel's log-probability of a label."""
-        return np.float32(pos_w) * position.filter(belief) + np.float32(bi_w) * appearance.filter(belief)
+    def supports(belief: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the messages: what the other pixels' beliefs add to each pixel's log-probability of a label."""
+        near, alike = position.filter(belief), appearance.filter(belief)
+        for part in _blocks(belief):
+            yield np.float32(pos_w) * near[:, part] + np.float32(bi_w) * alike[:, part]
 
     flat = np.asarray(probabilities, np.float32).reshape(len(probabilities), -1)
     own = np.log(np.clip(flat, SMALLEST_PROBABILITY, 1))
     belief = _softmax(own)
     # beliefs sum to 1 per pixel and filters are linear, so the last label's message follows from the others'
-    whole = support(np.ones_like(belief[:1]))
+    whole = np.concatenate(list(supports(np.ones_like(belief[:1]))), axis=1)
     for _ in range(iterations):
-        others = support(belief[:-1])
-        belief = _softmax(own + np.concatenate([others, whole - others.sum(axis=0)]))
+        for part, others in zip(_blocks(belief), supports(belief[:-1])):
+            message = np.concatenate([others, whole[:, part] - others.sum(axis=0)])
+            belief[:, part] = _softmax(message + own[:, part])
     return belief.reshape(probabilities.shape)
+
+
+def _blocks(maps: np.ndarray) -> Iterator[slice]:
+    """Yield slices of the pixels of maps (L, N) that fit into a processor's cache."""
+    return (slice(first, first + BLOCK) for first in range(0, maps.shape[1], BLOCK))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

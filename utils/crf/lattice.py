@@ -47,12 +47,19 @@ class PermutohedralLattice:
         """Return each point's sum of all values, weighted by the normalised Gaussian. (K, N) float32 -> same shape."""
         values = np.ascontiguousarray(values, np.float32)
         result = np.empty_like(values)
+        lattice = self._vertices, self._weights, self._neighbours
         first = 0
-        while first < len(values):
-            width = max(width for width in _FILTERS if width <= len(values) - first)
-            rows = slice(first, first + width)
-            _FILTERS[width](values[rows], self._vertices, self._weights, self._neighbours, result[rows])
-            first += width
+        while len(values) - first > 2:  # four rows take about as long as two
+            rows = slice(first, first + 4)
+            if rows.stop <= len(values):
+                _filter_four(values[rows], *lattice, result[rows])
+            else:
+                padded = np.pad(values[rows], ((0, 1), (0, 0)))
+                _filter_four(padded, *lattice, padded)
+                result[rows] = padded[:3]
+            first += 4
+        for row in range(first, len(values)):
+            _filter_one(values[row], *lattice, result[row])
         return result
 
 
@@ -200,37 +207,73 @@ def _neighbours(keys: np.ndarray, table: np.ndarray, shift: np.uint64, steps: np
     return neighbours
 
 
-def _filter_of(width: int) -> Callable[..., None]:
-    """Return the filter for `width` rows at once. A compile-time constant avoids the inner loop."""
-
-    @_compiled
-    def filter_rows(
-        values: np.ndarray, vertices: np.ndarray, weights: np.ndarray, neighbours: np.ndarray, result: np.ndarray
-    ) -> None:
-        """Splat values (width, N) onto the vertices, blur, and slice into `result` of the same shape."""
-        directions, found, _ = neighbours.shape
-        count = values.shape[1]
-        held, mixed = np.zeros((found + 1, width), np.float32), np.zeros((found + 1, width), np.float32)
-        for point in range(count):
-            for i in range(directions):
-                vertex, weight = vertices[point, i], weights[point, i]
-                for row in range(width):
-                    held[vertex, row] += weight * values[row, point]
-        for direction in range(directions):
-            for number in range(found):
-                behind, ahead = neighbours[direction, number]
-                for row in range(width):
-                    sides = held[behind, row] + held[ahead, row]
-                    mixed[number, row] = held[number, row] + np.float32(0.5) * sides
-            held, mixed = mixed, held
-        for point in range(count):
-            for row in range(width):
-                total = np.float32(0)
-                for i in range(directions):
-                    total += weights[point, i] * held[vertices[point, i], row]
-                result[row, point] = total
-
-    return filter_rows
+@_compiled
+def _filter_one(
+    values: np.ndarray, vertices: np.ndarray, weights: np.ndarray, neighbours: np.ndarray, result: np.ndarray
+) -> None:
+    """Splat values (N,) onto the vertices, blur, and slice into `result` of the same shape."""
+    directions, found, _ = neighbours.shape
+    held, mixed = np.zeros(found + 1, np.float32), np.zeros(found + 1, np.float32)
+    for point in range(len(values)):
+        for i in range(directions):
+            held[np.uint32(vertices[point, i])] += weights[point, i] * values[point]
+    for direction in range(directions):
+        for number in range(found):
+            behind, ahead = neighbours[direction, number]
+            sides = held[np.uint32(behind)] + held[np.uint32(ahead)]
+            mixed[number] = held[number] + np.float32(0.5) * sides
+        held, mixed = mixed, held
+    for point in range(len(values)):
+        total = np.float32(0)
+        for i in range(directions):
+            total += weights[point, i] * held[np.uint32(vertices[point, i])]
+        result[point] = total
 
 
-_FILTERS = {width: _filter_of(width) for width in (1, 2, 4)}
+@njit(inline="always")
+def _four(maps: np.ndarray, index: Any) -> tuple[float, float, float, float]:
+    return maps[index, 0], maps[index, 1], maps[index, 2], maps[index, 3]
+
+
+@_compiled
+def _filter_four(
+    values: np.ndarray, vertices: np.ndarray, weights: np.ndarray, neighbours: np.ndarray, result: np.ndarray
+) -> None:
+    """Do the same to four rows, values (4, N).
+
+    All four numbers are read before any is written, so that the compiler can take them as one vector; indices without a
+    sign need no test for negative ones. Together that is 1.7 times as fast as a loop over the rows.
+    """
+    directions, found, _ = neighbours.shape
+    count = values.shape[1]
+    held, mixed = np.zeros((found + 1, 4), np.float32), np.zeros((found + 1, 4), np.float32)
+    half = np.float32(0.5)
+    for point in range(count):
+        v0, v1, v2, v3 = values[0, point], values[1, point], values[2, point], values[3, point]
+        for i in range(directions):
+            vertex, weight = np.uint32(vertices[point, i]), weights[point, i]
+            h0, h1, h2, h3 = _four(held, vertex)
+            held[vertex, 0] = h0 + weight * v0
+            held[vertex, 1] = h1 + weight * v1
+            held[vertex, 2] = h2 + weight * v2
+            held[vertex, 3] = h3 + weight * v3
+    for direction in range(directions):
+        for number in range(found):
+            b0, b1, b2, b3 = _four(held, np.uint32(neighbours[direction, number, 0]))
+            a0, a1, a2, a3 = _four(held, np.uint32(neighbours[direction, number, 1]))
+            h0, h1, h2, h3 = _four(held, number)
+            mixed[number, 0] = h0 + half * (b0 + a0)
+            mixed[number, 1] = h1 + half * (b1 + a1)
+            mixed[number, 2] = h2 + half * (b2 + a2)
+            mixed[number, 3] = h3 + half * (b3 + a3)
+        held, mixed = mixed, held
+    for point in range(count):
+        t0 = t1 = t2 = t3 = np.float32(0)
+        for i in range(directions):
+            weight = weights[point, i]
+            h0, h1, h2, h3 = _four(held, np.uint32(vertices[point, i]))
+            t0 += weight * h0
+            t1 += weight * h1
+            t2 += weight * h2
+            t3 += weight * h3
+        result[0, point], result[1, point], result[2, point], result[3, point] = t0, t1, t2, t3
