@@ -223,7 +223,7 @@ def measure(task: Task, *, amp: str, recompute: bool) -> Needs:
         for parameter in parameters:
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(lambda p: meter.mark(p.grad, GRADIENT))
-        flop_forward, saved = _pass(task, network, batch, amp, meter)
+        flop_forward, saved = _pass(task, network, dict(batch), amp, meter)
     trainable = [p for p in parameters if p.requires_grad]
     return Needs(
         parameters=sum(p.numel() for p in parameters),
