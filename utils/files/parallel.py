@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.files.cores import worker_count
+from utils.files.shared_flag import SharedFlag
 
 # with fewer items per process, starting it takes longer than it saves
 ITEMS_PER_PROCESS = 8
@@ -109,7 +110,7 @@ def worker_processes(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     """Start processes as work comes, which end with the block: after an error, after their current item."""
     context = _context()
     check_semaphores(num_workers, remedy="give --num_workers=1, or more shared memory (docker run --shm-size=1g)")
-    stop = context.Event()
+    stop = SharedFlag(context)
     executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
     try:
         yield executor
@@ -178,8 +179,8 @@ def check_semaphores(num_workers: int, *, remedy: str) -> None:
     if num_workers == 0:
         return
     try:
-        # three per queue (one per worker, one for results), and those of an event
-        held = [multiprocessing.get_context().Semaphore() for _ in range(3 * (num_workers + 1) + 6)]
+        # three per queue: one per worker, one for results
+        held = [multiprocessing.get_context().Semaphore() for _ in range(3 * (num_workers + 1))]
     except OSError as error:
         raise UserError(f"worker processes cannot be started ({error})", SHARED_MEMORY, remedy=remedy) from error
     del held
@@ -196,10 +197,10 @@ def _context() -> multiprocessing.context.BaseContext:
     return context
 
 
-_stop: Any = None  # in a worker process: the event that asks it to end
+_stop: SharedFlag | None = None  # in a worker process: asks it to end
 
 
-def _start_worker(stop: Any) -> None:
+def _start_worker(stop: SharedFlag) -> None:
     global _stop
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent, which then ends its workers

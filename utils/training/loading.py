@@ -1,9 +1,12 @@
 """Loads batches in worker processes that end with the run, however it ends."""
 
+import copy
+import multiprocessing
 import os
 from collections.abc import Generator, Iterator, Sized
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from multiprocessing.context import BaseContext
 from threading import Timer
 from typing import Any, Protocol
 
@@ -14,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from utils.errors import UserError
 from utils.files.parallel import SHARED_MEMORY, awaited, check_semaphores, start_reader, worker_ends
+from utils.files.shared_flag import SharedFlag
 from utils.training.sampling import Batches, SampleKey
 
 ENOUGH = 2 << 30  # bytes of shared memory that are enough for batches of any settings
@@ -67,6 +71,13 @@ def _is_short_of_shared_memory() -> bool:
     return status.f_bavail * status.f_frsize < ENOUGH
 
 
+def _context() -> BaseContext:
+    """Return the context of processes that torch would use, but that a worker can be killed at any moment."""
+    context = copy.copy(multiprocessing.get_context())
+    context.Event = partial(SharedFlag, context)  # type: ignore[method-assign, assignment]
+    return context
+
+
 @contextmanager
 def read_ahead(samples: Samples, batches: Batches, *, num_workers: int, pin: bool) -> Iterator[Iterator[Batch]]:
     """Iterate over the batches, read by num_workers processes (0: this one), which end with the block.
@@ -77,6 +88,7 @@ def read_ahead(samples: Samples, batches: Batches, *, num_workers: int, pin: boo
         _ErrorsAsValues(samples),
         batch_sampler=batches,
         num_workers=num_workers,
+        multiprocessing_context=_context() if num_workers else None,
         # arrays are sent through pipes; for a GPU, tensors are sent through shared memory if it is large enough
         collate_fn=partial(_collate, as_arrays=num_workers > 0 and (not pin or _is_short_of_shared_memory())),
         pin_memory=pin,

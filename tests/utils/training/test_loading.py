@@ -109,6 +109,30 @@ def test_a_killed_worker_is_one_error_where_a_batch_is_needed(is_waiting):
     assert worked
 
 
+class KilledWhileAsking(Numbers):
+    """A worker is killed while it asks torch's event whether to end, and holds the lock of it, if there is one."""
+
+    def __getitem__(self, key):
+        if key[1] == self.slow:
+            frame = sys._getframe()
+            while "done_event" not in frame.f_locals:  # of torch's loop of a worker
+                frame = frame.f_back
+            if hasattr(frame.f_locals["done_event"], "_cond"):
+                frame.f_locals["done_event"]._cond.acquire()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(key)
+
+
+@needs_proc
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_is_killed_while_it_asks_whether_to_end_keeps_nobody_waiting(workers):
+    before, first = children(), next(iter(Batches(100, Sampling(2, 1, 0, True), steps=(0, 1))))[0][1]
+    samples = KilledWhileAsking(100, slow=first)
+    with pytest.raises(UserError, match=r"ended.*--num_workers=0"), reading(samples, workers=workers) as batches:
+        next(batches)
+    assert children() - before == set()
+
+
 def test_arrays_are_collated_without_shared_memory(monkeypatch):
     """In a worker process, torch's collation creates each batch in a file of shared memory."""
 
