@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.errors import ModelOptionError
+from models.pooling import spatial_mean
 
 
 def _reduced(channels: int, rate: int) -> int:
@@ -28,7 +29,7 @@ class SE(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.fc(x.mean((2, 3)))[:, :, None, None]
+        return x * self.fc(spatial_mean(x))[:, :, None, None]
 
 
 class SA(nn.Module):
@@ -84,7 +85,7 @@ class ECA(nn.Module):
         self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.conv(x.mean((2, 3))[:, None]).sigmoid()
+        gate = self.conv(spatial_mean(x)[:, None]).sigmoid()
         return x * gate[:, 0, :, None, None]
 
 
@@ -184,7 +185,7 @@ class PSASpatial(nn.Module):
         self.sp_wq = nn.Conv2d(channels, half, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        query = self.sp_wq(x).mean((2, 3))
+        query = spatial_mean(self.sp_wq(x))
         value = self.sp_wv(x)
         gate = (value * query[:, :, None, None]).sum(1, keepdim=True)
         return x * gate.sigmoid()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ModelOptionError
+from models.pooling import spatial_mean
 
 
 class FixedSuppression(nn.Module):
@@ -31,7 +32,7 @@ class LearnableSuppression(nn.Module):
         self.fc = nn.Sequential(nn.Linear(channels, channels, bias=False), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        control = self.fc(x.mean((2, 3)))[:, :, None, None]
+        control = self.fc(spatial_mean(x))[:, :, None, None]
         # under autocast the linear layer's output may have lower precision than x
         return torch.minimum(x, (x.amax((2, 3), keepdim=True) * control).to(x.dtype))
 

@@ -1,10 +1,12 @@
-"""Fast 3x3 convolutions of many channels on a CPU: Winograd's F(2 x 2, 3 x 3). Lavin & Gray, CVPR 2016, sec. 4.1.
+"""Fast 3x3 convolutions of many channels on a CPU: Winograd's F(m x m, 3 x 3). Lavin & Gray, CVPR 2016, sec. 4.
 
-A tile of 2 x 2 outputs takes 16 products per pair of channels instead of 36. With many channels, this saves more than
-the sums that transform inputs and outputs cost. A dilated convolution is an ordinary one on each sub-grid.
+A tile of 2 x 2 outputs takes 16 products per pair of channels instead of 36, one of 4 x 4 takes 36 instead of 144.
+With many channels, this saves more than the sums that transform inputs and outputs cost. A dilated convolution is an
+ordinary one on each sub-grid.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,26 +15,34 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 # what pays, see docs/results.md
 LEAST_CHANNELS = {torch.float32: 256, torch.bfloat16: 512}
+# sides of a tile's outputs without and with gradients: large tiles are less exact and their weights take longer to
+# transform, which a training does in each step
+LARGE = {torch.float32: 4, torch.float64: 4, torch.bfloat16: 2}
+SMALL = 2
 LEAST_TILES = 256  # fewer do not make up for transforming the weights
 # of transformed maps at a time, in bytes: more is not faster, and a step of ResNet-38 would need 1 GiB more
 MOST_TRANSFORMED = 2**26
 
 
 class _Grid(NamedTuple):
-    """The tiles of maps (images, height, width) on each of dilation**2 sub-grids: rows * columns of them."""
+    """The tiles of maps (images, height, width) on each of dilation**2 sub-grids: rows * columns of them.
+
+    side: of a tile's outputs, 2 or 4.
+    """
 
     images: int
     height: int
     width: int
     dilation: int
+    side: int
 
     @property
     def rows(self) -> int:
-        return -(-self.height // (2 * self.dilation))
+        return -(-self.height // (self.side * self.dilation))
 
     @property
     def columns(self) -> int:
-        return -(-self.width // (2 * self.dilation))
+        return -(-self.width // (self.side * self.dilation))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,15 +54,16 @@ class _Grid(NamedTuple):
 
     def images_at_a_time(self, channels: int, dtype: torch.dtype) -> int:
         """Return of how many images the maps (C, H, W) should be transformed at a time."""
-        return max(MOST_TRANSFORMED * self.images // (16 * self.tiles * channels * dtype.itemsize), 1)
+        values = (self.side + 2) ** 2 * self.tiles * channels
+        return max(MOST_TRANSFORMED * self.images // (values * dtype.itemsize), 1)
 
     def padded_view(self, x: Tensor, margin: int) -> Tensor:
         """Copy x (N, C, H, W) between `margin` pixels of zeros.
 
-        Returns (N, d, d, h, w, C), the maps of the d * d sub-grids: h = 2 * (rows + margin), w likewise.
+        Returns (N, d, d, h, w, C), the maps of the d * d sub-grids: h = side * rows + 2 * margin, w likewise.
         """
         n, d = self.images, self.dilation
-        rows, columns = 2 * (self.rows + margin), 2 * (self.columns + margin)
+        rows, columns = self.side * self.rows + 2 * margin, self.side * self.columns + 2 * margin
         padded = x.new_zeros(n, rows * d, columns * d, x.shape[1])
         inside = padded[:, margin * d : margin * d + self.height, margin * d : margin * d + self.width]
         inside.copy_(x.permute(0, 2, 3, 1))
@@ -68,7 +79,7 @@ def pays(x: Tensor, weight: Tensor, dtype: torch.dtype, dilation: int) -> bool:
     return (
         min(x.shape[1], len(weight)) >= least
         and x.is_contiguous(memory_format=torch.channels_last)
-        and _grid(x, dilation).tiles >= LEAST_TILES
+        and _grid(x, dilation, SMALL).tiles >= LEAST_TILES
     )
 
 
@@ -81,7 +92,7 @@ def convolve(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     """Convolve x (N, C, H, W) with weights (O, C, 3, 3), padded to the same size. Differentiable."""
     if needs_gradient(x, weight):
         return _Winograd.apply(x, weight, dilation)
-    return _product(x, _kept_filters(weight, x.dtype), dilation)
+    return _product(x, _kept_filters(weight, x.dtype, LARGE[x.dtype]), dilation)
 
 
 class _Winograd(torch.autograd.Function):
@@ -89,7 +100,7 @@ class _Winograd(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, dilation: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.dilation = dilation
-        return _product(x, _filters(weight.to(x.dtype)), dilation)
+        return _product(x, _filters(weight.to(x.dtype), SMALL), dilation)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -98,26 +109,26 @@ class _Winograd(torch.autograd.Function):
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             turned = weight.to(x.dtype).flip(2, 3).transpose(0, 1)
-            grad_x = _product(grad, _filters(turned), ctx.dilation)
+            grad_x = _product(grad, _filters(turned, SMALL), ctx.dilation)
         if ctx.needs_input_grad[1]:
             grad_weight = _filters_backward(_product_backward(x, grad, ctx.dilation)).to(weight.dtype)
         return grad_x, grad_weight, None
 
 
-def _grid(x: Tensor, dilation: int) -> _Grid:
+def _grid(x: Tensor, dilation: int, side: int) -> _Grid:
     n, _, height, width = x.shape
-    return _Grid(n, height, width, dilation)
+    return _Grid(n, height, width, dilation, side)
 
 
 def _product(x: Tensor, filters: Tensor, dilation: int) -> Tensor:
-    """Convolve x (N, C, H, W) with transformed weights (16, O, C) -> (N, O, H, W)."""
+    """Convolve x (N, C, H, W) with transformed weights (16 or 36, O, C) -> (N, O, H, W)."""
     n, channels, height, width = x.shape
-    outputs = filters.shape[1]
+    outputs, side = filters.shape[1], math.isqrt(len(filters)) - 2
     # and not a view, which may not be changed in place
     result = torch.empty((n, outputs, height, width), dtype=x.dtype, memory_format=torch.channels_last)
-    count = _grid(x, dilation).images_at_a_time(max(channels, outputs), x.dtype)
+    count = _grid(x, dilation, side).images_at_a_time(max(channels, outputs), x.dtype)
     for part, out in zip(x.split(count), result.split(count)):
-        grid = _grid(part, dilation)
+        grid = _grid(part, dilation, side)
         _outputs(torch.bmm(_inputs(part, grid), filters.transpose(1, 2)), grid, out)
     return result
 
@@ -125,9 +136,9 @@ def _product(x: Tensor, filters: Tensor, dilation: int) -> Tensor:
 def _product_backward(x: Tensor, grad: Tensor, dilation: int) -> Tensor:
     """Return the gradient of the transformed weights (16, O, C). grad (N, O, H, W): that of the convolution."""
     total = None
-    count = _grid(x, dilation).images_at_a_time(max(x.shape[1], grad.shape[1]), x.dtype)
+    count = _grid(x, dilation, SMALL).images_at_a_time(max(x.shape[1], grad.shape[1]), x.dtype)
     for part, of_part in zip(x.split(count), grad.split(count)):
-        grid = _grid(part, dilation)
+        grid = _grid(part, dilation, SMALL)
         found = torch.bmm(_spread(of_part, grid).transpose(1, 2), _inputs(part, grid))
         # a sum in bfloat16 would be rounded each time
         total = found if total is None else total.to(torch.promote_types(x.dtype, torch.float32)).add_(found)
@@ -136,25 +147,26 @@ def _product_backward(x: Tensor, grad: Tensor, dilation: int) -> Tensor:
 
 
 def _inputs(x: Tensor, grid: _Grid) -> Tensor:
-    """Transform x (N, C, H, W) -> (16, T, C): B' d B of each tile d (4 x 4), which overlap by two pixels."""
+    """Transform x (N, C, H, W) -> (16 or 36, T, C): B' d B of each tile d, which overlap by two pixels."""
     padded = grid.padded_view(x, 1)
-    result = x.new_empty(4, 4, *grid.shape, x.shape[1])
-    for i, rows in enumerate(_four(padded, 3)):
-        _four(rows, 4, out=result[i])
-    return result.view(16, grid.tiles, -1)
+    size = grid.side + 2
+    along = {2: _inputs_to_four, 4: _inputs_to_six}[grid.side]
+    result = x.new_empty(size, size, *grid.shape, x.shape[1])
+    for i, rows in enumerate(along(_of_tiles(padded, 3, grid.side), [None] * size)):
+        along(_of_tiles(rows, 4, grid.side), list(result[i]))
+    return result.view(size * size, grid.tiles, -1)
 
 
-def _four(d: Tensor, dim: int, out: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Multiply the overlapping fours of d along a dimension by B': (d0 - d2, d1 + d2, d2 - d1, d1 - d3)."""
-    length = d.shape[dim] - 2
-    index = [slice(None)] * d.ndim
+def _of_tiles(maps: Tensor, dim: int, side: int) -> list[Tensor]:
+    """Return the first values of all tiles along a dimension, the second ones, and so on: side + 2 views."""
+    inside = maps.shape[dim] - 2
+    index = [slice(None)] * dim
+    return [maps[(*index, slice(first, first + inside, side))] for first in range(side + 2)]
 
-    def every_second(first: int) -> Tensor:
-        index[dim] = slice(first, first + length, 2)
-        return d[tuple(index)]
 
-    d0, d1, d2, d3 = map(every_second, range(4))
-    to = [None] * 4 if out is None else list(out)
+def _inputs_to_four(d: Sequence[Tensor], to: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    """Multiply d by B': (d0 - d2, d1 + d2, d2 - d1, d1 - d3)."""
+    d0, d1, d2, d3 = d
     return (
         torch.sub(d0, d2, out=to[0]),
         torch.add(d1, d2, out=to[1]),
@@ -163,25 +175,54 @@ def _four(d: Tensor, dim: int, out: Tensor | None = None) -> tuple[Tensor, ...]:
     )
 
 
+def _inputs_to_six(d: Sequence[Tensor], to: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    """Multiply d by B' of F(4 x 4, 3 x 3)."""
+    d0, d1, d2, d3, d4, d5 = d
+    even, odd = torch.sub(d4, d2, alpha=4), torch.sub(d3, d1, alpha=4)
+    near, far = d4 - d2, d3 - d1
+    return (
+        torch.sub(even, d2, out=to[0]).add_(d0, alpha=4),
+        torch.add(even, odd, out=to[1]),
+        torch.sub(even, odd, out=to[2]),
+        torch.add(near, far, alpha=2, out=to[3]),
+        torch.sub(near, far, alpha=2, out=to[4]),
+        torch.sub(d5, d3, out=to[5]).sub_(far, alpha=4),
+    )
+
+
 def _outputs(products: Tensor, grid: _Grid, out: Tensor) -> None:
-    """Transform products (16, T, O) into out (N, O, H, W): A' m A of each tile m (4 x 4), which gives 2 x 2 outputs."""
-    m = products.view(4, 4, *grid.shape, -1)
+    """Transform products (16 or 36, T, O) into out (N, O, H, W): A' m A of each tile m."""
+    side = grid.side
+    along = {2: _outputs_of_four, 4: _outputs_of_six}[side]
+    m = products.view(side + 2, side + 2, *grid.shape, -1)
     n, d, channels = grid.images, grid.dilation, m.shape[-1]
-    height, width = 2 * grid.rows * d, 2 * grid.columns * d
+    height, width = side * grid.rows * d, side * grid.columns * d
     out = out.permute(0, 2, 3, 1)
     is_whole = (height, width) == (grid.height, grid.width)
     whole = out if is_whole else m.new_empty(n, height, width, channels)
-    tiles = whole.view(n, grid.rows, 2, d, grid.columns, 2, d, channels).permute(2, 5, 0, 3, 6, 1, 4, 7)
-    for i, rows in enumerate(_two(m)):
-        for j, column in enumerate(_two(rows)):
+    tiles = whole.view(n, grid.rows, side, d, grid.columns, side, d, channels).permute(2, 5, 0, 3, 6, 1, 4, 7)
+    for i, rows in enumerate(along(m)):
+        for j, column in enumerate(along(rows)):
             tiles[i, j].copy_(column)
     if not is_whole:
         out.copy_(whole[:, : grid.height, : grid.width])
 
 
-def _two(m: Tensor) -> tuple[Tensor, Tensor]:
+def _outputs_of_four(m: Tensor) -> tuple[Tensor, ...]:
     """Multiply the first dimension of m (4, ...) by A': (m0 + m1 + m2, m1 - m2 - m3)."""
     return (m[0] + m[1]).add_(m[2]), (m[1] - m[2]).sub_(m[3])
+
+
+def _outputs_of_six(m: Tensor) -> tuple[Tensor, ...]:
+    """Multiply the first dimension of m (6, ...) by A' of F(4 x 4, 3 x 3)."""
+    near, far = m[1] + m[2], m[3] + m[4]
+    turned, turned_far = m[1] - m[2], m[3] - m[4]
+    return (
+        (m[0] + near).add_(far),
+        turned.add(turned_far, alpha=2),
+        near.add_(far, alpha=4),
+        turned.add_(turned_far, alpha=8).add_(m[5]),
+    )
 
 
 def _spread(grad: Tensor, grid: _Grid) -> Tensor:
@@ -198,20 +239,36 @@ def _spread_along(first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
     return first, first + second, first - second, -second
 
 
-def _filters(weight: Tensor) -> Tensor:
-    """Transform weights (O, C, 3, 3) -> (16, O, C): G g G' of each filter g (3 x 3)."""
+def _filters(weight: Tensor, side: int) -> Tensor:
+    """Transform weights (O, C, 3, 3) -> (16 or 36, O, C): G g G' of each filter g (3 x 3)."""
     g = weight.permute(2, 3, 0, 1)
-    result = weight.new_empty(4, 4, *weight.shape[:2])
-    for i, rows in enumerate(_filter_rows(g)):
-        for j, column in enumerate(_filter_rows(rows)):
+    size = side + 2
+    along = {2: _filter_to_four, 4: _filter_to_six}[side]
+    result = weight.new_empty(size, size, *weight.shape[:2])
+    for i, rows in enumerate(along(g)):
+        for j, column in enumerate(along(rows)):
             result[i, j].copy_(column)
-    return result.view(16, *weight.shape[:2])
+    return result.view(size * size, *weight.shape[:2])
 
 
-def _filter_rows(g: Tensor) -> tuple[Tensor, ...]:
+def _filter_to_four(g: Tensor) -> tuple[Tensor, ...]:
     """Multiply the first dimension of g (3, ...) by G: (g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2)."""
     half = (g[0] + g[2]).mul_(0.5)
     return g[0], half.add(g[1], alpha=0.5), half.sub(g[1], alpha=0.5), g[2]
+
+
+def _filter_to_six(g: Tensor) -> tuple[Tensor, ...]:
+    """Multiply the first dimension of g (3, ...) by G of F(4 x 4, 3 x 3)."""
+    sides = (g[0] + g[2]).div_(-6)
+    far = (g[0] / 24).add_(g[2], alpha=1 / 6)
+    return (
+        g[0] / 4,
+        sides.sub(g[1], alpha=1 / 6),
+        sides.add(g[1], alpha=1 / 6),
+        far.add(g[1], alpha=1 / 12),
+        far.sub(g[1], alpha=1 / 12),
+        g[2],
+    )
 
 
 def _filters_backward(grad: Tensor) -> Tensor:
@@ -230,9 +287,9 @@ def _three(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 _KEPT = WeakTensorKeyDictionary()
 
 
-def _kept_filters(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    version = (0 if weight.is_inference() else weight._version, weight.data_ptr(), dtype)
+def _kept_filters(weight: Tensor, dtype: torch.dtype, side: int) -> Tensor:
+    version = (0 if weight.is_inference() else weight._version, weight.data_ptr(), dtype, side)
     found = _KEPT.get(weight)
     if found is None or found[0] != version:
-        found = _KEPT[weight] = (version, _filters(weight.detach().to(dtype)))
+        found = _KEPT[weight] = (version, _filters(weight.detach().to(dtype), side))
     return found[1]

@@ -52,11 +52,23 @@ def test_few_maps_are_transformed_at_a_time(monkeypatch):
     assert sizes == [2 * of_an_image // 2] * 6  # of 32 channels, forward and for the gradient of the weights
 
 
-def test_a_tile_by_hand():
+@pytest.mark.parametrize("side", [2, 4])
+def test_a_tile_by_hand(side):
     """Lavin & Gray, sec. 4.1: a 4 x 4 tile of ones and a filter of ones give nine in each of its 2 x 2 outputs."""
-    ones = torch.ones(1, 1, 4, 4)
-    outputs = winograd.convolve(ones, torch.ones(1, 1, 3, 3), 1)
-    assert outputs[0, 0].tolist() == [[4, 6, 6, 4], [6, 9, 9, 6], [6, 9, 9, 6], [4, 6, 6, 4]]
+    ones = torch.ones(1, 1, 4, 4, dtype=torch.double)
+    outputs = winograd._product(ones, winograd._filters(ones[:, :, :3, :3], side), 1)
+    rows = torch.tensor([2.0, 3, 3, 2], dtype=torch.double)
+    torch.testing.assert_close(outputs[0, 0], rows[:, None] * rows)
+
+
+def test_in_use_tiles_are_larger_and_nearly_as_exact():
+    torch.manual_seed(0)
+    x, weight = last(1, 512, 32, 32), torch.randn(512, 512, 3, 3, requires_grad=True) / 68
+    exact = F.conv2d(x.double(), weight.double(), padding=1)
+    trained = winograd.convolve(x, weight, 1)
+    with torch.no_grad():
+        used = winograd.convolve(x, weight, 1)
+    assert (trained - exact).norm() < (used - exact).norm() < 1e-5 * exact.norm()
 
 
 def test_the_whole_network_gives_the_same_in_training_and_in_use(small, monkeypatch):
