@@ -106,7 +106,7 @@ class Trainer:
             "checkpoint_activations": machine.recompute,
             "fused_optimizer": bool(self.optimizer.defaults.get("fused")),
             "pinned_memory": self._is_pinned,
-            "gradients_as_bucket_view": isinstance(self.network, DistributedDataParallel),
+            "gradients_as_bucket_view": self.process.world_size > 1,
         }
 
     def continue_from(self, path: Path, state: Mapping[str, Any], *, epoch: int) -> None:
@@ -151,7 +151,7 @@ class Trainer:
         """Run one optimiser step on the mean gradient of its batches."""
         sampling, process = self.settings.sampling, self.process
         totals: dict[str, Tensor] = {}
-        losses: dict[str, Tensor] = {}  # of the last batch
+        losses: dict[str, None] = {}  # their names in order
         set_rates(self.optimizer, self.settings.schedule.factor(step))
         # dropout depends only on (seed, step, rank), so a resumed run draws the same
         torch.manual_seed(derived_seed(sampling.seed, step, process.rank))
@@ -165,7 +165,7 @@ class Trainer:
                         output = self.task.losses(self.network, batch, part)
                     self.scaler.scale(self._summed(output, is_last=is_last) / sampling.accumulate).backward()
                 batch |= output.passed
-                losses |= output.losses
+                losses |= dict.fromkeys(output.losses)
                 for name, value in (*output.losses.items(), *output.values.items()):
                     totals[name] = totals.get(name, 0.0) + value.detach().float()
         totals |= self._bound_gradient()
@@ -198,7 +198,7 @@ class Trainer:
     def _summed(self, output: Losses, *, is_last: bool) -> Tensor:
         """Sum the losses. With several processes, the last backward pass reaches all parameters, and exchanges them."""
         total = output.total()
-        if isinstance(self.network, DistributedDataParallel) and is_last and len(self.task.parts) > 1:
+        if self.process.world_size > 1 and is_last and len(self.task.parts) > 1:
             return total + 0.0 * sum(p.sum() for p in self.parameters)
         return total
 
