@@ -84,7 +84,8 @@ def load_trained(network: Segmenter, path: Path, classes: Sequence[str] | None =
     """
     content = read_checkpoint(path)
     if classes is not None:
-        check_classes(content.get("classes"), classes, path, "restore classes.txt, or train again")
+        remedy = "give the --dataset of its training, or restore classes.txt"
+        check_classes(content.get("classes"), classes, path, remedy)
     load_whole(network, content, path)
     return {"checkpoint": str(path), "step": content.get("step"), "weights": weights_digest(network)}
 

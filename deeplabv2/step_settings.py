@@ -1,15 +1,17 @@
 """The options of each step: the settings and its own flags."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from deeplabv2.setting_groups import ViewSettings
+from deeplabv2.setting_groups import ExperimentSettings, ViewSettings
 from deeplabv2.settings import Settings
 from utils.config.options.plan import PlanOptions
 from utils.config.published_flags import FLAGS_OF
 from utils.config.valid import CrfBackend, Processes
 from utils.errors import UserError
+from utils.runs.segmentation import SegmentationPaths
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,16 @@ class StepSettings(Settings):
     """Implementation of the CRF: lattice (built in) or pydensecrf (the original package, if installed)."""
 
     PUBLISHED = FLAGS_OF["deeplabv2/main.py test, crf"]
+
+    @staticmethod
+    def usual_config(given: Mapping[str, str]) -> Path | None:
+        """Return the file with the settings of the training of the experiment that the flags name, if there is one."""
+        if "EXP.ID" not in given or "onnx" in given:
+            return None
+        output_dir = given.get("EXP.OUTPUT_DIR", ExperimentSettings.OUTPUT_DIR)
+        run = given.get("EXP.RUN", "null")
+        path = SegmentationPaths.of(output_dir, given["EXP.ID"], None if run == "null" else run).training.config
+        return path if path.is_file() else None
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ def run(options: CamOptions) -> Path:
     outputs = CamOutputs(paths, options.save_attention, options.save_irn, options.save_affinity, options.save_psa)
     with start_process(options.device) as process, hold(paths.cam_dir):
         content = read_checkpoint(checkpoint)
-        check_classes(content.get("classes"), data.classes, checkpoint, "restore classes.txt, or train again")
+        remedy = "give the --dataset of its training, or restore classes.txt"
+        check_classes(content.get("classes"), data.classes, checkpoint, remedy)
         network = load_network(train, len(data.classes), checkpoint, content, NETWORKS[options.network])
         maker = CamMaker.of(network, options, train)
         settings = {

@@ -8,6 +8,7 @@ import yaml
 
 from deeplabv2.models import build_segmenter
 from deeplabv2.settings import Settings, find_path, parse_settings
+from deeplabv2.step_settings import ExportSettings, PredictSettings, StepSettings, TrainSettings
 from utils.config.parser import save_options
 from utils.errors import UserError
 from utils.files.locate import DEEPLAB_ROOT, PROJECT_ROOT, existing_path
@@ -247,3 +248,27 @@ def test_configurations_have_the_published_numbers():
     assert large.DATASET.N_CLASSES == 81
     for settings, file in ((coco, "coco"), (imagenet, "imagenet"), (large, "imagenet")):
         assert settings.MODEL.INIT_MODEL.endswith(f"deeplabv1_resnet101-{file}.pth")
+
+
+@pytest.mark.parametrize("run", [[], ["--EXP.RUN=second"]])
+def test_steps_read_the_settings_of_the_training(tmp_path, capsys, run):
+    place = [f"--EXP.OUTPUT_DIR={tmp_path}", "--EXP.ID=mine", *run]
+    trained = parse_settings([*place, "--dataset=data/mine", "--MODEL.WIDTH=0.5", "--SOLVER.LR=0.1"])
+    file = tmp_path.joinpath("models", "mine", *(["second"] if run else []), "config.yaml")
+    file.parent.mkdir(parents=True)
+    save_options(trained, file)
+    step = parse_settings([*place, "--SOLVER.LR=0.2"], settings_class=StepSettings)
+    assert (step.DATASET.ROOT, step.MODEL.WIDTH, step.SOLVER.LR) == ("data/mine", 0.5, 0.2)
+    assert str(file) in capsys.readouterr().err
+    exported = parse_settings([*place, "--out=net.onnx"], settings_class=ExportSettings)
+    assert exported.DATASET.ROOT == "data/mine"
+    capsys.readouterr()
+    photos = ["--image_dir=photos", "--out=seen"]
+    for settings_class, flags in [
+        (StepSettings, ["--config", str(DEEPLAB_ROOT / "configs" / "voc_light.yaml"), *place]),
+        (StepSettings, [place[0], "--EXP.ID=other"]),
+        (PredictSettings, [*place, *photos, "--onnx=net.onnx"]),
+        (TrainSettings, place),
+    ]:
+        assert parse_settings(flags, settings_class=settings_class).DATASET.ROOT is None
+    assert not capsys.readouterr().err

@@ -126,12 +126,12 @@ def parse_options(
     """Parse argv (default: the command line) into `options_class`. Exits with status 2 and a message on errors.
 
     The published flags in `options_class.PUBLISHED` are understood. A bare `--flag` of a boolean option means true.
-    defaults: replace default values. search_dirs: further folders in which the --config file is searched. A field whose
-    type is a dataclass is a group with the options `--OUTER.INNER`. --print_config prints the options as YAML and
+    defaults: replace default values. search_dirs: further folders in which the --config file is searched. Without
+    --config, the file that `options_class.usual_config` returns for the given flags is read, if there is one. A field
+    whose type is a dataclass is a group with the options `--OUTER.INNER`. --print_config prints the options as YAML and
     exits.
     """
-    parsed = parse_command_line(options_class, argv, defaults=defaults, search_dirs=search_dirs)
-    return parsed.options
+    return parse_command_line(options_class, argv, defaults=defaults, search_dirs=search_dirs).options
 
 
 def parse_command_line(
@@ -149,6 +149,7 @@ def parse_command_line(
         parser.set_defaults(dict(defaults))
     try:
         line = read_command_line(argv, options, getattr(options_class, "PUBLISHED", ()))
+        usual = _add_usual_config(line, options_class)
         words = _presets_of_training(_words(line, options, search_dirs), options)
         parser.files = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
         namespace = parser.parse_args(words)
@@ -161,11 +162,23 @@ def parse_command_line(
         parsed = Parsed(build(options_class, values), namespace["debug"])
     except UserError as error:
         parser.error(str(error))
-    show_lines(notes)
+    show_lines([*usual, *notes])
     if namespace["print_config"]:
         sys.stdout.write(options_text(parsed.options))
         parser.exit(0)
     return parsed
+
+
+def _add_usual_config(line: CommandLine, options_class: type) -> list[str]:
+    """Without --config, read the file that `options_class.usual_config` names for the flags. Returns a line on it."""
+    find = getattr(options_class, "usual_config", None)
+    if find is None or "config" in line.given:
+        return []
+    path = find({word.flag.removeprefix("--"): word.value for word in line.words if word.value})
+    if path is None:
+        return []
+    line.words.insert(0, Word("--config", str(path), "--config"))
+    return [f"settings from {path}"]
 
 
 def _presets_of_training(words: Sequence[str], options: Mapping[str, Option]) -> list[str]:
