@@ -176,8 +176,12 @@ class L2G(nn.Module):
         local_cls_weight: float,
         global_cls_weight: float,
         patch_side: int | None = None,
+        local_passes: int = 1,
     ) -> None:
-        """patch_side: side of the square patches in pixels. If None, it is read from each batch's boxes."""
+        """patch_side: side of the square patches in pixels. If None, it is read from each batch's boxes.
+
+        local_passes: parts of the forward pass in which the local network takes the patches, a divisor of their number.
+        """
         super().__init__()
         self.global_net = global_net
         self.local_net = local_net
@@ -188,11 +192,16 @@ class L2G(nn.Module):
         self.local_cls_weight = local_cls_weight
         self.global_cls_weight = global_cls_weight
         self.patch_side = patch_side
+        self.local_passes = local_passes
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Parts of the forward pass between which no gradient passes: the local network's maps are only a target."""
-        return ("global",) if self.local_net is None else ("local", "global")
+        """Parts of the forward pass between which no gradient passes: the local network's maps are only a target.
+
+        Patches are independent of each other, too, unless the local network's batch norms use their statistics.
+        """
+        local: list[Part] = ["local"]
+        return (*local * (self.local_passes if self.local_net else 0), "global")
 
     def forward(
         self,
@@ -205,12 +214,14 @@ class L2G(nn.Module):
     ) -> L2GOutput:
         """images (N, 3, S, S), tags (N, C), boxes (N, P, 4) in whole pixels, saliency (N, 1, S, S) in 0..1 or None.
 
-        part: run one network only, so that its activations can be freed before the other one runs. "local" returns its
-        losses and the target, "global" takes this target. None runs all.
+        part: run one network only, so that its activations can be freed before the other one runs. "local" returns the
+        loss of the next patches after those of `target`, and the target with theirs; "global" takes the target of all.
+        None runs all.
         """
         losses: dict[str, Tensor] = {}
         if self.local_net is not None and part != "global":
-            target, losses = self._local(self.local_net, images, tags, boxes, saliency)
+            passes = self.local_passes if part == "local" else 1
+            target, losses = self._local(self.local_net, images, tags, boxes, saliency, before=target, passes=passes)
             if part == "local":
                 return L2GOutput(losses, None, target)
         seen = self.global_net(images)
@@ -225,15 +236,31 @@ class L2G(nn.Module):
         return L2GOutput(losses, shown, target)
 
     def _local(
-        self, network: nn.Module, images: Tensor, tags: Tensor, boxes: Tensor, saliency: Tensor | None
+        self,
+        network: nn.Module,
+        images: Tensor,
+        tags: Tensor,
+        boxes: Tensor,
+        saliency: Tensor | None,
+        *,
+        before: Tensor | None,
+        passes: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Run the local network on the patches. Returns the global network's target, and the local loss."""
-        output: CamOutput = network(cut_patches(images, boxes, side=self.patch_side))
+        """Run the local network on the next 1 / passes of the patches.
+
+        before: the target of the earlier ones. Returns the target of all so far, and the loss.
+        """
+        tags = tags.repeat_interleave(boxes.shape[1], dim=0)
+        first = 0 if before is None else len(before)
+        chosen = slice(first, first + len(tags) // passes)
+        tags = tags[chosen]
+        output: CamOutput = network(cut_patches(images, boxes, side=self.patch_side)[chosen])
         if saliency is not None:
-            saliency = saliency_patches(saliency, boxes, side=self.patch_side)
+            saliency = saliency_patches(saliency, boxes, side=self.patch_side)[chosen]
         target = transfer_target(
             output.cams, tags, saliency, threshold=self.bg_threshold, background=self.background_target
         )
-        patch_tags = tags.repeat_interleave(boxes.shape[1], dim=0)
-        classification = F.multilabel_soft_margin_loss(output.scores.float(), patch_tags)
-        return background_where_untagged(target, tags), {"local_cls": self.local_cls_weight * classification}
+        target = background_where_untagged(target, tags)
+        classification = F.multilabel_soft_margin_loss(output.scores.float(), tags)
+        losses = {"local_cls": self.local_cls_weight / passes * classification}
+        return target if before is None else torch.cat([before, target]), losses

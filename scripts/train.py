@@ -317,6 +317,7 @@ def build_model(options: TrainOptions, num_classes: int, *, fresh: bool) -> L2G:
         local_cls_weight=LOCAL_CLS_WEIGHT,
         global_cls_weight=options.global_cls_weight,
         patch_side=options.crop_size,
+        local_passes=options.local_passes,
     )
 
 

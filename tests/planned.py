@@ -5,7 +5,7 @@ from functools import reduce
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deeplabv2 import train as segmentation
 from deeplabv2.inference import make_network
@@ -52,7 +52,10 @@ def losses_of(task: Task, network: nn.Module, batch: Batch) -> Losses:
     for part in task.parts:
         parts.append(task.losses(network, batch, part))
         batch |= parts[-1].passed
-    return Losses(*(reduce(operator.or_, map(dict, named)) for named in zip(*parts)))
+    losses: dict[str, Tensor] = {}
+    for part in parts:  # several passes of the local network have losses of one name
+        losses |= {name: losses.get(name, 0.0) + value for name, value in part.losses.items()}
+    return Losses(losses, *(reduce(operator.or_, map(dict, named)) for named in list(zip(*parts))[1:]))
 
 
 def filled(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -31,6 +31,7 @@ from utils.config.options.prepare import (
 from utils.config.options.score import ShowOptions
 from utils.config.options.weights import ConvertOptions
 from utils.config.parser import load_options, parse_options, save_options
+from utils.errors import UserError
 from utils.files.locate import PROJECT_ROOT
 
 
@@ -68,6 +69,7 @@ def test_what_a_run_was_trained_with_reads_back_the_same(tmp_path):
         (TrainOptions, "--kd_weight=-1"),
         (TrainOptions, "--kd_weight=nan"),
         (TrainOptions, "--num_patches=3"),
+        (TrainOptions, "--local_passes=4"),
         (TrainOptions, "--num_patches=100000"),
         (TrainOptions, "--epochs=0"),
         (TrainOptions, "--kd_loss=l1"),
@@ -90,6 +92,11 @@ def test_an_invalid_value_is_refused_with_its_option(options_class, flag, capsys
         parse_options(options_class, [flag])
     assert stopped.value.code == 2
     assert flag.split("=")[0] in capsys.readouterr().err
+
+
+def test_several_passes_need_fixed_batch_norms():
+    with pytest.raises(UserError, match="all patches at once"):
+        TrainOptions(local_passes=2, freeze_batch_norm=False)
 
 
 def test_a_constant_may_stand_in_the_options_of_an_older_run(tmp_path, capsys):

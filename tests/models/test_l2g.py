@@ -1,5 +1,6 @@
 """The knowledge transfer: numbers of the published implementation, and hand-computed maps."""
 
+import copy
 import zlib
 
 import numpy as np
@@ -315,6 +316,43 @@ def l2g(global_net, local_net, **more):
 
 
 BATCH = (torch.zeros(2, 3, 32, 32), torch.eye(2), torch.tensor([[[0, 0, 16, 16], [16, 16, 32, 32]]]).expand(2, 2, 4))
+
+
+class Convolved(nn.Module):
+    """A network whose maps depend on the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 8, 8)
+
+    def forward(self, images):
+        cams = self.layer(images)
+        return CamOutput(cams, cams[:, :-1].mean((2, 3)))
+
+
+@pytest.mark.parametrize("saliency", [None, torch.rand(2, 1, 32, 32)])
+def test_patches_may_be_taken_in_several_passes(saliency):
+    torch.manual_seed(0)
+    networks, images = (Convolved(), Convolved()), torch.randn(2, 3, 32, 32)
+    tags = torch.tensor([[1.0, 0], [0, 0]])  # an image without tags
+    found = []
+    for passes in (1, 2, 4):
+        model = l2g(*copy.deepcopy(networks), local_passes=passes)
+        assert model.parts == ("local",) * passes + ("global",)
+        target, sizes, local_cls = None, [], 0.0
+        for part in model.parts:
+            output = model(images, tags, BATCH[2], saliency, target, part)
+            sum(output.losses.values()).backward()
+            target = output.target
+            sizes.append(len(target))
+            local_cls += output.losses["local_cls"].item() if part == "local" else 0.0
+        assert sizes == [*range(4 // passes, 5, 4 // passes), 4]
+        found.append((target, local_cls, [p.grad for p in model.parameters()]))
+    for target, local_cls, gradients in found[1:]:
+        torch.testing.assert_close(target, found[0][0])
+        assert local_cls == pytest.approx(found[0][1])
+        for ours, expected in zip(gradients, found[0][2], strict=True):
+            torch.testing.assert_close(ours, expected)
 
 
 def test_losses_are_weighted_and_named():

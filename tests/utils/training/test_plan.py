@@ -55,6 +55,11 @@ def test_checkpointing_saves_memory_for_work():
     assert plain.other_memory()[1] == again.memory and again.other_memory()[1] == plain.memory
 
 
+def test_more_passes_of_the_local_network_save_memory_and_no_work():
+    one, two = plan_of(*LARGER), plan_of(*LARGER, "--local_passes=2")
+    assert two.memory.saved < 0.8 * one.memory.saved and two.flop_step == one.flop_step
+
+
 def test_a_pasted_twin_is_an_image_too():
     assert plan_of("--cda=cda", "--batch_size=2").flop_step == plan_of("--batch_size=4").flop_step
 
