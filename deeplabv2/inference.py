@@ -25,7 +25,7 @@ from deeplabv2.views import Views, logits_of
 from models.errors import Misfit, ModelOptionError, WeightsError
 from models.folding import fold_norms
 from models.weights import fit, matching_prefix, tensors_in
-from utils.data.class_names import check_classes
+from utils.data.class_names import OTHER_DATASET, check_classes
 from utils.data.image_batches import REMEDY, ImageBatch, batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry
 from utils.errors import UserError, as_user_error
@@ -84,8 +84,7 @@ def load_trained(network: Segmenter, path: Path, classes: Sequence[str] | None =
     """
     content = read_checkpoint(path)
     if classes is not None:
-        remedy = "give the --dataset of its training, or restore classes.txt"
-        check_classes(content.get("classes"), classes, path, remedy)
+        check_classes(content.get("classes"), classes, path, OTHER_DATASET)
     load_whole(network, content, path)
     return {"checkpoint": str(path), "step": content.get("step"), "weights": weights_digest(network)}
 

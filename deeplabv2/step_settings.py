@@ -105,7 +105,9 @@ class ExportSettings(StepSettings):
         self.target()
         if ViewSettings() != self.TEST:
             rule = "an exported network sees a photo once"
-            raise UserError("--TEST.SCALES or --TEST.MIRROR", rule=rule, remedy="leave them out")
+            raise UserError(
+                "--TEST.SCALES or --TEST.MIRROR", rule=rule, remedy="give --TEST.SCALES=1 --TEST.MIRROR=false"
+            )
 
     def target(self) -> Path:
         """The file to write. Raises UserError where --out does not name one."""

@@ -20,7 +20,7 @@ from utils.cam.merging import Activation
 from utils.cam.multi_scale import raw_maps
 from utils.config.options import CamOptions, TrainOptions
 from utils.config.parser import load_options
-from utils.data.class_names import check_classes
+from utils.data.class_names import OTHER_DATASET, check_classes
 from utils.data.image_batches import REMEDY, batches_of_one_size, read_batches
 from utils.data.image_list import ImageEntry, read_image_list
 from utils.data.images import find_image
@@ -52,8 +52,7 @@ def run(options: CamOptions) -> Path:
     outputs = CamOutputs(paths, options.save_attention, options.save_irn, options.save_affinity, options.save_psa)
     with start_process(options.device) as process, hold(paths.cam_dir):
         content = read_checkpoint(checkpoint)
-        remedy = "give the --dataset of its training, or restore classes.txt"
-        check_classes(content.get("classes"), data.classes, checkpoint, remedy)
+        check_classes(content.get("classes"), data.classes, checkpoint, OTHER_DATASET)
         network = load_network(train, len(data.classes), checkpoint, content, NETWORKS[options.network])
         maker = CamMaker.of(network, options, train)
         settings = {

@@ -9,6 +9,8 @@ from utils.errors import UserError
 from utils.files.text import first_few
 
 SHOWN = 12
+# remedy for a network's checkpoint
+OTHER_DATASET = "give the --dataset of its training, or restore classes.txt"
 
 
 def spelling_key(name: str) -> str:

@@ -92,7 +92,7 @@ def convolve(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     """Convolve x (N, C, H, W) with weights (O, C, 3, 3), padded to the same size. Differentiable."""
     if needs_gradient(x, weight):
         return _Winograd.apply(x, weight, dilation)
-    return _product(x, _kept_filters(weight, x.dtype, LARGE[x.dtype]), dilation)
+    return _product(x, _kept_filters(weight, x.dtype), dilation)
 
 
 class _Winograd(torch.autograd.Function):
@@ -287,9 +287,10 @@ def _three(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 _KEPT = WeakTensorKeyDictionary()
 
 
-def _kept_filters(weight: Tensor, dtype: torch.dtype, side: int) -> Tensor:
-    version = (0 if weight.is_inference() else weight._version, weight.data_ptr(), dtype, side)
+def _kept_filters(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the weights transformed for large tiles."""
+    version = (0 if weight.is_inference() else weight._version, weight.data_ptr(), dtype)
     found = _KEPT.get(weight)
     if found is None or found[0] != version:
-        found = _KEPT[weight] = (version, _filters(weight.detach().to(dtype), side))
+        found = _KEPT[weight] = (version, _filters(weight.detach().to(dtype), LARGE[dtype]))
     return found[1]
